@@ -1,0 +1,231 @@
+"""Which band is near infrared, and which are red and green.
+
+Labels are whatever a scene says about its bands: descriptions, STAC common names, colour
+interpretation, the file's own name. What can't be found this way is never guessed from the number
+of bands, with one exception that decades of aerial imagery have earned: in an 8-bit file of four
+unlabelled bands the fourth is near infrared. Red and green are not guessed even there, since both
+RGBN and BGRN files are common.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from nirgeo.errors import BandError
+
+ROLES = ("red", "green", "blue", "nir")
+
+
+@dataclass(frozen=True)
+class BandLabel:
+    """What a scene says about one band. ``number`` counts from 1."""
+
+    number: int
+    description: str = ""
+    common_name: str = ""
+    colorinterp: str = ""
+    file_stem: str = ""
+
+    def describe(self) -> str:
+        parts = [self.description or self.common_name or self.file_stem]
+        if self.colorinterp not in ("", "undefined", "gray"):
+            parts.append(f"[{self.colorinterp}]")
+        text = " ".join(part for part in parts if part)
+        return f"{self.number}: {text}" if text else f"{self.number}"
+
+
+# Band designations by role, as each mission writes them, without leading zeros.
+# Sources: ESA Sentinel-2 product specification; USGS Landsat band designations; ASTER user
+# handbook; SPOT handbook; MODIS and HLS user guides.
+_SENSORS: dict[str, tuple[re.Pattern[str], dict[str, tuple[str, ...]]]] = {
+    name: (re.compile(pattern, re.IGNORECASE), roles)
+    for name, pattern, roles in (
+        (
+            "Sentinel-2",
+            r"sentinel.?2|(?<![a-z0-9])s2[a-d]?(?![a-z0-9])|HLS\.S30|(?<![a-z0-9])T\d{2}[C-X][A-Z]{2}_",
+            {"blue": ("B2",), "green": ("B3",), "red": ("B4",), "nir": ("B8",)},
+        ),
+        (
+            "Landsat 8/9",
+            r"landsat.?[89]|(?<![a-z0-9])L[CO]0?[89](?![a-z0-9])|HLS\.L30",
+            {"blue": ("B2",), "green": ("B3",), "red": ("B4",), "nir": ("B5",)},
+        ),
+        (
+            "Landsat MSS 1–3",
+            r"landsat.?[123](?!\d)|(?<![a-z0-9])LM0?[123](?![a-z0-9])",
+            {"green": ("B4",), "red": ("B5",), "nir": ("B7", "B6")},
+        ),
+        (
+            "Landsat MSS 4–5",
+            r"(?<![a-z0-9])LM0?[45](?![a-z0-9])",
+            {"green": ("B1",), "red": ("B2",), "nir": ("B4", "B3")},
+        ),
+        (
+            "Landsat 4–7",
+            r"landsat.?[4567]|(?<![a-z0-9])L[TE]0?[4567](?![a-z0-9])",
+            {"blue": ("B1",), "green": ("B2",), "red": ("B3",), "nir": ("B4",)},
+        ),
+        (
+            "ASTER",
+            r"(?<![a-z])aster(?![a-z])|(?<![a-z0-9])AST_L1",
+            {"green": ("B1",), "red": ("B2",), "nir": ("B3N", "B3")},
+        ),
+        (
+            "SPOT",
+            r"(?<![a-z0-9])spot.?[1-5](?![a-z0-9])",
+            {"green": ("B1", "XS1"), "red": ("B2", "XS2"), "nir": ("B3", "XS3")},
+        ),
+        (
+            "MODIS",
+            r"(?<![a-z0-9])M[OY]D(09|13|43)|(?<![a-z])modis(?![a-z])",
+            {"red": ("B1",), "nir": ("B2",), "blue": ("B3",), "green": ("B4",)},
+        ),
+    )
+}
+
+# Files that hold every band of a mission in its own order, often without any label.
+_FULL_SETS: dict[tuple[str, int], tuple[str, ...]] = {
+    ("Sentinel-2", 13): tuple("B1 B2 B3 B4 B5 B6 B7 B8 B8A B9 B10 B11 B12".split()),
+    ("Sentinel-2", 12): tuple("B1 B2 B3 B4 B5 B6 B7 B8 B8A B9 B11 B12".split()),
+}
+
+# Names that mean one role whatever the sensor. "nir08" and "nir09" are STAC's narrow bands: second
+# choice, taken only when no plain "nir" is there.
+_WORDS: tuple[tuple[str, re.Pattern[str], int], ...] = tuple(
+    (role, re.compile(rf"^(?:{pattern})$", re.IGNORECASE), rank)
+    for role, pattern, rank in (
+        ("red", r"red|rot|rouge|rojo|r", 0),
+        ("green", r"green|grün|vert|verde|g", 0),
+        ("blue", r"blue|blau|bleu|azul|b", 0),
+        ("nir", r"nir|near[ _-]?infra[ _-]?red|nir[ _-]?1|n|(?:band[ _-]?\d+[ _:-]*)?nir", 0),
+        ("nir", r"nir08|nir8|nir[ _-]?narrow|nir[ _-]?2|vnir[ _-]?band3n", 1),
+        ("nir", r"nir09|nir9", 2),
+    )
+)
+
+_DESIGNATION = re.compile(
+    r"(?<![a-z0-9])(?:sr_|toa_|vnir_)?(?:b|band[ _-]?)0*(\d{1,2}[an]?)(?![a-z0-9])|(?<![a-z0-9])(xs\d)",
+    re.IGNORECASE,
+)
+
+
+def sensor_of(product: str) -> str | None:
+    """The mission that a product's name or metadata speaks of, or None."""
+    for name, (pattern, _) in _SENSORS.items():
+        if pattern.search(product):
+            return name
+    return None
+
+
+def designation_of(text: str) -> str | None:
+    """``"band 4 reflectance"``, ``"SR_B4"`` and ``"B04"`` all become ``"B4"``."""
+    match = _DESIGNATION.search(text)
+    if match is None:
+        return None
+    return match[2].upper() if match[2] else f"B{match[1].upper()}"
+
+
+def _by_words(labels: Sequence[BandLabel], role: str) -> BandLabel | None:
+    ranked = [
+        (rank, -label.number, label)
+        for label in labels
+        for text in (label.description, label.common_name)
+        for word_role, pattern, rank in _WORDS
+        if word_role == role and text and pattern.match(text.strip())
+    ]
+    if ranked:
+        return min(ranked, key=lambda item: (item[0], -item[1]))[2]
+    return None
+
+
+def _by_sensor(labels: Sequence[BandLabel], role: str, sensor: str | None) -> BandLabel | None:
+    if sensor is None:
+        return None
+    designations = _SENSORS[sensor][1].get(role, ())
+    named = {label.number: designation_of(label.description) for label in labels}
+    if not any(named.values()):
+        named = {label.number: designation_of(label.file_stem) for label in labels}
+    if not any(named.values()):
+        full_set = _FULL_SETS.get((sensor, len(labels)))
+        if full_set is not None:
+            named = dict(zip((label.number for label in labels), full_set, strict=True))
+    for designation in designations:
+        for label in labels:
+            if named[label.number] == designation:
+                return label
+    return None
+
+
+def _explicit(labels: Sequence[BandLabel], role: str, wanted: str) -> BandLabel:
+    text = wanted.strip()
+    if text.isdigit():
+        number = int(text)
+        for label in labels:
+            if label.number == number:
+                return label
+        raise BandError(
+            f"--{role} {number}: the scene has bands 1 to {len(labels)}. " + _listing(labels)
+        )
+    for label in labels:
+        if text.casefold() in (label.description.casefold(), label.common_name.casefold()):
+            return label
+    raise BandError(f"--{role} {text!r}: no band has this name. " + _listing(labels))
+
+
+def _listing(labels: Sequence[BandLabel]) -> str:
+    return "Bands: " + "; ".join(label.describe() for label in labels)
+
+
+def _unlabelled(labels: Sequence[BandLabel]) -> bool:
+    return not any(
+        label.description or label.common_name or label.colorinterp == "nir" for label in labels
+    )
+
+
+def find_roles(
+    labels: Sequence[BandLabel],
+    *,
+    product: str = "",
+    dtype: str = "",
+    explicit: Mapping[str, str] | None = None,
+) -> dict[str, int]:
+    """The number (from 1) of each band that has a role; ``nir`` is always among them.
+
+    Tried in this order for each role: ``explicit`` (a number or a name), descriptions and STAC
+    common names, colour interpretation (NIR only), the mission named by ``product`` together with
+    band designations, the only band of a single-band scene, the fourth band of an unlabelled
+    8-bit scene of four.
+
+    Raises
+    ------
+    BandError : a band asked for is not there, or nothing says which band is near infrared
+    """
+    explicit = explicit or {}
+    sensor = sensor_of(product)
+    if sensor is None and {"B8", "B8A"} <= {designation_of(x.description) for x in labels}:
+        sensor = "Sentinel-2"  # no other mission has a band 8A
+    found: dict[str, int] = {}
+    for role in ROLES:
+        if role in explicit:
+            found[role] = _explicit(labels, role, explicit[role]).number
+            continue
+        label = _by_words(labels, role)
+        if label is None and role == "nir":
+            label = next((x for x in labels if x.colorinterp == "nir"), None)
+        if label is None:
+            label = _by_sensor(labels, role, sensor)
+        if label is not None and label.number not in found.values():
+            found[role] = label.number
+    if "nir" not in found:
+        if len(labels) == 1:
+            found = {"nir": labels[0].number}
+        elif len(labels) == 4 and dtype == "uint8" and _unlabelled(labels):
+            found["nir"] = labels[3].number
+        else:
+            raise BandError(
+                "nothing says which band is near infrared; name it with --nir NUMBER or NAME. "
+                + _listing(labels)
+            )
+    return found

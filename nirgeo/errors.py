@@ -1,0 +1,90 @@
+"""Every failure nirgeo reports, under one base class.
+
+A message names what is wrong, the value seen and what to do about it. ``code`` is the stable
+identifier that front ends receive in the JSON ``error`` event. Each class also inherits from the
+builtin that a caller of a plain Python function would expect to catch.
+"""
+
+
+class NirgeoError(Exception):
+    """Base of every error raised on purpose by nirgeo."""
+
+    code = "error"
+
+
+class SourceError(NirgeoError, OSError):
+    """A scene can't be opened or read: not a raster, truncated, or gone."""
+
+    code = "source-unreadable"
+
+
+class GridError(NirgeoError, ValueError):
+    """Bands or windows do not share a grid, or a window lies outside the scene."""
+
+    code = "grid-mismatch"
+
+
+class BandError(NirgeoError, ValueError):
+    """No band can serve a role, or the band asked for does not exist."""
+
+    code = "band-not-found"
+
+
+class RadiometryError(NirgeoError, ValueError):
+    """Values can't be brought to the quantity that a model eats."""
+
+    code = "radiometry"
+
+
+class EmptySceneError(NirgeoError, ValueError):
+    """A scene has no valid pixel."""
+
+    code = "scene-empty"
+
+
+class ModelError(NirgeoError, ValueError):
+    """A model file is damaged, of another kind, or does not fit the scene."""
+
+    code = "model-unusable"
+
+
+class UnknownModelError(NirgeoError, LookupError):
+    """No shipped model has this name and no file has this path."""
+
+    code = "model-unknown"
+
+
+class OptionError(NirgeoError, ValueError):
+    """An option has a value that can't be used."""
+
+    code = "option"
+
+
+class TargetError(NirgeoError, OSError):
+    """The output can't be written: no permission, no space, no such folder."""
+
+    code = "target-unwritable"
+
+
+class TargetExistsError(NirgeoError, FileExistsError):
+    """The output exists and overwriting was not asked for."""
+
+    code = "target-exists"
+
+
+class TargetLockedError(NirgeoError, BlockingIOError):
+    """Another run is writing the same output."""
+
+    code = "target-locked"
+
+
+class ResumeError(NirgeoError, ValueError):
+    """An interrupted run was made from another scene, model or option."""
+
+    code = "resume-mismatch"
+
+
+class TrainingError(NirgeoError, ValueError):
+    """Training data or a training configuration can't be used."""
+
+    code = "training"

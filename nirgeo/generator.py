@@ -1,0 +1,218 @@
+"""The generator: NIR in, natural colour out, exact under tiling.
+
+A trunk looks at the image folded to a quarter of its resolution and predicts, for every coarse
+cell, a gain and an offset per colour. Upsampled bilinearly, they act on the full-resolution input:
+
+    colour = table(input) + fade(input) · (gain · input + offset)
+
+so every detail of the NIR image is kept by construction and no checkerboard can appear. ``table``
+is a fixed per-pixel mapping fitted to the training data before the network is trained: the network
+only learns what the pixel's value can't tell. ``fade`` is 1 inside the range of values seen in
+training and falls to 0 outside it, so that snow, cloud and glint are coloured by the table alone.
+
+The second input is the *colour hint*: a coarse field, at the trunk's resolution, of expected
+log(R/G), log(B/G) and how far to trust them. All zeros means that nothing is known.
+
+What exactness under tiling forbids is absent: no normalisation over space or batch, no global
+pooling, no fixed-size upsampling, no dense layer. See ``docs/architecture.md``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from nirgeo.errors import ModelError
+from nirgeo.receptive_field import Conv, Operation, Unshuffle, Upsample, halo
+
+HINT_CHANNELS = 3
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Shape of a :class:`LocalAffineGenerator`.
+
+    ``in_bands`` measured bands (working space) become ``out_bands`` colours. ``knots`` points of
+    the table cover 0 … ``table_max`` evenly.
+    """
+
+    in_bands: int = 1
+    out_bands: int = 3
+    width: int = 64
+    depth: int = 8
+    shuffle: int = 4
+    knots: int = 33
+    table_max: float = 1.0
+
+    def __post_init__(self) -> None:
+        limits = {
+            "in_bands": (self.in_bands, 1, 16),
+            "out_bands": (self.out_bands, 1, 16),
+            "width": (self.width, 4, 1024),
+            "depth": (self.depth, 0, 64),
+            "shuffle": (self.shuffle, 1, 16),
+            "knots": (self.knots, 2, 4096),
+        }
+        for name, (value, low, high) in limits.items():
+            if not isinstance(value, int) or not low <= value <= high:
+                raise ModelError(
+                    f"generator {name}={value!r} must be an integer in {low}…{high}"
+                )
+        if not 0 < self.table_max <= 100:
+            raise ModelError(f"generator table_max={self.table_max!r} must lie in 0…100")
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def pointwise(channels_in: int, channels_out: int) -> nn.Conv2d:
+    """A 1×1 convolution that torch computes with one kernel whatever the number of threads.
+
+    On one CPU thread torch sends plain 1×1 convolutions to another library than on two, and the
+    last bit differs. It does not do so for dilated ones; on a single tap dilation means nothing.
+    """
+    return nn.Conv2d(channels_in, channels_out, 1, dilation=2)
+
+
+class ResidualBlock(nn.Module):
+    """``x + W₁ₓ₁ · relu(W₃ₓ₃ · x)``; starts as the identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.spatial = nn.Conv2d(width, width, 3, padding=1)
+        self.pointwise = pointwise(width, width)
+        nn.init.kaiming_normal_(self.spatial.weight, nonlinearity="relu")
+        nn.init.zeros_(self.spatial.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.pointwise.weight)
+        nn.init.zeros_(self.pointwise.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.pointwise(F.relu(self.spatial(x), inplace=True))
+
+
+class PiecewiseLinear(nn.Module):
+    """A table per input band, linear between evenly spaced knots, summed over the bands.
+
+    ``values`` has shape (bands, knots, colours). Not trained by gradient: see
+    :func:`nirgeo.training.table.fit_table`.
+    """
+
+    values: Tensor
+
+    def __init__(self, bands: int, knots: int, colours: int, maximum: float) -> None:
+        super().__init__()
+        self.maximum = maximum
+        self.register_buffer("values", torch.zeros(bands, knots, colours))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, bands, H, W) to (N, colours, H, W), in channels-last memory."""
+        last = self.values.shape[1] - 1
+        position = x.clamp(0, self.maximum) * (last / self.maximum)
+        index = position.floor().clamp(max=last - 1)
+        fraction = position - index
+        index = index.long()
+        # One lookup fetches both ends of the segment: start value and slope, side by side.
+        segments = torch.cat((self.values[:, :-1], self.values.diff(dim=1)), dim=2)
+        colours = self.values.shape[2]
+        total: Tensor | None = None
+        for band in range(self.values.shape[0]):
+            both = F.embedding(index[:, band], segments[band])
+            term = torch.addcmul(
+                both[..., :colours], both[..., colours:], fraction[:, band].unsqueeze(-1)
+            )
+            total = term if total is None else total + term
+        assert total is not None
+        return total.permute(0, 3, 1, 2)
+
+
+class LocalAffineGenerator(nn.Module):
+    """See the module's docstring.
+
+    ``input_range`` holds, per band, the values where ``fade`` leaves 0, reaches 1, leaves 1 and
+    reaches 0 again.
+    """
+
+    input_range: Tensor
+    dropout: float = 0.0
+    """Share of trunk channels dropped in training; nothing is dropped in evaluation mode."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.stride = config.shuffle
+        channels = config.in_bands * config.shuffle**2 + 1 + HINT_CHANNELS
+        self.table = PiecewiseLinear(
+            config.in_bands, config.knots, config.out_bands, config.table_max
+        )
+        self.stem = nn.Conv2d(channels, config.width, 3, padding=1)
+        self.blocks = nn.Sequential(*(ResidualBlock(config.width) for _ in range(config.depth)))
+        self.head = pointwise(config.width, config.out_bands * (config.in_bands + 1))
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        wide_open = torch.tensor([-2.0, -1.0, config.table_max + 1, config.table_max + 2])
+        self.register_buffer("input_range", wide_open.repeat(config.in_bands, 1))
+
+    @property
+    def path(self) -> tuple[Operation, ...]:
+        """The operations between input and output, for :func:`nirgeo.receptive_field.halo`."""
+        blocks = (Conv(3), Conv(1)) * self.config.depth
+        return (
+            Unshuffle(self.config.shuffle),
+            Conv(3),
+            *blocks,
+            Conv(1),
+            Upsample(self.config.shuffle),
+        )
+
+    @property
+    def halo(self) -> int:
+        """Receptive-field radius in pixels, the upsampling included."""
+        return halo(self.path, self.stride)
+
+    def fade(self, x: Tensor) -> Tensor:
+        """How far the correction may act: (N, 1, H, W) in 0…1."""
+        a, b, c, d = (self.input_range[:, k].view(1, -1, 1, 1) for k in range(4))
+        rising = ((x - a) / (b - a)).clamp(0, 1)
+        falling = ((d - x) / (d - c)).clamp(0, 1)
+        return (rising * falling).amin(dim=1, keepdim=True)
+
+    def coarse(self, x: Tensor, valid: Tensor, hint: Tensor | None) -> Tensor:
+        """Gains and offsets at the trunk's resolution: (N, out·(in+1), H/s, W/s)."""
+        factor = self.config.shuffle
+        low = self.input_range[:, 0].view(1, -1, 1, 1)
+        high = self.input_range[:, 3].view(1, -1, 1, 1)
+        folded = F.pixel_unshuffle(x.clamp(min=low, max=high), factor)
+        coverage = F.avg_pool2d(valid, factor)
+        if hint is None:
+            hint = folded.new_zeros(
+                folded.shape[0], HINT_CHANNELS, folded.shape[2], folded.shape[3]
+            )
+        features = torch.cat((folded, coverage, hint), dim=1)
+        features = features.contiguous(memory_format=torch.channels_last)
+        features = F.relu(self.blocks(self.stem(features)))
+        features = F.dropout2d(features, self.dropout, self.training)
+        return self.head(features)  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor, valid: Tensor, hint: Tensor | None = None) -> Tensor:
+        """Colours in working space, not clipped: (N, out, H, W).
+
+        Parameters
+        ----------
+        x : (N, in, H, W) float32, working space, invalid pixels 0; H and W multiples of the stride
+        valid : (N, 1, H, W) float32, 1 where measured
+        hint : (N, 3, H/stride, W/stride) float32 or None for an unknown colour
+        """
+        coarse = self.coarse(x, valid, hint)
+        field = F.interpolate(
+            coarse, scale_factor=float(self.stride), mode="bilinear", align_corners=False
+        )
+        bands, colours = self.config.in_bands, self.config.out_bands
+        correction = field[:, bands * colours :]
+        for band in range(bands):
+            gain = field[:, band * colours : (band + 1) * colours]
+            correction = torch.addcmul(correction, gain, x[:, band : band + 1])
+        return torch.addcmul(self.table(x), self.fade(x), correction)

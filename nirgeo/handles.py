@@ -1,0 +1,134 @@
+"""Open datasets, one set per thread, and the GDAL settings under which they are read.
+
+A GDAL dataset must not be used by two threads at once, and opening one costs more than reading a
+block from it. So every thread keeps the few it used last. The key holds the file's size and time of
+change: a file that is replaced while a notebook is open is opened anew.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import rasterio
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
+from rasterio.vrt import WarpedVRT
+
+from nirgeo.errors import SourceError
+
+MAX_OPEN_PER_THREAD = 16
+
+_REMOTE_PREFIXES = (
+    "/vsicurl",
+    "/vsis3",
+    "/vsigs",
+    "/vsiaz",
+    "/vsiadls",
+    "/vsioss",
+    "/vsiswift",
+    "/vsiwebhdfs",
+    "/vsihdfs",
+)
+
+# Settings under which a remote COG is read in few requests, from GDAL's documentation of its
+# network file systems. A value that the user has set in the environment wins.
+_REMOTE_SETTINGS = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+    "GDAL_HTTP_MULTIPLEX": "YES",
+    "GDAL_HTTP_VERSION": "2TLS",
+    "GDAL_HTTP_MAX_RETRY": "3",
+    "GDAL_HTTP_RETRY_DELAY": "1",
+    "VSI_CACHE": "YES",
+    "VSI_CACHE_SIZE": "16777216",
+}
+
+
+def is_remote(path: str) -> bool:
+    """Whether GDAL reads this path over the network."""
+    return "://" in path and not path.startswith("file://") or path.startswith(_REMOTE_PREFIXES)
+
+
+def gdal_env(path: str) -> rasterio.Env:
+    """The GDAL environment for reading ``path``; restored when it is left."""
+    settings = _REMOTE_SETTINGS if is_remote(path) else {}
+    return rasterio.Env(**{k: v for k, v in settings.items() if k not in os.environ})
+
+
+@dataclass(frozen=True)
+class WarpTarget:
+    """The grid that a band on another grid is resampled to."""
+
+    height: int
+    width: int
+    transform: tuple[float, ...]
+    crs: str
+
+
+class _ThreadHandles(threading.local):
+    def __init__(self) -> None:
+        self.open: OrderedDict[Any, DatasetReader | WarpedVRT] = OrderedDict()
+
+
+_handles = _ThreadHandles()
+
+
+def file_stamp(path: str) -> tuple[int, int] | None:
+    """(size, time of change in ns) of a local file; None for what is not a local file."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def dataset(path: str, warp: WarpTarget | None = None) -> DatasetReader | WarpedVRT:
+    """This thread's dataset for ``path``, opened if need be. Call inside :func:`gdal_env`.
+
+    Raises
+    ------
+    SourceError : GDAL can't open it
+    """
+    key = (path, warp, file_stamp(path))
+    cached = _handles.open.get(key)
+    if cached is not None and not cached.closed:
+        _handles.open.move_to_end(key)
+        return cached
+    opened = open_dataset(path)
+    if warp is not None:
+        source = opened
+        opened = WarpedVRT(
+            source,
+            crs=warp.crs,
+            transform=rasterio.Affine(*warp.transform),
+            height=warp.height,
+            width=warp.width,
+            resampling=Resampling.bilinear,
+        )
+    _handles.open[key] = opened
+    while len(_handles.open) > MAX_OPEN_PER_THREAD:
+        _, oldest = _handles.open.popitem(last=False)
+        oldest.close()
+    return opened
+
+
+def open_dataset(path: str) -> DatasetReader:
+    """``rasterio.open`` with an error that says what to do."""
+    try:
+        return rasterio.open(path)
+    except (RasterioError, OSError, ValueError) as error:
+        if not is_remote(path) and not path.startswith("/vsi") and not os.path.exists(path):
+            raise SourceError(f"{path}: no such file") from error
+        raise SourceError(f"{path}: not a raster that GDAL can read ({error})") from error
+
+
+def close_all() -> None:
+    """Close the calling thread's datasets."""
+    while _handles.open:
+        _, opened = _handles.open.popitem()
+        opened.close()

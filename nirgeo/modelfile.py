@@ -1,0 +1,237 @@
+"""A model is one safetensors file: weights, and everything needed to use them, as JSON.
+
+The file is data. Nothing in it is executed or imported: it names one of the architectures listed
+here and its shape, and every tensor is checked against that shape before memory is taken for it.
+Reading the header needs no torch, so listing models is instant.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from nirgeo.errors import ModelError
+from nirgeo.radiometry import DisplayCurve, Quantity
+
+if TYPE_CHECKING:
+    from nirgeo.generator import LocalAffineGenerator
+
+FORMAT = 1
+"""Version of the metadata; a file with a higher one is refused."""
+
+METADATA_KEY = "nirgeo"
+MAX_BYTES = 512 * 2**20
+_NAME = re.compile(r"[a-z0-9]+(?:[-/][a-z0-9]+)*")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a model eats, what it makes, and how it was made.
+
+    ``bands`` are eaten in this order, in the working space of ``quantity``; ``colours`` come out in
+    the same space. ``gsd`` is the range of ground sampling distances in metres it was trained at.
+    ``generator`` is the shape of the network (see :class:`nirgeo.generator.GeneratorConfig`).
+    """
+
+    name: str
+    version: int
+    bands: tuple[str, ...]
+    quantity: Quantity
+    generator: Mapping[str, Any]
+    architecture: str = "local-affine"
+    colours: tuple[str, ...] = ("red", "green", "blue")
+    display_gain: float = 2.5
+    gsd: tuple[float, float] = (0.1, 100.0)
+    summary: str = ""
+    licence: str = "MIT"
+    attribution: str = ""
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ModelError(
+                f"model name {self.name!r} must be lower-case words joined by '-' or '/'"
+            )
+        if self.architecture != "local-affine":
+            raise ModelError(
+                f"model {self.name} has architecture {self.architecture!r}, which this version of "
+                "nirgeo does not know; update nirgeo"
+            )
+        if not self.bands or self.generator.get("in_bands") != len(self.bands):
+            raise ModelError(f"model {self.name}: bands {self.bands} do not fit its generator")
+        if self.generator.get("out_bands") != len(self.colours):
+            raise ModelError(f"model {self.name}: colours {self.colours} do not fit its generator")
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.name}@{self.version}"
+
+    @property
+    def curve(self) -> DisplayCurve:
+        """How reflectance is shown; only meaningful for reflectance models."""
+        return DisplayCurve(self.display_gain)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "version": self.version,
+            "architecture": self.architecture,
+            "generator": dict(self.generator),
+            "bands": list(self.bands),
+            "colours": list(self.colours),
+            "quantity": self.quantity.value,
+            "display_curve": {"name": "srgb", "gain": self.display_gain},
+            "gsd": list(self.gsd),
+            "summary": self.summary,
+            "licence": self.licence,
+            "attribution": self.attribution,
+            "training": dict(self.training),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], origin: str) -> ModelSpec:
+        """Inverse of :meth:`to_json`.
+
+        Raises
+        ------
+        ModelError : a field is missing, of another type, or from a newer format
+        """
+        try:
+            if data["format"] != FORMAT:
+                raise ModelError(
+                    f"{origin}: model format {data['format']!r} is not {FORMAT}; update nirgeo"
+                )
+            return cls(
+                name=str(data["name"]),
+                version=int(data["version"]),
+                architecture=str(data["architecture"]),
+                generator=dict(data["generator"]),
+                bands=tuple(str(b) for b in data["bands"]),
+                colours=tuple(str(c) for c in data["colours"]),
+                quantity=Quantity(data["quantity"]),
+                display_gain=float(data["display_curve"]["gain"]),
+                gsd=(float(data["gsd"][0]), float(data["gsd"][1])),
+                summary=str(data.get("summary", "")),
+                licence=str(data.get("licence", "")),
+                attribution=str(data.get("attribution", "")),
+                training=dict(data.get("training", {})),
+            )
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            if isinstance(error, ModelError):
+                raise
+            raise ModelError(f"{origin}: damaged model metadata ({error!r})") from error
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model on disk: its description, its path, and the hash of its bytes."""
+
+    spec: ModelSpec
+    path: str
+    sha256: str
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_model(path: str | os.PathLike[str]) -> Model:
+    """Read and check a model file's description.
+
+    Raises
+    ------
+    ModelError : not a nirgeo model, damaged, or larger than 512 MiB
+    """
+    name = os.fspath(path)
+    try:
+        size = os.stat(name).st_size
+        if size > MAX_BYTES:
+            raise ModelError(f"{name}: {size} bytes is more than a model may have ({MAX_BYTES})")
+        with safe_open(name, framework="numpy") as file:
+            metadata = file.metadata() or {}
+        if METADATA_KEY not in metadata:
+            raise ModelError(
+                f"{name}: a safetensors file, but not a nirgeo model (no {METADATA_KEY!r} metadata)"
+            )
+        spec = ModelSpec.from_json(json.loads(metadata[METADATA_KEY]), name)
+        return Model(spec, name, sha256_of(name))
+    except (SafetensorError, OSError, json.JSONDecodeError, RecursionError) as error:
+        raise ModelError(f"{name}: not a readable model file ({error})") from error
+
+
+def write_model(
+    path: str | os.PathLike[str], spec: ModelSpec, tensors: Mapping[str, NDArray[np.float32]]
+) -> None:
+    """Write a model file; the file appears under its name only when it is whole."""
+    target = Path(path)
+    partial = target.with_name(target.name + ".part")
+    text = json.dumps(spec.to_json(), sort_keys=True, ensure_ascii=True)
+    save_file(
+        {key: np.ascontiguousarray(value) for key, value in sorted(tensors.items())},
+        partial,
+        metadata={METADATA_KEY: text},
+    )
+    os.replace(partial, target)
+
+
+def load_generator(model: Model) -> LocalAffineGenerator:
+    """Build the network of a model and fill in its weights, in evaluation mode on the CPU.
+
+    Raises
+    ------
+    ModelError : the file changed since it was read, or a tensor is missing, superfluous, of
+        another shape or type, or not finite
+    """
+    import torch
+
+    from nirgeo.generator import GeneratorConfig, LocalAffineGenerator
+
+    if sha256_of(model.path) != model.sha256:
+        raise ModelError(f"{model.path}: changed since it was opened (its sha256 differs)")
+    try:
+        config = GeneratorConfig(**model.spec.generator)
+    except TypeError as error:
+        raise ModelError(f"{model.path}: damaged generator shape ({error})") from error
+    with torch.device("meta"):
+        expected = LocalAffineGenerator(config).state_dict()
+    weights = {}
+    try:
+        with safe_open(model.path, framework="numpy") as file:
+            names = set(file.keys())
+            if names != set(expected):
+                differing = sorted(names ^ set(expected))
+                raise ModelError(f"{model.path}: tensors do not fit: {', '.join(differing[:4])}")
+            for name, tensor in expected.items():
+                part = file.get_slice(name)
+                shape = tuple(part.get_shape())
+                if shape != tuple(tensor.shape) or part.get_dtype() != "F32":
+                    raise ModelError(
+                        f"{model.path}: tensor {name} is {part.get_dtype()} {shape}, expected F32 "
+                        f"{tuple(tensor.shape)}"
+                    )
+                values = file.get_tensor(name)
+                if not np.isfinite(values).all():
+                    raise ModelError(f"{model.path}: tensor {name} holds NaN or infinity")
+                weights[name] = torch.from_numpy(values.copy())
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{model.path}: not a readable model file ({error})") from error
+    network = LocalAffineGenerator(config)
+    network.load_state_dict(weights)
+    network.eval().requires_grad_(False)
+    return network.to(memory_format=torch.channels_last)

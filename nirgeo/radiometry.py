@@ -1,0 +1,248 @@
+"""From digital numbers to what a model eats, and from what it makes to what is written.
+
+Four spaces, in the order a pixel passes through them:
+
+1. *digital numbers*: what the file holds;
+2. a *quantity*: ``reflectance`` (0–1, may exceed 1 on snow, cloud and glint) or ``counts``
+   (display counts, 0–255: an aerial picture that somebody has already rendered);
+3. the *working space* of the networks: square-root reflectance, or counts / 255. Both are close to
+   how a person sees brightness, so an error there means the same in shadow and in light;
+4. the *output*: ``display`` (uint8) or ``reflectance`` (float32, 0–1).
+
+Every step is one fixed function per scene. Nothing is stretched per tile or per band: that would
+show seams and would make angles between colours meaningless.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nirgeo.errors import RadiometryError
+
+FloatArray = NDArray[np.float32]
+
+
+class Quantity(StrEnum):
+    """What the values of a scene mean once its scaling is applied."""
+
+    REFLECTANCE = "reflectance"
+    COUNTS = "counts"
+
+
+MAX_REFLECTANCE = 1.5
+"""Reflectances are clipped here before a network sees them; snow in low sun reaches about 1.2."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """``value = gain · DN + offset``, what the value means, and where this was found."""
+
+    quantity: Quantity
+    gain: float
+    offset: float
+    origin: str
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.gain) and np.isfinite(self.offset)) or self.gain <= 0:
+            raise RadiometryError(
+                f"scaling gain {self.gain} and offset {self.offset} ({self.origin}) can't be used: "
+                "the gain must be a positive finite number; give --scale GAIN[,OFFSET]"
+            )
+
+    def apply(self, values: NDArray[Any]) -> FloatArray:
+        """Digital numbers of any real dtype and shape to float32 values of ``quantity``."""
+        scaled = values.astype(np.float64) * self.gain + self.offset
+        return scaled.astype(np.float32)
+
+    def describe(self) -> str:
+        unit = "reflectance" if self.quantity is Quantity.REFLECTANCE else "display counts"
+        if self.gain == 1 and self.offset == 0:
+            return f"values are {unit} ({self.origin})"
+        offset = f" {'+' if self.offset >= 0 else '−'} {abs(self.offset):g}" if self.offset else ""
+        return f"{unit} = {self.gain:g} · DN{offset} ({self.origin})"
+
+    def tag(self) -> str:
+        """The form that is written into an output and read back by ``--scale FILE``."""
+        return f"{self.quantity.value}:{self.gain!r},{self.offset!r}"
+
+    @classmethod
+    def from_tag(cls, text: str, origin: str) -> Scaling:
+        """Inverse of :meth:`tag`.
+
+        Raises
+        ------
+        RadiometryError : the text is not a recorded scaling
+        """
+        match = re.fullmatch(r"(reflectance|counts):([^,]+),([^,]+)", text.strip())
+        try:
+            if match is None:
+                raise ValueError
+            gain, offset = float(match[2]), float(match[3])
+        except ValueError:
+            raise RadiometryError(f"{origin} records an unreadable scaling: {text!r}") from None
+        return cls(Quantity(match[1]), gain, offset, origin)
+
+
+@dataclass(frozen=True)
+class ScalingClues:
+    """What a scene tells about its scaling; see :func:`find_scaling` for the order of trust."""
+
+    dtype: str
+    reflectance_scale_tag: float | None = None
+    gdal_scale: float | None = None
+    gdal_offset: float | None = None
+    stac_scale: float | None = None
+    stac_offset: float | None = None
+    product: str | None = None
+    processing_baseline: float | None = None
+    low: float | None = None
+    high: float | None = None
+    """Range (2nd and 98th percentile) of the valid samples on the scene's fixed lattice."""
+
+
+# Landsat Collection 2 Level-2 surface reflectance (USGS LSDS-1619, section 6.1).
+_LANDSAT_C2_L2 = re.compile(r"L[COTEM]0[4-9]_L2S[PR]_\d{6}_\d{8}_\d{8}_02", re.IGNORECASE)
+# Harmonized Landsat Sentinel-2 (HLS v2.0 user guide): reflectance × 10000.
+_HLS = re.compile(r"HLS\.[LS]30", re.IGNORECASE)
+# Sentinel-2 product names carry the baseline as _Nbbbb_; images inside a product do not.
+_S2_BASELINE = re.compile(r"S2[A-D]_MSIL[12][AC]_.*?_N(\d{2})(\d{2})_", re.IGNORECASE)
+
+
+def _from_product(clues: ScalingClues) -> Scaling | None:
+    name = clues.product or ""
+    if _LANDSAT_C2_L2.search(name):
+        return Scaling(Quantity.REFLECTANCE, 2.75e-5, -0.2, "Landsat Collection 2 Level-2 product")
+    if _HLS.search(name):
+        return Scaling(Quantity.REFLECTANCE, 1e-4, 0.0, "HLS product")
+    baseline = clues.processing_baseline
+    match = _S2_BASELINE.search(name)
+    if baseline is None and match is not None:
+        baseline = int(match[1]) + int(match[2]) / 100
+    if baseline is not None and baseline < 90:  # N9999 marks reprocessed test products
+        offset = -0.1 if baseline >= 4 else 0.0
+        return Scaling(
+            Quantity.REFLECTANCE, 1e-4, offset, f"Sentinel-2 processing baseline {baseline:05.2f}"
+        )
+    return None
+
+
+def find_scaling(clues: ScalingClues, override: str | Scaling | None = None) -> Scaling:
+    """The scaling of a scene: the first of these that is known.
+
+    1. ``override``: ``"GAIN"``, ``"GAIN,OFFSET"`` (reflectance), or a recorded :class:`Scaling`;
+    2. a ``REFLECTANCE_SCALE`` tag (1 on uint8 files means display counts);
+    3. GDAL's scale and offset of the band, when they are not 1 and 0;
+    4. STAC ``raster:bands``;
+    5. the product's name or metadata (Landsat Collection 2, HLS, Sentinel-2 baseline);
+    6. the data type and the range of the values: uint8, or values that stay in 2–255, are display
+       counts; floats that stay below 2 are reflectance; other numbers are reflectance × 10000.
+
+    Raises
+    ------
+    RadiometryError : the override can't be parsed, or a scaling found has no positive finite gain
+    """
+    if isinstance(override, Scaling):
+        return override
+    if override is not None:
+        return _parse_scale(override)
+    eight_bit = clues.dtype == "uint8"
+    tag = clues.reflectance_scale_tag
+    if tag is not None:
+        if eight_bit and tag == 1:
+            return Scaling(Quantity.COUNTS, 1.0, 0.0, "REFLECTANCE_SCALE tag of 1 on 8-bit counts")
+        return Scaling(Quantity.REFLECTANCE, tag, 0.0, "REFLECTANCE_SCALE tag")
+    if clues.gdal_scale is not None or clues.gdal_offset is not None:
+        return Scaling(
+            Quantity.REFLECTANCE,
+            1.0 if clues.gdal_scale is None else clues.gdal_scale,
+            0.0 if clues.gdal_offset is None else clues.gdal_offset,
+            "GDAL scale and offset",
+        )
+    if clues.stac_scale is not None:
+        return Scaling(
+            Quantity.REFLECTANCE, clues.stac_scale, clues.stac_offset or 0.0, "STAC raster:bands"
+        )
+    product = _from_product(clues)
+    if product is not None:
+        return product
+    if eight_bit:
+        return Scaling(Quantity.COUNTS, 1.0, 0.0, "8-bit data")
+    high = clues.high
+    if high is not None and clues.dtype.startswith("float") and high <= 2:
+        return Scaling(Quantity.REFLECTANCE, 1.0, 0.0, f"floats up to {high:.3g}")
+    if high is not None and 2 < high <= 255 and (clues.low or 0) >= 0:
+        return Scaling(Quantity.COUNTS, 1.0, 0.0, f"values up to {high:.3g}, the range of 8 bits")
+    return Scaling(Quantity.REFLECTANCE, 1e-4, 0.0, "assumed: reflectance × 10000")
+
+
+def _parse_scale(text: str) -> Scaling:
+    parts = text.split(",")
+    try:
+        if len(parts) not in (1, 2):
+            raise ValueError
+        numbers = [float(part) for part in parts]
+    except ValueError:
+        raise RadiometryError(
+            f"--scale {text!r} is neither GAIN[,OFFSET] nor an existing file made by nirgeo"
+        ) from None
+    return Scaling(
+        Quantity.REFLECTANCE, numbers[0], numbers[1] if len(numbers) == 2 else 0.0, "--scale"
+    )
+
+
+def to_working(values: FloatArray, quantity: Quantity) -> FloatArray:
+    """Reflectance or counts to the networks' working space (float32, same shape)."""
+    if quantity is Quantity.REFLECTANCE:
+        return np.sqrt(np.clip(values, 0.0, MAX_REFLECTANCE, dtype=np.float32))
+    return np.clip(values, 0.0, 255.0, dtype=np.float32) / np.float32(255.0)
+
+
+def from_working(working: FloatArray, quantity: Quantity) -> FloatArray:
+    """Inverse of :func:`to_working` for values inside its range."""
+    if quantity is Quantity.REFLECTANCE:
+        return np.square(np.maximum(working, np.float32(0.0)))
+    return working * np.float32(255.0)
+
+
+@dataclass(frozen=True)
+class DisplayCurve:
+    """Reflectance to 8-bit counts: ``255 · sRGB(gain · reflectance)``.
+
+    ``sRGB`` is the transfer function of IEC 61966-2-1. With a gain of 2.5 a reflectance of 0.4 is
+    white, which leaves vegetation, soil and water their familiar brightness; snow and cloud
+    saturate. The curve is the same for every band, scene, prediction and truth.
+    """
+
+    gain: float = 2.5
+    name: str = "srgb"
+
+    def apply(
+        self, reflectance: FloatArray, *, brightness: float = 1.0, gamma: float = 1.0
+    ) -> NDArray[np.uint8]:
+        """Render reflectance of any shape; ``brightness`` and ``gamma`` change the picture only.
+
+        ``brightness`` multiplies the reflectance; the rendered value is raised to ``1 / gamma``,
+        so that more of either is brighter.
+        """
+        linear = np.clip(reflectance * np.float32(self.gain * brightness), 0.0, 1.0)
+        srgb = np.where(
+            linear <= 0.0031308,
+            linear * np.float32(12.92),
+            np.float32(1.055) * np.power(linear, np.float32(1 / 2.4)) - np.float32(0.055),
+        ).astype(np.float32)
+        return quantize(srgb, gamma=gamma)
+
+
+def quantize(unit: FloatArray, *, brightness: float = 1.0, gamma: float = 1.0) -> NDArray[np.uint8]:
+    """Values in 0–1 to 8-bit counts, rounded half to even; NaN becomes 0."""
+    picture = unit if brightness == 1 else unit * np.float32(brightness)
+    picture = np.clip(np.nan_to_num(picture, nan=0.0), 0.0, 1.0)
+    if gamma != 1:
+        picture = np.power(picture, np.float32(1 / gamma))
+    return np.rint(picture * np.float32(255.0)).astype(np.uint8)

@@ -1,0 +1,409 @@
+"""A scene on disk: its bands, grid and masks, found once; its windows, read on demand.
+
+:class:`RasterSource` is a value: small, hashable in effect, cheap to send to another process. It
+holds paths, never open files. What it reads is a plain array and a mask.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import RasterioError
+from rasterio.windows import Window as RasterioWindow
+
+from nirgeo import handles
+from nirgeo.bands import BandLabel, find_roles
+from nirgeo.errors import BandError, GridError, SourceError
+from nirgeo.radiometry import ScalingClues
+from nirgeo.tiling import Window, lattice
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Size and georeference of a scene, as its file states them."""
+
+    height: int
+    width: int
+    transform: tuple[float, float, float, float, float, float]
+    crs: str | None = None
+    gcps: tuple[tuple[float, float, float, float, float], ...] = ()
+    """Ground control points as (row, col, x, y, z)."""
+    gcp_crs: str | None = None
+    rpcs: tuple[tuple[str, str], ...] = ()
+    """Rational polynomial coefficients as GDAL writes them."""
+    area_or_point: str = "Area"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.height, self.width
+
+    @property
+    def affine(self) -> rasterio.Affine:
+        return rasterio.Affine(*self.transform)
+
+    @property
+    def georeferenced(self) -> bool:
+        return self.crs is not None or bool(self.gcps) or bool(self.rpcs)
+
+    def ground_sampling_distance(self) -> float | None:
+        """Side of a pixel in metres (geometric mean of both sides), None without a CRS."""
+        if self.crs is None:
+            return None
+        crs = CRS.from_user_input(self.crs)
+        a, b, c, d, e, f = self.transform
+        side_x, side_y = math.hypot(a, d), math.hypot(b, e)
+        if crs.is_geographic:
+            latitude = f + e * self.height / 2 + d * self.width / 2
+            degree = 111_320.0
+            return degree * math.sqrt(
+                side_x * max(0.01, math.cos(math.radians(latitude))) * side_y
+            )
+        _, metres = crs.linear_units_factor
+        return float(metres * math.sqrt(side_x * side_y))
+
+
+@dataclass(frozen=True)
+class SourceBand:
+    """Where one band of a scene is read from.
+
+    ``nodata`` overrides what the file says. ``masked`` is False where the file's mask must not be
+    believed: an "alpha" band that is in truth near infrared.
+    """
+
+    path: str
+    index: int
+    label: BandLabel
+    dtype: str
+    nodata: float | None = None
+    masked: bool = True
+    warp: handles.WarpTarget | None = None
+
+
+@dataclass(frozen=True)
+class RasterSource:
+    """A scene: bands that share one grid, and what is known about their values."""
+
+    bands: tuple[SourceBand, ...]
+    grid: Grid
+    roles: tuple[tuple[str, int], ...]
+    clues: ScalingClues
+    block_shape: tuple[int, int]
+    stamps: tuple[tuple[str, tuple[int, int] | None], ...]
+    notes: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.result_type(*(np.dtype(band.dtype) for band in self.bands))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """A unique name per band: its role, else its description, else ``band_N``."""
+        by_number = {number: role for role, number in self.roles}
+        names: list[str] = []
+        for number, band in enumerate(self.bands, start=1):
+            name = by_number.get(number) or band.label.description or f"band_{number}"
+            names.append(name if name not in names else f"{name}_{number}")
+        return tuple(names)
+
+    def number_of(self, role: str) -> int:
+        """The band number (from 1) that serves ``role``.
+
+        Raises
+        ------
+        BandError : no band was found for it
+        """
+        for name, number in self.roles:
+            if name == role:
+                return number
+        raise BandError(
+            f"the model needs a {role} band and none was found; name it with --{role} NUMBER or "
+            "NAME. Bands: " + "; ".join(band.label.describe() for band in self.bands)
+        )
+
+    def read(self, window: Window, numbers: Sequence[int]) -> tuple[NDArray[Any], Mask]:
+        """Bands ``numbers`` (from 1) of a window: (bands, height, width), (height, width) valid.
+
+        Values keep the scene's data type. A pixel is valid where every band read is valid.
+
+        Raises
+        ------
+        SourceError : the file is damaged there, or gone
+        """
+        shape = (window.height, window.width)
+        values = np.empty((len(numbers), *shape), dtype=self.dtype)
+        valid = np.ones(shape, dtype=np.bool_)
+        target = RasterioWindow(window.col, window.row, window.width, window.height)
+        for position, number in enumerate(numbers):
+            band = self.bands[number - 1]
+            with handles.gdal_env(band.path):
+                opened = handles.dataset(band.path, band.warp)
+                try:
+                    values[position] = opened.read(band.index, window=target)
+                    if band.nodata is None and band.masked:
+                        flags = opened.mask_flag_enums[band.index - 1]
+                        if MaskFlags.all_valid not in flags or band.warp is not None:
+                            valid &= opened.read_masks(band.index, window=target) != 0
+                except (RasterioError, OSError, ValueError) as error:
+                    raise SourceError(
+                        f"{band.path}: band {band.index} can't be read at row {window.row}, column "
+                        f"{window.col} ({error}); the file may be truncated or damaged"
+                    ) from error
+            data = values[position]
+            if band.nodata is not None and not math.isnan(band.nodata):
+                valid &= data != band.nodata
+            if data.dtype.kind == "f":
+                valid &= np.isfinite(data)
+        return values, valid
+
+
+def _file_path(path: str | os.PathLike[str]) -> str:
+    return os.fspath(path)
+
+
+def _labels(opened: Any, path: str, first_number: int) -> list[BandLabel]:
+    stem = Path(path.split("?")[0]).stem
+    labels = []
+    for index in range(1, opened.count + 1):
+        tags = {k.lower(): v for k, v in opened.tags(index).items()}
+        labels.append(
+            BandLabel(
+                number=first_number + index - 1,
+                description=(opened.descriptions[index - 1] or "").strip(),
+                common_name=tags.get("common_name", tags.get("eo:common_name", "")),
+                colorinterp=opened.colorinterp[index - 1].name,
+                file_stem=stem,
+            )
+        )
+    return labels
+
+
+def _grid(opened: Any) -> Grid:
+    gcps, gcp_crs = opened.gcps
+    rpcs = opened.rpcs
+    identity = opened.transform.is_identity
+    crs = opened.crs
+    return Grid(
+        height=opened.height,
+        width=opened.width,
+        transform=tuple(opened.transform)[:6],
+        crs=crs.to_wkt() if crs and not (identity and gcps) else None,
+        gcps=tuple((g.row, g.col, g.x, g.y, g.z or 0.0) for g in gcps),
+        gcp_crs=gcp_crs.to_wkt() if gcps and gcp_crs else None,
+        rpcs=tuple(sorted(rpcs.to_gdal().items())) if rpcs else (),
+        area_or_point=opened.tags().get("AREA_OR_POINT", "Area"),
+    )
+
+
+def _number(tags: Mapping[str, str], name: str) -> float | None:
+    try:
+        return float(tags[name])
+    except (KeyError, ValueError):
+        return None
+
+
+def _first_clues(opened: Any, index: int, path: str) -> ScalingClues:
+    """What the file of the NIR band says; the range of values is added only where it decides."""
+    tags, band_tags = opened.tags(), opened.tags(index)
+    scale, offset = opened.scales[index - 1], opened.offsets[index - 1]
+    given = scale != 1 or offset != 0
+    baseline = _number(tags, "PROCESSING_BASELINE")
+    reflectance_scale = _number(tags, "REFLECTANCE_SCALE")
+    if reflectance_scale is None:
+        reflectance_scale = _number(band_tags, "REFLECTANCE_SCALE")
+    product = " ".join(
+        [Path(path).name, Path(path).parent.name]
+        + [tags.get(k, "") for k in ("LANDSAT_PRODUCT_ID", "PRODUCT_URI", "PRODUCT_ID")]
+    )
+    return ScalingClues(
+        dtype=opened.dtypes[index - 1],
+        reflectance_scale_tag=reflectance_scale,
+        gdal_scale=scale if given else None,
+        gdal_offset=offset if given else None,
+        product=product,
+        processing_baseline=baseline,
+    )
+
+
+def _alpha_is_data(source: RasterSource, number: int) -> bool:
+    """Whether a band flagged as alpha holds measurements: values other than 0 and 255."""
+    inside = total = 0
+    for window in lattice(*source.grid.shape):
+        values, _ = source.read(window, [number])
+        inside += int(((values != 0) & (values != 255)).sum())
+        total += values.size
+    return inside > 0.02 * total
+
+
+def _sample_range(source: RasterSource, number: int) -> tuple[float | None, float | None]:
+    samples = []
+    for window in lattice(*source.grid.shape):
+        values, valid = source.read(window, [number])
+        samples.append(values[0][valid])
+    pooled = np.concatenate(samples) if samples else np.empty(0)
+    if pooled.size == 0:
+        return None, None
+    low, high = np.percentile(pooled.astype(np.float64), (2, 98))
+    return float(low), float(high)
+
+
+def open_source(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    stack: Mapping[str, str | os.PathLike[str]] | None = None,
+    roles: Mapping[str, str] | None = None,
+    nodata: float | None = None,
+) -> RasterSource:
+    """Look at a scene without reading more than a few tiles of it.
+
+    Parameters
+    ----------
+    path : any raster that GDAL opens; None when every band comes from ``stack``
+    stack : further single-band files by role, for example ``{"nir": "B08.tif", "red": "B04.tif"}``
+    roles : explicit band numbers or names by role
+    nodata : value that marks missing pixels, instead of what the files say (NaN is allowed)
+
+    Raises
+    ------
+    SourceError : a file is not a raster, or damaged
+    BandError : no band can be near infrared, or the one asked for is not there or complex
+    GridError : bands on different grids can't be brought onto NIR's
+    """
+    entries: list[tuple[str, str | None]] = []
+    if path is not None:
+        entries.append((_file_path(path), None))
+    entries += [(_file_path(file), role) for role, file in (stack or {}).items()]
+    if not entries:
+        raise SourceError("no scene given: name a file, or bands with --stack ROLE=FILE")
+
+    bands: list[SourceBand] = []
+    grids: list[Grid] = []
+    explicit = dict(roles or {})
+    notes: list[str] = []
+    for file, role in entries:
+        with handles.gdal_env(file):
+            opened = handles.dataset(file)
+            if opened.count == 0:
+                raise SourceError(
+                    f"{file}: holds no band itself; name one of its subdatasets: "
+                    + ", ".join(opened.subdatasets[:8])
+                )
+            labels = _labels(opened, file, len(bands) + 1)
+            if role is not None:
+                if opened.count != 1:
+                    raise BandError(
+                        f"--stack {role}={file}: has {opened.count} bands, needs exactly one"
+                    )
+                labels = [replace(labels[0], common_name=role)]
+                explicit.setdefault(role, str(labels[0].number))
+            for index, label in enumerate(labels, start=1):
+                bands.append(SourceBand(file, index, label, opened.dtypes[index - 1], nodata))
+                grids.append(_grid(opened))
+
+    labels = [band.label for band in bands]
+    product = " ".join(f"{Path(p).parent.name} {Path(p).name}" for p, _ in entries)
+    with handles.gdal_env(entries[0][0]):
+        tags = handles.dataset(entries[0][0]).tags()
+    mission = " ".join(
+        tags.get(k, "") for k in ("LANDSAT_PRODUCT_ID", "PRODUCT_URI", "SPACECRAFT_ID", "PLATFORM")
+    )
+    found = find_roles(
+        labels, product=f"{product} {mission}", dtype=bands[0].dtype, explicit=explicit
+    )
+    nir = bands[found["nir"] - 1]
+    for band in bands:
+        if np.dtype(band.dtype).kind == "c" and band.label.number in found.values():
+            raise BandError(
+                f"{band.path}: band {band.index} is complex ({band.dtype}); nirgeo colorizes "
+                "measured intensities, take the magnitude first"
+            )
+    grid = grids[found["nir"] - 1]
+    for position, (band, other) in enumerate(zip(bands, grids, strict=True)):
+        if other.shape != grid.shape or not _same_place(other, grid):
+            bands[position] = replace(band, warp=_warp_target(other, grid, band, nir))
+            notes.append(
+                f"{Path(band.path).name} ({other.width}×{other.height} px) is resampled "
+                f"to the grid of near infrared ({grid.width}×{grid.height} px)"
+            )
+
+    with handles.gdal_env(nir.path):
+        opened = handles.dataset(nir.path)
+        clues = _first_clues(opened, nir.index, nir.path)
+        block_shape = opened.block_shapes[nir.index - 1]
+    source = RasterSource(
+        bands=tuple(bands),
+        grid=grid,
+        roles=tuple(found.items()),
+        clues=clues,
+        block_shape=block_shape,
+        stamps=tuple((file, handles.file_stamp(file)) for file, _ in entries),
+        notes=tuple(notes),
+    )
+    source = _distrust_false_alpha(source)
+    if clues.reflectance_scale_tag is None and clues.dtype != "uint8":
+        low, high = _sample_range(source, found["nir"])
+        source = replace(source, clues=replace(clues, low=low, high=high))
+    return source
+
+
+def _distrust_false_alpha(source: RasterSource) -> RasterSource:
+    """GDAL calls the fourth band of an RGB file *alpha*; where it holds data, it masks nothing."""
+    changed = list(source.bands)
+    note = None
+    for file in {band.path for band in source.bands}:
+        members = [k for k, band in enumerate(source.bands) if band.path == file]
+        alphas = [
+            k for k in members if source.bands[k].label.colorinterp == ColorInterp.alpha.name
+        ]
+        for k in alphas:
+            unmasked = replace(
+                source, bands=tuple(replace(band, masked=False) for band in source.bands)
+            )
+            if _alpha_is_data(unmasked, k + 1):
+                for member in members:
+                    changed[member] = replace(changed[member], masked=False)
+                note = (
+                    f"{Path(file).name}: band {source.bands[k].index} is flagged as alpha but "
+                    "holds measurements; it is not used as a mask"
+                )
+    if note is None:
+        return source
+    return replace(source, bands=tuple(changed), notes=(*source.notes, note))
+
+
+def _same_place(a: Grid, b: Grid, tolerance: float = 1e-3) -> bool:
+    """Whether two grids of one shape agree to a thousandth of a pixel."""
+    if (a.crs is None) != (b.crs is None):
+        return False
+    if a.crs != b.crs and CRS.from_user_input(a.crs) != CRS.from_user_input(b.crs):
+        return False
+    pixel = max(abs(v) for v in (*a.transform[:2], *a.transform[3:5]))
+    size = max(a.height, a.width)
+    limits = (1 / size, 1 / size, 1.0, 1 / size, 1 / size, 1.0)
+    return all(
+        abs(x - y) <= tolerance * pixel * limit
+        for x, y, limit in zip(a.transform, b.transform, limits, strict=True)
+    )
+
+
+def _warp_target(
+    other: Grid, grid: Grid, band: SourceBand, nir: SourceBand
+) -> handles.WarpTarget:
+    if other.crs is None or grid.crs is None:
+        raise GridError(
+            f"{band.path} has {other.width}×{other.height} px and {nir.path} has "
+            f"{grid.width}×{grid.height} px, and without a CRS on both they can't be brought onto "
+            "one grid; resample them first"
+        )
+    return handles.WarpTarget(grid.height, grid.width, grid.transform, grid.crs)

@@ -1,0 +1,82 @@
+"""The whole state of a training as tensors in one safetensors file. No pickle anywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from nirgeo.errors import TrainingError
+
+
+def _flatten(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    flat = {}
+    for index, slots in optimizer.state_dict()["state"].items():
+        for slot, value in slots.items():
+            tensor = value if isinstance(value, Tensor) else torch.tensor(float(value))
+            flat[f"{prefix}.{index}.{slot}"] = tensor
+    return flat
+
+
+def _restore(prefix: str, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        head, _, slot = name.rpartition(".")
+        owner, _, index = head.rpartition(".")
+        if owner == prefix:
+            state.setdefault(int(index), {})[slot] = tensor
+    template = optimizer.state_dict()
+    template["state"] = state
+    optimizer.load_state_dict(template)
+
+
+def save_checkpoint(
+    path: Path,
+    modules: Mapping[str, nn.Module],
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    facts: Mapping[str, Any],
+) -> None:
+    """Write modules, optimizers and JSON ``facts``; the old checkpoint stays until this is whole."""
+    tensors: dict[str, Tensor] = {}
+    for name, module in modules.items():
+        tensors |= {f"{name}/{key}": value for key, value in module.state_dict().items()}
+    for name, optimizer in optimizers.items():
+        tensors |= _flatten(f"{name}|opt", optimizer)
+    partial = path.with_name(path.name + ".part")
+    contiguous = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    save_file(contiguous, partial, metadata={"nirgeo-training": json.dumps(dict(facts))})
+    os.replace(partial, path)
+
+
+def load_checkpoint(
+    path: Path,
+    modules: Mapping[str, nn.Module],
+    optimizers: Mapping[str, torch.optim.Optimizer],
+) -> dict[str, Any]:
+    """Inverse of :func:`save_checkpoint`; returns the facts.
+
+    Raises
+    ------
+    TrainingError : not a checkpoint, or one of another network
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts: dict[str, Any] = json.loads((file.metadata() or {})["nirgeo-training"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        for name, module in modules.items():
+            prefix = f"{name}/"
+            module.load_state_dict(
+                {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            )
+        for name, optimizer in optimizers.items():
+            _restore(f"{name}|opt", optimizer, tensors)
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        raise TrainingError(f"{path}: can't be resumed from ({error})") from error
+    return facts

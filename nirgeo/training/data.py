@@ -1,0 +1,234 @@
+"""Training scenes in memory, and batches drawn from them.
+
+Scenes are read with the product's own reader and brought to working space with its own
+radiometry, so a network meets in training exactly what it meets later. A batch is a pure function
+of (scenes, configuration, step): a training that is resumed draws what it would have drawn.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nirgeo.errors import NirgeoError, TrainingError
+from nirgeo.radiometry import Quantity, find_scaling, to_working
+from nirgeo.source import open_source
+from nirgeo.tiling import TILE, Window
+from nirgeo.training.config import TrainingConfig
+
+FloatArray = NDArray[np.float32]
+COLOURS = ("red", "green", "blue")
+
+
+@dataclass(frozen=True)
+class TrainingScene:
+    """One scene in working space: inputs (bands, H, W), colours (3, H, W), valid (H, W)."""
+
+    name: str
+    place: str
+    inputs: FloatArray
+    colours: FloatArray
+    valid: NDArray[np.bool_]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.valid.shape[0], self.valid.shape[1]
+
+
+@dataclass(frozen=True)
+class SceneEntry:
+    path: Path
+    place: str
+
+
+def list_scenes(
+    folders: Sequence[Path],
+    index: Path | None = None,
+    levels: Iterable[str] = (),
+) -> list[SceneEntry]:
+    """Every GeoTIFF under ``folders`` with the place it belongs to.
+
+    ``index`` is a CSV with columns ``file`` (relative to it), ``group`` (the place) and ``level``;
+    with ``levels`` given only scenes of these processing levels are kept. Without an index every
+    file counts as a place of its own.
+
+    Raises
+    ------
+    TrainingError : no scene found, or the index lacks a column
+    """
+    places: dict[Path, tuple[str, str]] = {}
+    if index is not None:
+        with open(index, newline="", encoding="utf-8") as lines:
+            for row in csv.DictReader(lines):
+                try:
+                    key = (index.parent / row["file"]).resolve()
+                    places[key] = (row["group"], row.get("level", ""))
+                except KeyError as missing:
+                    raise TrainingError(f"{index} has no column {missing}") from None
+    wanted = set(levels)
+    entries = []
+    for folder in folders:
+        for path in sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in _SUFFIXES):
+            place, level = places.get(path.resolve(), (path.stem, ""))
+            if not wanted or level in wanted:
+                entries.append(SceneEntry(path, place))
+    if not entries:
+        folders_text = ", ".join(str(f) for f in folders)
+        raise TrainingError(
+            f"no training scene in {folders_text}"
+            + (f" with level {', '.join(sorted(wanted))}" if wanted else "")
+        )
+    return entries
+
+
+_SUFFIXES = {".tif", ".tiff", ".gtif", ".vrt", ".jp2"}
+
+
+def load_scene(entry: SceneEntry, bands: Sequence[str], quantity: Quantity) -> TrainingScene:
+    """Read one scene whole.
+
+    Raises
+    ------
+    TrainingError : a band or colour is missing, or the scene holds another quantity
+    """
+    try:
+        source = open_source(entry.path)
+        scaling = find_scaling(source.clues)
+        if scaling.quantity is not quantity:
+            raise TrainingError(f"holds {scaling.quantity.value}, wanted {quantity.value}")
+        numbers = [source.number_of(role) for role in (*bands, *COLOURS)]
+        values, valid = source.read(Window(0, 0, *source.grid.shape), numbers)
+    except NirgeoError as error:
+        raise TrainingError(f"{entry.path}: {error}") from error
+    working = to_working(scaling.apply(values), quantity)
+    working[:, ~valid] = 0
+    return TrainingScene(
+        entry.path.stem, entry.place, working[: len(bands)], working[len(bands) :], valid
+    )
+
+
+class Sampler:
+    """Draws batches; see :class:`TrainingConfig` for the weights."""
+
+    def __init__(self, scenes: Sequence[TrainingScene], config: TrainingConfig) -> None:
+        usable = [s for s in scenes if min(s.shape) >= TILE and s.valid.any()]
+        if not usable:
+            raise TrainingError(f"no training scene is at least {TILE}×{TILE} px with valid pixels")
+        self.config = config
+        self.places: list[list[TrainingScene]] = []
+        by_place: dict[str, list[TrainingScene]] = {}
+        for scene in usable:
+            by_place.setdefault(scene.place, []).append(scene)
+        self.places = [by_place[name] for name in sorted(by_place)]
+        areas = np.array([sum(s.valid.sum() for s in p) for p in self.places], dtype=np.float64)
+        weights = areas**config.area_exponent
+        small = areas <= TILE * TILE
+        if small.any() and not small.all():
+            weights[small] *= config.small_place_share / weights[small].sum()
+            weights[~small] *= (1 - config.small_place_share) / weights[~small].sum()
+        self.weights = weights / weights.sum()
+
+    def batch(self, step: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Inputs (N, bands, P, P), colours (N, 3, P, P) and valid (N, 1, P, P) of one step."""
+        rng = np.random.default_rng((self.config.seed, step))
+        picks = rng.choice(len(self.places), size=self.config.batch, p=self.weights)
+        samples = [self._sample(self.places[k], rng) for k in picks]
+        inputs, colours, valid = (np.stack(part) for part in zip(*samples, strict=True))
+        return inputs, colours, valid
+
+    def _sample(
+        self, scenes: Sequence[TrainingScene], rng: np.random.Generator
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        config = self.config
+        scene = scenes[int(rng.integers(len(scenes)))]
+        factor = 1
+        if min(scene.shape) >= 2 * config.patch and rng.random() < config.coarsen:
+            factor = 2
+        inputs, colours, valid = _crop(scene, config.patch * factor, rng)
+        if factor > 1:
+            inputs, colours, valid = _coarsen(inputs, colours, valid, config.quantity)
+        inputs, colours = _jitter(inputs, colours, config, rng)
+        turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
+        turned = [np.rot90(part, turns, axes=(-2, -1)) for part in (inputs, colours, valid)]
+        if mirror:
+            turned = [part[..., ::-1] for part in turned]
+        inputs, colours, valid = turned
+        if rng.random() < config.hole_share:
+            valid = valid & ~_hole(config.patch, rng)
+        inputs = np.where(valid, inputs, np.float32(0))
+        return (
+            np.ascontiguousarray(inputs),
+            np.ascontiguousarray(colours),
+            np.ascontiguousarray(valid[None], dtype=np.float32),
+        )
+
+
+def _crop(
+    scene: TrainingScene, size: int, rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+    """A patch that is at least half valid, if a few tries find one; short sides are padded."""
+    height, width = scene.shape
+    best: tuple[float, int, int] | None = None
+    for _ in range(4):
+        row = int(rng.integers(max(1, height - size + 1)))
+        col = int(rng.integers(max(1, width - size + 1)))
+        share = float(scene.valid[row : row + size, col : col + size].mean())
+        if best is None or share > best[0]:
+            best = (share, row, col)
+        if share >= 0.5:
+            break
+    assert best is not None
+    _, row, col = best
+    window = (slice(row, row + size), slice(col, col + size))
+    inputs, colours = scene.inputs[(slice(None), *window)], scene.colours[(slice(None), *window)]
+    valid = scene.valid[window]
+    short = (size - valid.shape[0], size - valid.shape[1])
+    if any(short):
+        pad = ((0, short[0]), (0, short[1]))
+        inputs = np.pad(inputs, ((0, 0), *pad))
+        colours = np.pad(colours, ((0, 0), *pad))
+        valid = np.pad(valid, pad)
+    return inputs, colours, valid
+
+
+def _coarsen(
+    inputs: FloatArray, colours: FloatArray, valid: NDArray[np.bool_], quantity: Quantity
+) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+    """Twice the ground sampling distance: light is averaged, so reflectance is, not its root."""
+
+    def average(values: FloatArray) -> FloatArray:
+        linear = values**2 if quantity is Quantity.REFLECTANCE else values
+        bands, height, width = linear.shape
+        mean = linear.reshape(bands, height // 2, 2, width // 2, 2).mean(axis=(2, 4))
+        return np.sqrt(mean) if quantity is Quantity.REFLECTANCE else mean
+
+    quarter = valid.reshape(valid.shape[0] // 2, 2, valid.shape[1] // 2, 2).all(axis=(1, 3))
+    return average(inputs), average(colours), quarter
+
+
+def _jitter(
+    inputs: FloatArray, colours: FloatArray, config: TrainingConfig, rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
+    """One illumination gain for every band, and a smaller one for the measured bands alone."""
+    power = 0.5 if config.quantity is Quantity.REFLECTANCE else 1.0
+    common = np.exp(rng.uniform(-1, 1) * config.gain_jitter) ** power
+    own = np.exp(rng.uniform(-1, 1) * config.nir_jitter) ** power
+    limit = np.float32(config.table_max)
+    return (
+        np.minimum(inputs * np.float32(common * own), limit),
+        np.minimum(colours * np.float32(common), limit),
+    )
+
+
+def _hole(size: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """A rectangle of missing pixels, often touching the patch's border, as swath edges do."""
+    hole = np.zeros((size, size), dtype=np.bool_)
+    height, width = (int(v) for v in rng.integers(1, size // 2, size=2))
+    row, col = (int(v) for v in rng.integers(-size // 4, size, size=2))
+    hole[max(0, row) : max(0, row + height), max(0, col) : max(0, col + width)] = True
+    return hole

@@ -1,0 +1,332 @@
+"""The training loop: steps, moving average, validation on other places, checkpoints, a log."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from nirgeo.errors import TrainingError
+from nirgeo.generator import GeneratorConfig, LocalAffineGenerator
+from nirgeo.metrics import scene_error
+from nirgeo.modelfile import ModelSpec, write_model
+from nirgeo.radiometry import Quantity, from_working
+from nirgeo.training import losses
+from nirgeo.training.checkpoint import load_checkpoint, save_checkpoint
+from nirgeo.training.config import TrainingConfig
+from nirgeo.training.data import COLOURS, Sampler, TrainingScene
+from nirgeo.training.table import fit_table, input_range
+
+Report = Callable[[Mapping[str, Any]], None]
+
+_M = TypeVar("_M", bound=nn.Module)
+
+CHECKPOINT = "checkpoint.safetensors"
+LOG = "log.jsonl"
+BEST = "best.safetensors"
+
+
+@dataclass(frozen=True)
+class ValidationScore:
+    """Means over places; ``relative`` is the mean of both errors over the table's (1 = table)."""
+
+    angular: float
+    rmse: float
+    relative: float
+
+
+def place_means(
+    network: nn.Module, scenes: Sequence[TrainingScene], quantity: Quantity, device: torch.device
+) -> dict[str, tuple[float, float]]:
+    """Angular error and RMSE of every place, its scenes averaged first."""
+    network.eval()
+    by_place: dict[str, list[tuple[float, float]]] = {}
+    for scene in scenes:
+        predicted = predict_scene(network, scene, device)
+        unit = np.float32(1 if quantity is Quantity.REFLECTANCE else 255)
+        error = scene_error(
+            from_working(np.clip(predicted, 0, None), quantity) / unit,
+            from_working(scene.colours, quantity) / unit,
+            scene.valid,
+        )
+        if error.pixels:
+            by_place.setdefault(scene.place, []).append((error.angular, error.rmse))
+    return {
+        place: (float(np.mean([e[0] for e in errors])), float(np.mean([e[1] for e in errors])))
+        for place, errors in by_place.items()
+    }
+
+
+def predict_scene(
+    network: nn.Module, scene: TrainingScene, device: torch.device
+) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """The network over a whole scene, its right and bottom edge repeated to the stride."""
+    stride = int(network.stride)  # type: ignore[arg-type]
+    height, width = scene.shape
+    pad = ((0, 0), (0, -height % stride), (0, -width % stride))
+    inputs = torch.from_numpy(np.pad(scene.inputs, pad, mode="edge"))[None].to(device)
+    valid = np.pad(scene.valid[None].astype(np.float32), pad, mode="edge")
+    with torch.inference_mode():
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        out = network(inputs, torch.from_numpy(valid)[None].to(device))
+    result: np.ndarray[Any, np.dtype[np.float32]] = out[0, :, :height, :width].cpu().numpy()
+    return result
+
+
+def learning_rate(step: int, config: TrainingConfig) -> float:
+    """Linear warm-up, then half a cosine down to a hundredth."""
+    if step < config.warmup:
+        return config.learning_rate * (step + 1) / config.warmup
+    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, progress))))
+
+
+class Trainer:
+    """One training run in one folder: ``checkpoint``, ``best`` weights, ``log.jsonl``, ``config``."""
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        training: Sequence[TrainingScene],
+        validation: Sequence[TrainingScene],
+        folder: Path,
+        *,
+        spec: ModelSpec | None = None,
+        device: str = "cpu",
+        report: Report = lambda event: None,
+    ) -> None:
+        shared = {s.place for s in training} & {s.place for s in validation}
+        if shared:
+            raise TrainingError(
+                "training and validation share places, so validation would measure memory: "
+                + ", ".join(sorted(shared)[:5])
+            )
+        self.config = config
+        self.validation = validation
+        self.folder = folder
+        self.device = torch.device(device)
+        self.report = report
+        self.sampler = Sampler(training, config)
+        self.spec = spec
+        generator = torch.Generator().manual_seed(config.seed)
+        self.network = _seeded(_build, config, generator).to(self.device)
+        self.network.dropout = config.dropout
+        self.average = _build(config).to(self.device)
+        self.average.requires_grad_(False)
+        self.discriminator = _seeded(
+            lambda c: losses.PatchDiscriminator(len(c.bands) + len(COLOURS)), config, generator
+        ).to(self.device)
+        self.optimizers = {
+            "generator": torch.optim.AdamW(
+                self.network.parameters(),
+                lr=config.learning_rate,
+                betas=(0.9, 0.99),
+                weight_decay=config.weight_decay,
+            ),
+            "discriminator": torch.optim.AdamW(
+                self.discriminator.parameters(), lr=config.discriminator_rate, betas=(0.5, 0.99)
+            ),
+        }
+        self.step = 0
+        self.seconds = 0.0
+        self.best = math.inf
+        self.table_places: dict[str, tuple[float, float]] = {}
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        return {
+            "network": self.network,
+            "average": self.average,
+            "discriminator": self.discriminator,
+        }
+
+    def start(self) -> None:
+        """Fit the table, or take up the checkpoint in the folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        config_file = self.folder / "config.json"
+        checkpoint = self.folder / CHECKPOINT
+        if checkpoint.exists():
+            facts = load_checkpoint(checkpoint, self.modules, self.optimizers)
+            recorded = facts["config"]
+            if recorded != json.loads(json.dumps(self.config.to_json())):
+                raise TrainingError(
+                    f"{checkpoint} was made with another configuration; use another folder"
+                )
+            self.step, self.seconds, self.best = facts["step"], facts["seconds"], facts["best"]
+            self.table_places = {k: (v[0], v[1]) for k, v in facts["table_places"].items()}
+            self._cut_log()
+            return
+        config_file.write_text(json.dumps(self.config.to_json(), indent=1) + "\n")
+        (self.folder / LOG).write_text("")
+        maximum = self.config.table_max
+        table = torch.from_numpy(fit_table(self.sampler, self.config.knots, maximum))
+        span = torch.from_numpy(input_range(self.sampler, maximum))
+        for network in (self.network, self.average):
+            network.table.values.copy_(table)
+            network.input_range.copy_(span)
+        self.average.load_state_dict(self.network.state_dict())
+        # The correction still is zero: this is the table's own score, the one to beat.
+        self.table_places = place_means(
+            self.average, self.validation, self.config.quantity, self.device
+        )
+        self._validate()
+
+    def _cut_log(self) -> None:
+        """Forget what was logged after the checkpoint; it is about to happen again."""
+        log = self.folder / LOG
+        lines = log.read_text().splitlines() if log.exists() else []
+        kept = [line for line in lines if json.loads(line)["step"] <= self.step]
+        log.write_text("".join(line + "\n" for line in kept))
+
+    def run(self, *, minutes: float | None = None) -> None:
+        """Train until ``config.steps``, or for ``minutes`` of this call; both end saved."""
+        began = time.monotonic()
+        config = self.config
+        while self.step < config.steps:
+            mark = time.monotonic()
+            record = self._train_step()
+            self.seconds += time.monotonic() - mark
+            self.step += 1
+            if self.step % 20 == 0:
+                self._log({"event": "train", **record})
+            if self.step % config.validate_every == 0 or self.step == config.steps:
+                self._validate()
+                self._save()
+            if minutes is not None and time.monotonic() - began > minutes * 60:
+                break
+        self._save()
+
+    def _train_step(self) -> dict[str, float]:
+        config = self.config
+        arrays = self.sampler.batch(self.step)
+        inputs, colours, valid = (
+            torch.from_numpy(a).to(self.device).contiguous(memory_format=torch.channels_last)
+            for a in arrays
+        )
+        rate = learning_rate(self.step, config)
+        for group in self.optimizers["generator"].param_groups:
+            group["lr"] = rate
+        self.network.train()
+        mixed = self.device.type == "cuda"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=mixed):
+            prediction = self.network(inputs, valid)
+        prediction = prediction.float()
+        l1 = losses.reconstruction(prediction, colours, valid)
+        cosine = losses.direction(prediction, colours, valid, config.quantity)
+        loss = l1 + config.cosine * cosine
+        record = {"l1": l1.item(), "cosine": cosine.item(), "learning_rate": rate}
+        if config.adversarial > 0 and self.step >= config.adversarial_from * config.steps:
+            record["discriminator"] = self._train_discriminator(inputs, colours, prediction, valid)
+            self.discriminator.requires_grad_(False)
+            fooled = losses.generator_hinge(self.discriminator(inputs, prediction * valid))
+            self.discriminator.requires_grad_(True)
+            loss = loss + config.adversarial * fooled
+            record["adversarial"] = fooled.item()
+        self.optimizers["generator"].zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimizers["generator"].step()
+        decay = min(config.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for mean, value in zip(
+                self.average.parameters(), self.network.parameters(), strict=True
+            ):
+                mean.lerp_(value, 1 - decay)
+        if not math.isfinite(record["l1"]):
+            raise TrainingError(
+                f"the loss is {record['l1']} at step {self.step}; lower learning_rate"
+            )
+        return record
+
+    def _train_discriminator(
+        self,
+        inputs: torch.Tensor,
+        colours: torch.Tensor,
+        prediction: torch.Tensor,
+        valid: torch.Tensor,
+    ) -> float:
+        real = self.discriminator(inputs, colours * valid)
+        fake = self.discriminator(inputs, prediction.detach() * valid)
+        loss = losses.discriminator_hinge(real, fake)
+        self.optimizers["discriminator"].zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizers["discriminator"].step()
+        return loss.item()
+
+    def score(self) -> ValidationScore:
+        """The averaged weights on the validation places."""
+        places = place_means(self.average, self.validation, self.config.quantity, self.device)
+        mean = np.mean(list(places.values()), axis=0)
+        table = np.mean([self.table_places[place] for place in places], axis=0)
+        relative = float((mean / table).mean())
+        return ValidationScore(float(mean[0]), float(mean[1]), relative)
+
+    def _validate(self) -> None:
+        score = self.score()
+        better = score.relative < self.best
+        if better:
+            self.best = score.relative
+            self._export()
+        self._log(
+            {
+                "event": "validation",
+                "angular": score.angular,
+                "rmse": score.rmse,
+                "relative": score.relative,
+                "best": better,
+            }
+        )
+
+    def _export(self) -> None:
+        if self.spec is None:
+            return
+        state = {k: v.detach().cpu().numpy() for k, v in self.average.state_dict().items()}
+        write_model(self.folder / BEST, self.spec, state)
+
+    def _save(self) -> None:
+        facts = {
+            "config": self.config.to_json(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "best": self.best,
+            "table_places": self.table_places,
+        }
+        save_checkpoint(self.folder / CHECKPOINT, self.modules, self.optimizers, facts)
+
+    def _log(self, event: Mapping[str, Any]) -> None:
+        record = {"step": self.step, "seconds": round(self.seconds, 1), **event}
+        with open(self.folder / LOG, "a", encoding="utf-8") as log:
+            log.write(json.dumps(record) + "\n")
+        self.report(record)
+
+
+def generator_config(config: TrainingConfig) -> GeneratorConfig:
+    return GeneratorConfig(
+        in_bands=len(config.bands),
+        out_bands=len(COLOURS),
+        width=config.width,
+        depth=config.depth,
+        knots=config.knots,
+        table_max=config.table_max,
+    )
+
+
+def _build(config: TrainingConfig) -> LocalAffineGenerator:
+    return LocalAffineGenerator(generator_config(config)).to(memory_format=torch.channels_last)
+
+
+def _seeded(
+    build: Callable[[TrainingConfig], _M], config: TrainingConfig, generator: torch.Generator
+) -> _M:
+    """Build under a seed of its own, leaving torch's global generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+        return build(config)
