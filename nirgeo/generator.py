@@ -19,6 +19,7 @@ pooling, no fixed-size upsampling, no dense layer. See ``docs/architecture.md``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -216,3 +217,19 @@ class LocalAffineGenerator(nn.Module):
             gain = field[:, band * colours : (band + 1) * colours]
             correction = torch.addcmul(correction, gain, x[:, band : band + 1])
         return torch.addcmul(self.table(x), self.fade(x), correction)
+
+
+def network_reach(config: Mapping[str, Any]) -> tuple[int, int]:
+    """Halo and stride in pixels of the generator that a model file describes.
+
+    Raises
+    ------
+    ModelError : the description does not fit this architecture
+    """
+    try:
+        shape = GeneratorConfig(**config)
+    except TypeError as error:
+        raise ModelError(f"damaged generator shape ({error})") from error
+    with torch.device("meta"):
+        generator = LocalAffineGenerator(shape)
+    return generator.halo, generator.stride

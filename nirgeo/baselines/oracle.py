@@ -1,0 +1,72 @@
+"""Oracles: lookup tables fitted to the truth of the very scene they predict.
+
+No single-pixel model can do better on a scene, however it is trained; what a model gains beyond an
+oracle it must have from a pixel's surroundings. They cheat by design: never rank them with models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from numpy.typing import NDArray
+
+from nirgeo.baselines.interface import (
+    NIR,
+    Arrays,
+    Baseline,
+    Context,
+    FloatArray,
+    Mask,
+    Patch,
+    Sample,
+)
+from nirgeo.baselines.lookup import MeanColourTable, MeanDirectionTable
+from nirgeo.baselines.pixels import paint, scene_pixels
+from nirgeo.errors import ModelError
+from nirgeo.radiometry import Quantity
+
+
+@dataclass(frozen=True)
+class _Oracle:
+    quantity: Quantity
+    bands: ClassVar[tuple[str, ...]] = NIR
+    name: ClassVar[str]
+    table: ClassVar[type[Baseline]]
+
+    @classmethod
+    def fit(cls, samples: Iterable[Sample], quantity: Quantity) -> Self:
+        return cls(quantity)
+
+    def predict(self, inputs: FloatArray, valid: Mask, context: Context) -> FloatArray:
+        nir = scene_pixels(self, inputs, valid, context)
+        if context.truth is None or context.truth.shape != (3, *valid.shape):
+            raise ModelError(f"baseline {self.name} needs the scene's truth (3, H, W) as context")
+        if nir.shape[1] == 0:
+            return paint(nir.repeat(3, axis=0), valid, self.quantity)
+        table = self.table.fit([Patch(inputs, context.truth, valid)], self.quantity)
+        return table.predict(inputs, valid, context)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return {}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays, quantity: Quantity) -> Self:
+        return cls(quantity)
+
+
+@dataclass(frozen=True)
+class ColourOracle(_Oracle):
+    """Bound on the RMSE of a single-pixel model."""
+
+    name: ClassVar[str] = "oracle-colour"
+    table: ClassVar[type[Baseline]] = MeanColourTable
+
+
+@dataclass(frozen=True)
+class DirectionOracle(_Oracle):
+    """Near the bound on the angular error of a single-pixel model."""
+
+    name: ClassVar[str] = "oracle-direction"
+    table: ClassVar[type[Baseline]] = MeanDirectionTable

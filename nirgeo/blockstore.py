@@ -1,0 +1,172 @@
+"""Finished chunks on disk, safe at any moment: an uncompressed tiled TIFF laid out in advance.
+
+A GeoTIFF that GDAL is writing keeps its block index in memory, so a killed run has nothing. Here
+every tile has its place before the first one is written, since nothing is compressed: the file is a
+BigTIFF header followed by a hole of the right size. A chunk is written where it belongs and synced;
+then, and only then, the journal says so. GDAL reads the result like any TIFF.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nirgeo.tiling import TILE, ChunkGrid
+
+MAX_TIFF_TILE_TILES = 16
+_PAGE = 4096
+
+# TIFF field types (TIFF 6.0 and the BigTIFF extension).
+_SHORT, _LONG, _LONG8 = 3, 4, 16
+
+
+def tiff_tile(chunk_tiles: int) -> int:
+    """Side in pixels of the store's TIFF tiles: the largest that divides a chunk, at most 1024."""
+    divisor = max(d for d in range(1, min(chunk_tiles, MAX_TIFF_TILE_TILES) + 1) if chunk_tiles % d == 0)
+    return divisor * TILE
+
+
+def _header(
+    height: int, width: int, samples: int, tile: int, dtype: np.dtype[Any]
+) -> tuple[bytes, int, int]:
+    """The file up to its pixels: (bytes, position of the first tile, bytes per tile)."""
+    down, across = -(-height // tile), -(-width // tile)
+    count = down * across
+    tile_bytes = tile * tile * samples * dtype.itemsize
+    bits = dtype.itemsize * 8
+    sample_format = 3 if dtype.kind == "f" else 1
+    fields: list[tuple[int, int, list[int]]] = [
+        (256, _LONG, [width]),
+        (257, _LONG, [height]),
+        (258, _SHORT, [bits] * samples),
+        (259, _SHORT, [1]),  # no compression
+        (262, _SHORT, [1]),  # black is zero; colour comes with the final file
+        (277, _SHORT, [samples]),
+        (284, _SHORT, [1]),  # pixel-interleaved
+        (322, _LONG, [tile]),
+        (323, _LONG, [tile]),
+        (324, _LONG8, []),  # offsets, filled in below
+        (325, _LONG8, [tile_bytes] * count),
+        (338, _SHORT, [0] * (samples - 1)),
+        (339, _SHORT, [sample_format] * samples),
+    ]
+    sizes = {_SHORT: 2, _LONG: 4, _LONG8: 8}
+    codes = {_SHORT: "H", _LONG: "I", _LONG8: "Q"}
+    directory_bytes = 8 + len(fields) * 20 + 8
+    outside = 16 + directory_bytes
+    counts = {tag: count if tag == 324 else len(values) for tag, _, values in fields}
+    positions = {}
+    for tag, kind, _ in fields:
+        length = counts[tag] * sizes[kind]
+        if length > 8:
+            positions[tag] = outside
+            outside += -(-length // 8) * 8
+    first = -(-outside // _PAGE) * _PAGE
+    offsets = [first + k * tile_bytes for k in range(count)]
+    out = bytearray(first)
+    struct.pack_into("<2sHHHQ", out, 0, b"II", 43, 8, 0, 16)
+    struct.pack_into("<Q", out, 16, len(fields))
+    cursor = 24
+    for tag, kind, values in fields:
+        data = offsets if tag == 324 else values
+        packed = struct.pack(f"<{len(data)}{codes[kind]}", *data)
+        struct.pack_into("<HHQ", out, cursor, tag, kind, len(data))
+        if tag in positions:
+            struct.pack_into("<Q", out, cursor + 12, positions[tag])
+            out[positions[tag] : positions[tag] + len(packed)] = packed
+        else:
+            out[cursor + 12 : cursor + 12 + len(packed)] = packed
+        cursor += 20
+    return bytes(out), first, tile_bytes
+
+
+class BlockStore:
+    """A raster of ``samples`` bands on disk that is written chunk by chunk, in any order.
+
+    Safe to call from several threads. Pixels never written are 0.
+    """
+
+    def __init__(self, path: Path, grid: ChunkGrid, samples: int, dtype: Any) -> None:
+        self.path = path
+        self.grid = grid
+        self.samples = samples
+        self.dtype = np.dtype(dtype).newbyteorder("<")
+        self.tile = tiff_tile(grid.tiles)
+        self._across = -(-grid.width // self.tile)
+        self._header, self._first, self._tile_bytes = _header(
+            grid.height, grid.width, samples, self.tile, self.dtype
+        )
+        tiles = self._across * -(-grid.height // self.tile)
+        self.size = self._first + tiles * self._tile_bytes
+        self._fd = -1
+        self._lock = threading.Lock()
+
+    def create(self) -> None:
+        """Lay the file out, empty. It takes next to no space until chunks are written."""
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | _BINARY, 0o666)
+        self._write_at(self._header, 0)
+        os.ftruncate(self._fd, self.size)
+        _sync(self._fd)
+
+    def open(self) -> bool:
+        """Open what an earlier run left; False if it does not have this layout."""
+        try:
+            self._fd = os.open(self.path, os.O_RDWR | _BINARY)
+        except FileNotFoundError:
+            return False
+        with open(self.path, "rb") as file:
+            same = file.read(len(self._header)) == self._header
+        if same and os.fstat(self._fd).st_size == self.size:
+            return True
+        self.close()
+        return False
+
+    def write(self, i: int, j: int, block: NDArray[Any], *, sync: bool = True) -> None:
+        """Write chunk (i, j): ``block`` is (samples, height, width)."""
+        window = self.grid.window(i, j)
+        expected = (self.samples, window.height, window.width)
+        if block.shape != expected:
+            raise ValueError(f"chunk ({i}, {j}) is {expected}, got {block.shape}")
+        for top in range(0, window.height, self.tile):
+            for left in range(0, window.width, self.tile):
+                part = block[:, top : top + self.tile, left : left + self.tile]
+                self._write_tile((window.row + top) // self.tile, (window.col + left) // self.tile, part)
+        if sync:
+            _sync(self._fd)
+
+    def _write_tile(self, row: int, col: int, part: NDArray[Any]) -> None:
+        tile = np.zeros((self.tile, self.tile, self.samples), dtype=self.dtype)
+        tile[: part.shape[1], : part.shape[2]] = part.transpose(1, 2, 0)
+        self._write_at(tile.tobytes(), self._first + (row * self._across + col) * self._tile_bytes)
+
+    def _write_at(self, data: bytes, position: int) -> None:
+        if hasattr(os, "pwrite"):
+            view = memoryview(data)
+            while view:
+                written = os.pwrite(self._fd, view, position)
+                view, position = view[written:], position + written
+            return
+        with self._lock:  # Windows has no positioned write
+            os.lseek(self._fd, position, os.SEEK_SET)
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._fd, view) :]
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+_BINARY = getattr(os, "O_BINARY", 0)
+
+
+def _sync(fd: int) -> None:
+    getattr(os, "fdatasync", os.fsync)(fd)
+

@@ -1,0 +1,331 @@
+"""The engine: a lazy scene in, a lazy natural-colour picture out.
+
+There is one task per chunk. For a scene from :func:`nirgeo.open_scene` it reads its own window with
+halo and runs the network; for any other array it is handed the neighbouring blocks that its window
+touches. Both end in :func:`nirgeo.inference.colorize_block`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from operator import itemgetter
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from nirgeo import provenance
+from nirgeo.bands import BandLabel, find_roles
+from nirgeo.errors import BandError, GridError
+from nirgeo.inference import Output, Recipe, colorize_block
+from nirgeo.layers import array_from_tasks
+from nirgeo.modelfile import Model
+from nirgeo.radiometry import Quantity, Scaling, ScalingClues, find_scaling
+from nirgeo.registry import AUTO, choose_model, load_model
+from nirgeo.scene import SCALING_ATTR, VALID, SceneView, digest, resolve_scale, view_of
+from nirgeo.source import RasterSource
+from nirgeo.tiling import TILE, InputWindow, Window, input_window, lattice
+
+COLOUR_NAMES = ("red", "green", "blue")
+
+
+def colorize(
+    scene: xr.DataArray,
+    model: str | Model = AUTO,
+    *,
+    output: Output = "display",
+    scale: str | Scaling | None = None,
+    nodata: float | None = None,
+    brightness: float = 1.0,
+    gamma: float = 1.0,
+    device: str = "cpu",
+) -> xr.DataArray:
+    """Natural colour for a near-infrared scene, as a lazy DataArray (``band``, ``y``, ``x``).
+
+    The values are identical for every chunking of the scene. Lazy for a dask-backed scene, computed
+    at once for one in memory. The coordinate ``valid`` (``y``, ``x``) is False where the scene has
+    no data; there the colours are 0 (``display``) or NaN (``reflectance``).
+
+    Parameters
+    ----------
+    scene : from :func:`nirgeo.open_scene`, or any DataArray with dimensions ``y`` and ``x`` (and
+        ``band``, whose labels must tell which band is near infrared unless there is only one)
+    model : a name, a path, a ``Model``, or ``"auto"``
+    output : ``"display"`` (uint8) or ``"reflectance"`` (float32, 0–1)
+    scale : ``"GAIN[,OFFSET]"`` to reflectance, instead of what the scene says
+    nodata : value of missing pixels of an array that does not say so itself; may be NaN
+    brightness, gamma : change the picture only; 1 leaves it alone
+    device : a torch device
+
+    Raises
+    ------
+    BandError, RadiometryError, ModelError, UnknownModelError, OptionError, GridError
+    """
+    view = view_of(scene)
+    if view is not None:
+        scaling = view.scaling if scale is None else _scaling(view.source.clues, scale)
+        recipe = Recipe(_model(model, scaling), scaling, output, brightness, gamma, device)
+        return _from_source(scene, view, recipe)
+    array = _as_bands(scene)
+    blocks = array.data if isinstance(array.data, da.Array) else da.from_array(array.values)
+    numbers = _band_numbers(array)
+    nir = blocks[numbers["nir"] - 1]
+    scaling = _array_scaling(array, nir, scale, nodata)
+    recipe = Recipe(_model(model, scaling), scaling, output, brightness, gamma, device)
+    missing = [role for role in recipe.model.spec.bands if role not in numbers]
+    if missing:
+        raise BandError(
+            f"{recipe.model.spec.full_name} needs bands {', '.join(recipe.model.spec.bands)}; the "
+            f"array has {', '.join(str(b) for b in np.atleast_1d(array['band'].values))}"
+        )
+    chosen = blocks[[numbers[role] - 1 for role in recipe.model.spec.bands]]
+    rgb = _from_blocks(array, chosen, recipe, _array_nodata(array, nodata))
+    return rgb if isinstance(array.data, da.Array) else rgb.compute()
+
+
+def _model(model: str | Model, scaling: Scaling) -> Model:
+    if isinstance(model, Model):
+        return model
+    return choose_model(scaling.quantity)[0] if model == AUTO else load_model(model)
+
+
+def _scaling(clues: ScalingClues, scale: str | Scaling) -> Scaling:
+    return find_scaling(clues, resolve_scale(scale))
+
+
+# --- scenes that are read from a source -----------------------------------------------------------
+
+
+def _colorize_window(
+    source: RasterSource,
+    numbers: Sequence[int],
+    window: InputWindow,
+    recipe: Recipe,
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """One chunk, from file to colours. Pure and serialisable: dask sends it anywhere."""
+    values, valid = source.read(window.read, numbers)
+    return colorize_block(values, valid, window, recipe)
+
+
+def _from_source(scene: xr.DataArray, view: SceneView, recipe: Recipe) -> xr.DataArray:
+    source, region, grid = view.source, view.region, view.chunk_grid
+    halo, stride = reach(recipe.model)
+    numbers = [source.number_of(role) for role in recipe.model.spec.bands]
+    identity = view.identity() | recipe.identity()
+    work = f"nirgeo-chunk-{digest(identity)}"
+    tasks = {}
+    for i, j, chunk in grid.windows():
+        window = input_window(
+            chunk.shifted(region.row, region.col),
+            halo=halo,
+            stride=stride,
+            raster=source.grid.shape,
+        )
+        tasks[(work, i, j)] = (partial(_colorize_window, source, numbers, window, recipe),)
+    return _assemble(
+        scene, recipe, work, tasks, (grid.row_sizes, grid.col_sizes), identity, dependencies=()
+    )
+
+
+def reach(model: Model) -> tuple[int, int]:
+    """Halo and stride of a model's network, in pixels, from its shape alone."""
+    from nirgeo.generator import network_reach
+
+    return network_reach(model.spec.generator)
+
+
+def _assemble(
+    scene: xr.DataArray,
+    recipe: Recipe,
+    work: str,
+    tasks: dict[Any, Any],
+    chunks: tuple[tuple[int, ...], tuple[int, ...]],
+    identity: dict[str, Any],
+    dependencies: tuple[da.Array, ...],
+) -> xr.DataArray:
+    """Colours and mask of tasks that return both, as one DataArray like ``scene``."""
+    name, valid_name = (work.replace("chunk", part) for part in ("rgb", "rgb-valid"))
+    picks = {(name, 0, i, j): (itemgetter(0), (work, i, j)) for _, i, j in tasks}
+    valid_picks = {(valid_name, i, j): (itemgetter(1), (work, i, j)) for _, i, j in tasks}
+    colours = recipe.model.spec.colours
+    shared: dict[str, Any] = {"dependencies": dependencies, "more_layers": {work: tasks}}
+    data = array_from_tasks(
+        name, picks, ((len(colours),), *chunks), recipe.dtype, facts=identity, **shared
+    )
+    valid = array_from_tasks(valid_name, valid_picks, chunks, np.bool_, **shared)
+    coords = {
+        key: value
+        for key, value in scene.coords.items()
+        if key not in ("band", VALID) and "band" not in value.dims
+    }
+    kept = {k: v for k, v in scene.attrs.items() if k in ("AREA_OR_POINT", "nirgeo_rpcs")}
+    rgb = xr.DataArray(
+        data,
+        dims=("band", "y", "x"),
+        coords=coords,
+        name="rgb",
+        attrs=kept | provenance.attributes(recipe),
+    )
+    rgb = rgb.assign_coords(band=list(colours), **{VALID: (("y", "x"), valid)})
+    if recipe.output == "reflectance":
+        rgb = rgb.rio.write_nodata(np.nan)
+    return rgb
+
+
+# --- any other DataArray --------------------------------------------------------------------------
+
+
+def _as_bands(scene: xr.DataArray) -> xr.DataArray:
+    """The array with dimensions (band, y, x), whatever order they came in."""
+    if "y" not in scene.dims or "x" not in scene.dims:
+        raise GridError(f"need dimensions 'y' and 'x' (and 'band'), got {tuple(scene.dims)}")
+    if "band" not in scene.dims:
+        scene = scene.drop_vars("band", errors="ignore").expand_dims(band=["nir"])
+    extra = [str(d) for d in scene.dims if d not in ("band", "y", "x")]
+    if extra:
+        raise GridError(
+            f"dimension {', '.join(extra)} is one too many; colorize one (band, y, x) array at a time"
+        )
+    if scene.dtype.kind not in "uif":
+        raise BandError(f"values of type {scene.dtype} are not measured intensities")
+    return scene.transpose("band", "y", "x")
+
+
+def _band_numbers(array: xr.DataArray) -> dict[str, int]:
+    names = np.atleast_1d(array["band"].values) if "band" in array.coords else []
+    labels = [
+        BandLabel(number, description="" if np.issubdtype(type(n), np.number) else str(n))
+        for number, n in enumerate(names, start=1)
+    ] or [BandLabel(number) for number in range(1, array.sizes["band"] + 1)]
+    return find_roles(labels, dtype=str(array.dtype))
+
+
+def _array_nodata(array: xr.DataArray, nodata: float | None) -> float | None:
+    if nodata is not None:
+        return nodata
+    value = array.rio.nodata
+    return None if value is None else float(value)
+
+
+def _array_scaling(
+    array: xr.DataArray, nir: da.Array, scale: str | Scaling | None, nodata: float | None
+) -> Scaling:
+    """Scaling of an array: explicit, recorded, CF attributes, or from its type and range.
+
+    The range is looked at only where nothing else tells: floats without a word about their unit.
+    """
+    if scale is not None:
+        return _scaling(ScalingClues(str(array.dtype)), scale)
+    recorded = array.attrs.get(SCALING_ATTR)
+    if recorded is not None:
+        return Scaling.from_tag(str(recorded), "recorded in the array")
+    factor, offset = array.attrs.get("scale_factor"), array.attrs.get("add_offset")
+    if factor is not None:
+        return Scaling(
+            Quantity.REFLECTANCE, float(factor), float(offset or 0), "scale_factor and add_offset"
+        )
+    clues = ScalingClues(str(array.dtype))
+    if array.dtype != np.uint8:
+        tiles = [nir[w.slices].ravel() for w in lattice(*nir.shape)]
+        sample = da.concatenate(tiles).compute().astype(np.float64)
+        fill = _array_nodata(array, nodata)
+        sample = sample[np.isfinite(sample) & (sample != (np.nan if fill is None else fill))]
+        if sample.size:
+            low, high = np.percentile(sample, (2, 98))
+            clues = ScalingClues(str(array.dtype), low=float(low), high=float(high))
+    return find_scaling(clues)
+
+
+def _spans(sizes: tuple[int, ...], start: int, stop: int) -> list[tuple[int, int, int]]:
+    """Blocks along one axis that touch start…stop, as (block, its start, its stop)."""
+    touched, position = [], 0
+    for block, size in enumerate(sizes):
+        if position < stop and position + size > start:
+            touched.append((block, position, position + size))
+        position += size
+    return touched
+
+
+def _colorize_parts(
+    placed: Sequence[tuple[int, int]],
+    valid_count: int,
+    window: InputWindow,
+    nodata: float | None,
+    recipe: Recipe,
+    *parts: NDArray[Any],
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """One chunk from the blocks its window touches: values first, then masks if there are any.
+
+    ``placed`` holds the raster position (row, col) of each value block's origin.
+    """
+    read = window.read
+    blocks = parts[: len(parts) - valid_count]
+    bands = blocks[0].shape[0]
+    values = np.empty((bands, read.height, read.width), dtype=blocks[0].dtype)
+    valid = np.ones((read.height, read.width), dtype=np.bool_)
+    for k, (row, col) in enumerate(placed):
+        block = blocks[k]
+        r0, r1 = max(read.row, row), min(read.row_stop, row + block.shape[1])
+        c0, c1 = max(read.col, col), min(read.col_stop, col + block.shape[2])
+        into = (slice(r0 - read.row, r1 - read.row), slice(c0 - read.col, c1 - read.col))
+        out_of = (slice(r0 - row, r1 - row), slice(c0 - col, c1 - col))
+        values[(slice(None), *into)] = block[(slice(None), *out_of)]
+        if valid_count:
+            valid[into] = parts[len(blocks) + k][out_of]
+    if nodata is not None and not np.isnan(nodata):
+        valid &= (values != nodata).all(axis=0)
+    if values.dtype.kind == "f":
+        valid &= np.isfinite(values).all(axis=0)
+    return colorize_block(values, valid, window, recipe)
+
+
+def _from_blocks(
+    scene: xr.DataArray, blocks: da.Array, recipe: Recipe, nodata: float | None
+) -> xr.DataArray:
+    """Keep the array's own chunks; give every one the neighbours that its halo touches."""
+    blocks = blocks.rechunk({0: -1})
+    if any(np.isnan(size) for sizes in blocks.chunks for size in sizes):
+        raise GridError("the array has chunks of unknown size; call compute_chunk_sizes() first")
+    if min(max(sizes) for sizes in blocks.chunks[1:]) < TILE <= min(blocks.shape[1:]):
+        # Slivers would read their halo many times over.
+        blocks = blocks.rechunk({1: 16 * TILE, 2: 16 * TILE})
+    rows, cols = blocks.chunks[1], blocks.chunks[2]
+    mask: da.Array | None = None
+    if VALID in scene.coords and scene.coords[VALID].dims == ("y", "x"):
+        mask = da.asarray(scene.coords[VALID].data).astype(np.bool_).rechunk((rows, cols))
+    halo, stride = reach(recipe.model)
+    identity = {
+        "array": [blocks.name, mask.name if mask is not None else None, repr(nodata)],
+        "chunk": [list(rows), list(cols)],
+    } | recipe.identity()
+    work = f"nirgeo-chunk-{digest(identity)}"
+    raster = (int(sum(rows)), int(sum(cols)))
+    tasks: dict[Any, Any] = {}
+    for i, r0, r1 in _spans(rows, 0, raster[0]):
+        for j, c0, c1 in _spans(cols, 0, raster[1]):
+            window = input_window(
+                Window(r0, c0, r1 - r0, c1 - c0), halo=halo, stride=stride, raster=raster
+            )
+            read = window.read
+            near = [
+                (a, b, top, left)
+                for a, top, _ in _spans(rows, read.row, read.row_stop)
+                for b, left, _ in _spans(cols, read.col, read.col_stop)
+            ]
+            keys: list[Any] = [(blocks.name, 0, a, b) for a, b, _, _ in near]
+            if mask is not None:
+                keys += [(mask.name, a, b) for a, b, _, _ in near]
+            function = partial(
+                _colorize_parts,
+                [(top, left) for _, _, top, left in near],
+                len(near) if mask is not None else 0,
+                window,
+                nodata,
+                recipe,
+            )
+            tasks[(work, i, j)] = (function, *keys)
+    dependencies = (blocks,) if mask is None else (blocks, mask)
+    return _assemble(scene, recipe, work, tasks, (rows, cols), identity, dependencies)

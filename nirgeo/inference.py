@@ -1,0 +1,192 @@
+"""One block through one network: arrays in, colours out, the same bits wherever it runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nirgeo.errors import OptionError, RadiometryError
+from nirgeo.modelfile import Model, load_generator
+from nirgeo.radiometry import Quantity, Scaling, from_working, quantize, to_working
+from nirgeo.tiling import InputWindow
+
+if TYPE_CHECKING:
+    from nirgeo.generator import LocalAffineGenerator
+
+Output = Literal["display", "reflectance"]
+
+# torch sends a single small image to another convolution kernel than a large one (the limit is
+# 20480 input values), and the last bit differs. It does not do so for a batch of two.
+_SMALL_INPUT = 20480
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything besides the pixels that decides what a block becomes."""
+
+    model: Model
+    scaling: Scaling
+    output: Output = "display"
+    brightness: float = 1.0
+    gamma: float = 1.0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        spec = self.model.spec
+        if self.output not in ("display", "reflectance"):
+            raise OptionError(f"output {self.output!r} is neither 'display' nor 'reflectance'")
+        if spec.quantity is Quantity.REFLECTANCE and self.scaling.quantity is Quantity.COUNTS:
+            raise RadiometryError(
+                f"{spec.full_name} eats reflectance, and the scene holds display counts "
+                f"({self.scaling.origin}); give --scale GAIN[,OFFSET] if they are reflectance, or "
+                "choose a model for display counts"
+            )
+        if self.output == "reflectance" and spec.quantity is Quantity.COUNTS:
+            raise RadiometryError(
+                f"{spec.full_name} makes display counts, which have no reflectance; use the "
+                "default output"
+            )
+        for name, value in (("brightness", self.brightness), ("gamma", self.gamma)):
+            if not 0 < value <= 100:
+                raise OptionError(f"--{name} {value} must be positive")
+        if self.output == "reflectance" and (self.brightness != 1 or self.gamma != 1):
+            raise OptionError("--brightness and --gamma change a picture, not reflectance")
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(np.float32 if self.output == "reflectance" else np.uint8)
+
+    def identity(self) -> dict[str, Any]:
+        """What must be equal for two runs to make equal pixels."""
+        return {
+            "model": self.model.spec.full_name,
+            "model_sha256": self.model.sha256,
+            "scaling": self.scaling.tag(),
+            "output": self.output,
+            "brightness": self.brightness,
+            "gamma": self.gamma,
+        }
+
+
+_networks: dict[tuple[str, str], LocalAffineGenerator] = {}
+_networks_lock = threading.Lock()
+MAX_NETWORKS = 4
+
+
+def network(model: Model, device: str = "cpu") -> LocalAffineGenerator:
+    """The model's network on a device, built once per process.
+
+    Raises
+    ------
+    ModelError : see :func:`nirgeo.modelfile.load_generator`
+    OptionError : there is no such device
+    """
+    import torch
+
+    key = (model.sha256, device)
+    with _networks_lock:
+        if key not in _networks:
+            built = load_generator(model)
+            try:
+                built = built.to(torch.device(device))
+            except (RuntimeError, AssertionError) as error:
+                raise OptionError(f"--device {device}: not available ({error})") from error
+            while len(_networks) >= MAX_NETWORKS:
+                _networks.pop(next(iter(_networks)))
+            _networks[key] = built
+        return _networks[key]
+
+
+@contextmanager
+def intra_op_threads(count: int) -> Iterator[None]:
+    """Set torch's threads per operation, and restore what was set before."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def model_input(values: NDArray[Any], recipe: Recipe) -> NDArray[np.float32]:
+    """Digital numbers (bands, H, W) to the model's working space."""
+    quantity = recipe.model.spec.quantity
+    scaled = recipe.scaling.apply(values)
+    if quantity is Quantity.COUNTS and recipe.scaling.quantity is Quantity.REFLECTANCE:
+        scaled = recipe.model.spec.curve.apply(scaled).astype(np.float32)
+    return to_working(scaled, quantity)
+
+
+def model_output(working: NDArray[np.float32], recipe: Recipe) -> NDArray[Any]:
+    """Working-space colours (3, H, W) to what is written: uint8, or float32 reflectance in 0–1."""
+    spec = recipe.model.spec
+    if spec.quantity is Quantity.COUNTS:
+        return quantize(working, brightness=recipe.brightness, gamma=recipe.gamma)
+    reflectance = from_working(np.nan_to_num(working, nan=0.0), spec.quantity)
+    reflectance = np.clip(reflectance, 0.0, 1.0)
+    if recipe.output == "reflectance":
+        return reflectance
+    return spec.curve.apply(reflectance, brightness=recipe.brightness, gamma=recipe.gamma)
+
+
+def run_network(
+    inputs: NDArray[np.float32], valid: NDArray[np.bool_], recipe: Recipe
+) -> NDArray[np.float32]:
+    """Colours in working space, (3, H, W), for inputs whose size is a multiple of the stride.
+
+    ``inputs`` is (bands, H, W) in working space with 0 where ``valid`` is False.
+    """
+    import torch
+
+    net = network(recipe.model, recipe.device)
+    device = torch.device(recipe.device)
+    x = torch.from_numpy(inputs)[None].to(device)
+    mask = torch.from_numpy(valid.astype(np.float32))[None, None].to(device)
+    cells = inputs.shape[1] * inputs.shape[2] // net.stride**2
+    if cells * net.stem.in_channels <= _SMALL_INPUT:
+        x, mask = x.expand(2, -1, -1, -1), mask.expand(2, -1, -1, -1)
+    # On a GPU: no TF32, no choosing of kernels by timing. Both would change bits from run to run.
+    exact = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )
+    with torch.inference_mode(), exact:
+        x = x.contiguous(memory_format=torch.channels_last)
+        colours = net(x, mask.contiguous())[0]
+        result: NDArray[np.float32] = colours.cpu().numpy()
+    return result
+
+
+def colorize_block(
+    values: NDArray[Any], valid: NDArray[np.bool_], window: InputWindow, recipe: Recipe
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Colours and mask of one target window: (3, h, w) and (h, w).
+
+    ``values`` (bands, H, W) and ``valid`` (H, W) cover ``window.read``. Where nothing in the target
+    is valid the network does not run. Masked pixels are 0, or NaN in reflectance.
+    """
+    target_valid = valid[window.crop] if window.pad_bottom == window.pad_right == 0 else None
+    if window.pad_bottom or window.pad_right:
+        pad = ((0, window.pad_bottom), (0, window.pad_right))
+        values = np.pad(values, ((0, 0), *pad), mode="edge")
+        valid = np.pad(valid, pad, mode="edge")
+        target_valid = valid[window.crop]
+    assert target_valid is not None
+    shape = (len(recipe.model.spec.colours), *target_valid.shape)
+    empty = np.nan if recipe.output == "reflectance" else 0
+    if not target_valid.any():
+        return np.full(shape, empty, dtype=recipe.dtype), target_valid.copy()
+    with np.errstate(invalid="ignore", over="ignore"):
+        inputs = model_input(values, recipe)
+    inputs[:, ~valid] = 0
+    working = run_network(inputs, valid, recipe)[(slice(None), *window.crop)]
+    rgb = model_output(np.ascontiguousarray(working), recipe)
+    rgb[:, ~target_valid] = empty
+    return rgb, target_valid.copy()

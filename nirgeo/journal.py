@@ -1,0 +1,111 @@
+"""Which chunks are safely on disk, one JSON line each, and what work they belong to.
+
+The first line is the identity of the work. A line is written after its chunk was synced, so a
+killed run loses at most the chunks it was computing. A torn last line is not an error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nirgeo.errors import ResumeError
+
+FORMAT = 1
+
+
+class Journal:
+    """An append-only file; safe to call from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: Any = None
+        self._lock = threading.Lock()
+
+    def create(self, identity: Mapping[str, Any]) -> None:
+        """Start anew."""
+        self._file = open(self.path, "w", encoding="utf-8")  # noqa: SIM115 (closed by close)
+        self._append({"format": FORMAT, "identity": dict(identity)})
+
+    def resume(self, identity: Mapping[str, Any]) -> dict[tuple[int, int], int] | None:
+        """Chunks an earlier run of the same work finished, with their numbers of valid pixels.
+
+        None means that there is nothing to resume from.
+
+        Raises
+        ------
+        ResumeError : the earlier run was of other work; says what differs
+        """
+        try:
+            lines = self.path.read_bytes().splitlines(keepends=True)
+        except FileNotFoundError:
+            return None
+        whole = b"".join(line for line in lines if line.endswith(b"\n"))
+        records = []
+        for line in whole.splitlines():
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                break  # nothing after a damaged line can be trusted
+        if not records or not isinstance(records[0], dict) or records[0].get("format") != FORMAT:
+            return None
+        _compare(records[0].get("identity"), json.loads(json.dumps(dict(identity))))
+        finished: dict[tuple[int, int], int] = {}
+        for record in records[1:]:
+            try:
+                i, j = record["chunk"]
+                finished[(int(i), int(j))] = int(record["valid"])
+            except (KeyError, TypeError, ValueError):
+                break
+        self._file = open(self.path, "w", encoding="utf-8")  # noqa: SIM115 (closed by close)
+        # Written again without what could not be trusted, so that appending starts on a new line.
+        for record in [records[0]] + [
+            {"chunk": list(chunk), "valid": valid} for chunk, valid in finished.items()
+        ]:
+            self._file.write(json.dumps(record) + "\n")
+        self._sync()
+        return finished
+
+    def done(self, i: int, j: int, valid: int) -> None:
+        """Chunk (i, j) is on disk and has this many valid pixels."""
+        self._append({"chunk": [i, j], "valid": valid})
+
+    def _append(self, record: Mapping[str, Any]) -> None:
+        with self._lock:
+            self._file.write(json.dumps(record) + "\n")
+            self._sync()
+
+    def _sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _compare(recorded: Any, wanted: Mapping[str, Any]) -> None:
+    if not isinstance(recorded, dict):
+        recorded = {}
+    differing = sorted(
+        key for key in recorded.keys() | wanted.keys() if recorded.get(key) != wanted.get(key)
+    )
+    if differing:
+        what = ", ".join(
+            f"{key} (was {_short(recorded.get(key))}, is {_short(wanted.get(key))})"
+            for key in differing
+        )
+        raise ResumeError(
+            f"the interrupted run was other work: {what}. Repeat its options, or leave --resume "
+            "away to start anew"
+        )
+
+
+def _short(value: Any, limit: int = 60) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"

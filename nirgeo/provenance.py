@@ -1,0 +1,46 @@
+"""What an output says about how it was made. Equal work leaves equal words.
+
+No time, host, path, chunk size or number of workers is recorded: a file that is made again from the
+same scene, model and options has the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nirgeo._version import __version__
+from nirgeo.inference import Recipe
+
+NAMESPACE = "NIRGEO"
+ATTR_PREFIX = "nirgeo_"
+DESCRIPTION = "synthetic natural colour predicted from near infrared; not a measurement"
+
+
+def attributes(recipe: Recipe) -> dict[str, str]:
+    """Provenance as DataArray attributes; :func:`tags` turns them into GeoTIFF tags."""
+    spec = recipe.model.spec
+    facts = {
+        "synthetic": "yes",
+        "model": spec.full_name,
+        "model_sha256": recipe.model.sha256,
+        "scaling": recipe.scaling.tag(),
+        "scaling_origin": recipe.scaling.origin,
+        "output": recipe.output,
+        "colour_hint": "none",
+        "software": f"nirgeo {__version__}",
+    }
+    if recipe.output == "display" and spec.quantity.value == "reflectance":
+        facts["display_curve"] = f"srgb, gain {spec.display_gain:g}"
+    if recipe.brightness != 1 or recipe.gamma != 1:
+        facts["picture"] = f"brightness {recipe.brightness:g}, gamma {recipe.gamma:g}"
+    return {f"{ATTR_PREFIX}{key}": value for key, value in facts.items()}
+
+
+def tags(attrs: Mapping[Any, Any]) -> dict[str, str]:
+    """The tags of the ``NIRGEO`` namespace for an array with these attributes."""
+    return {
+        str(key).removeprefix(ATTR_PREFIX).upper(): str(value)
+        for key, value in attrs.items()
+        if isinstance(key, str) and key.startswith(ATTR_PREFIX) and key != "nirgeo_rpcs"
+    }

@@ -1,0 +1,312 @@
+"""Open a scene as a lazy DataArray: ``open_scene``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rioxarray  # noqa: F401  (registers the .rio accessor)
+import xarray as xr
+from numpy.typing import NDArray
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
+
+from nirgeo.errors import GridError, OptionError
+from nirgeo.layers import array_from_tasks, facts_of
+from nirgeo.radiometry import Scaling, find_scaling
+from nirgeo.source import Grid, RasterSource, open_source
+from nirgeo.tiling import DEFAULT_CHUNK_TILES, ChunkGrid, Window
+
+SCALING_ATTR = "nirgeo_scaling"
+RPC_ATTR = "nirgeo_rpcs"
+VALID = "valid"
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class SceneView:
+    """A region of a scene: what is colorized, while the halo comes from the whole scene."""
+
+    source: RasterSource
+    region: Window
+    chunk_tiles: int
+    scaling: Scaling
+
+    @property
+    def chunk_grid(self) -> ChunkGrid:
+        return ChunkGrid(self.region.height, self.region.width, self.chunk_tiles)
+
+    def identity(self) -> dict[str, Any]:
+        """What tells this scene from another, and from itself after a change on disk."""
+        source = self.source
+        bands = [
+            (b.path, b.index, repr(b.nodata), b.masked, b.warp and asdict(b.warp))
+            for b in source.bands
+        ]
+        return {
+            "scene": json.loads(json.dumps([bands, source.stamps, source.roles])),
+            "region": [self.region.row, self.region.col, self.region.height, self.region.width],
+            "chunk": self.chunk_tiles,
+            "scaling": self.scaling.tag(),
+        }
+
+
+def digest(facts: Mapping[str, Any]) -> str:
+    """A short, stable hash of JSON-able facts."""
+    text = json.dumps(facts, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def open_scene(
+    path: PathLike | Sequence[PathLike] | None = None,
+    *,
+    nir: int | str | None = None,
+    red: int | str | None = None,
+    green: int | str | None = None,
+    stack: Mapping[str, PathLike] | None = None,
+    nodata: float | None = None,
+    scale: str | Scaling | None = None,
+    bounds: tuple[float, float, float, float] | None = None,
+    chunk: int | None = None,
+) -> xr.DataArray:
+    """Open a raster as a lazy DataArray (``band``, ``y``, ``x``) in its own data type.
+
+    Nothing but a few sample tiles is read. Bands whose role is known are named ``red``, ``green``,
+    ``blue`` or ``nir``. The coordinate ``valid`` (``y``, ``x``) is False where the NIR band is
+    masked. CRS, transform, ground control points and nodata are where rioxarray expects them; the
+    scaling to reflectance or display counts stands in ``attrs["nirgeo_scaling"]``.
+
+    Parameters
+    ----------
+    path : a raster GDAL opens, a netCDF file or Zarr store (opened with xarray), or several
+        single-band files of one scene
+    nir, red, green : band number (from 1) or name, instead of what the scene says
+    stack : single-band files by role, e.g. ``{"nir": "B08.jp2", "red": "B04.jp2"}``
+    nodata : value of missing pixels, instead of what the file says; may be NaN
+    scale : ``"GAIN[,OFFSET]"`` to reflectance, a file made by nirgeo, or a ``Scaling``
+    bounds : (west, south, east, north) in the scene's CRS; snapped to whole pixels
+    chunk : side of a dask chunk in tiles of 64 px; 16 by default
+
+    Raises
+    ------
+    SourceError, BandError, GridError, RadiometryError, OptionError
+    """
+    chunk_tiles = check_chunk(chunk)
+    if path is not None and not isinstance(path, (list, tuple)):
+        special = _xarray_engine(os.fspath(path))  # type: ignore[arg-type]
+        if special is not None:
+            if stack or bounds is not None:
+                raise OptionError(f"{path}: stack and bounds need a raster that GDAL opens")
+            from nirgeo.multidim import open_multidim
+
+            return open_multidim(
+                os.fspath(path),  # type: ignore[arg-type]
+                engine=special,
+                nir=nir,
+                nodata=nodata,
+                scale=resolve_scale(scale),
+                chunk_tiles=chunk_tiles,
+            )
+    roles = {
+        role: str(band)
+        for role, band in (("nir", nir), ("red", red), ("green", green))
+        if band is not None
+    }
+    files = list(path) if isinstance(path, (list, tuple)) else path
+    if isinstance(files, list):
+        stack = {**_roles_of_files(files), **(stack or {})}
+        files = None
+    source = open_source(files, stack=stack, roles=roles, nodata=nodata)
+    scaling = find_scaling(source.clues, resolve_scale(scale))
+    region = region_of(source.grid, bounds)
+    return to_dataarray(SceneView(source, region, chunk_tiles, scaling))
+
+
+def check_chunk(chunk: int | None) -> int:
+    if chunk is None:
+        return DEFAULT_CHUNK_TILES
+    if chunk < 1 or chunk > 512:
+        raise OptionError(f"--chunk {chunk}: a chunk is 1 to 512 tiles of 64 px on a side")
+    return chunk
+
+
+def _xarray_engine(path: str) -> str | None:
+    lower = path.lower().rstrip("/")
+    if lower.endswith(".zarr"):
+        return "zarr"
+    if lower.endswith((".nc", ".nc4")):
+        return "netcdf4"
+    return None
+
+
+def _roles_of_files(paths: Sequence[PathLike]) -> dict[str, PathLike]:
+    """Which of several single-band files is which; their names must tell."""
+    from nirgeo.bands import BandLabel, find_roles
+
+    names = [os.fspath(p) for p in paths]
+    labels = [
+        BandLabel(number, description=Path(name).stem.rsplit("_", 1)[-1], file_stem=Path(name).stem)
+        for number, name in enumerate(names, start=1)
+    ]
+    found = find_roles(labels, product=" ".join(names))
+    return {role: names[number - 1] for role, number in found.items()}
+
+
+def resolve_scale(scale: str | Scaling | None) -> str | Scaling | None:
+    """``--scale FILE`` becomes the scaling that an earlier output recorded."""
+    if isinstance(scale, str) and not _looks_like_numbers(scale):
+        from nirgeo.handles import open_dataset
+        from nirgeo.provenance import NAMESPACE
+
+        if not os.path.exists(scale):
+            return scale  # find_scaling says what is wrong with it
+        with open_dataset(scale) as recorded:
+            text = recorded.tags(ns=NAMESPACE).get("SCALING")
+        if text is None:
+            raise OptionError(f"--scale {scale}: this file records no scaling; was it made by nirgeo?")
+        return Scaling.from_tag(text, f"as in {Path(scale).name}")
+    return scale
+
+
+def _looks_like_numbers(text: str) -> bool:
+    try:
+        [float(part) for part in text.split(",")]
+    except ValueError:
+        return False
+    return True
+
+
+def region_of(grid: Grid, bounds: tuple[float, float, float, float] | None) -> Window:
+    """The whole pixels that ``bounds`` touch, clipped to the scene.
+
+    Raises
+    ------
+    OptionError : the bounds are empty or not finite, or the scene has no transform
+    GridError : the bounds lie outside the scene
+    """
+    if bounds is None:
+        return Window(0, 0, grid.height, grid.width)
+    west, south, east, north = bounds
+    if not all(math.isfinite(v) for v in bounds) or west >= east or south >= north:
+        raise OptionError(
+            f"--bounds {west:g} {south:g} {east:g} {north:g}: need west < east and south < north"
+        )
+    if grid.affine.is_identity and not grid.georeferenced:
+        raise OptionError("--bounds needs a georeferenced scene; this one has pixels only")
+    inverse = ~grid.affine
+    corners = [inverse * (x, y) for x in (west, east) for y in (south, north)]
+    # A thousandth of a pixel of slack: bounds that name a pixel's edge must not take in the next.
+    slack = 1e-3
+    first_col = max(0, math.floor(min(c for c, _ in corners) + slack))
+    first_row = max(0, math.floor(min(r for _, r in corners) + slack))
+    last_col = min(grid.width, math.ceil(max(c for c, _ in corners) - slack))
+    last_row = min(grid.height, math.ceil(max(r for _, r in corners) - slack))
+    if first_col >= last_col or first_row >= last_row:
+        a = grid.affine
+        x0, y0 = a * (0, 0)
+        x1, y1 = a * (grid.width, grid.height)
+        raise GridError(
+            f"--bounds {west:g} {south:g} {east:g} {north:g} lie outside the scene, which spans "
+            f"{min(x0, x1):g} {min(y0, y1):g} {max(x0, x1):g} {max(y0, y1):g}"
+        )
+    return Window(first_row, first_col, last_row - first_row, last_col - first_col)
+
+
+def _read_chunk(source: RasterSource, window: Window) -> NDArray[Any]:
+    values, _ = source.read(window, range(1, len(source.bands) + 1))
+    return values
+
+
+def _read_valid(source: RasterSource, window: Window) -> NDArray[np.bool_]:
+    _, valid = source.read(window, [source.number_of("nir")])
+    return valid
+
+
+def to_dataarray(view: SceneView) -> xr.DataArray:
+    """The lazy DataArray of a view; see :func:`open_scene`."""
+    source, region = view.source, view.region
+    grid = view.chunk_grid
+    name = f"nirgeo-scene-{digest(view.identity())}"
+    valid_name = f"nirgeo-valid-{digest(view.identity())}"
+    tasks, valid_tasks = {}, {}
+    for i, j, chunk in grid.windows():
+        window = chunk.shifted(region.row, region.col)
+        tasks[(name, 0, i, j)] = (partial(_read_chunk, source, window),)
+        valid_tasks[(valid_name, i, j)] = (partial(_read_valid, source, window),)
+    chunks = (grid.row_sizes, grid.col_sizes)
+    data = array_from_tasks(name, tasks, ((len(source.bands),), *chunks), source.dtype, facts=view)
+    valid = array_from_tasks(valid_name, valid_tasks, chunks, np.bool_)
+    scene = xr.DataArray(
+        data,
+        dims=("band", "y", "x"),
+        coords={"band": list(source.names), VALID: (("y", "x"), valid)},
+        name="scene",
+        attrs={SCALING_ATTR: view.scaling.tag(), "AREA_OR_POINT": source.grid.area_or_point},
+    )
+    return with_georeference(scene, source.grid, region, nodata=_shared_nodata(source))
+
+
+def _shared_nodata(source: RasterSource) -> float | None:
+    """The nodata value if every band has the same one."""
+    from nirgeo import handles
+
+    values: set[float | None] = set()
+    for band in source.bands:
+        if band.nodata is not None:
+            values.add(band.nodata)
+            continue
+        with handles.gdal_env(band.path):
+            values.add(handles.dataset(band.path).nodatavals[band.index - 1])
+    distinct = {repr(v): v for v in values}
+    return next(iter(distinct.values())) if len(distinct) == 1 else None
+
+
+def with_georeference(
+    array: xr.DataArray, grid: Grid, region: Window, *, nodata: float | None = None
+) -> xr.DataArray:
+    """Attach coordinates, CRS, transform, ground control points and nodata as rioxarray does."""
+    affine = grid.affine * grid.affine.translation(region.col, region.row)
+    if grid.crs is not None:
+        array = array.rio.write_crs(CRS.from_user_input(grid.crs))
+    if not (affine.is_identity and grid.crs is None):
+        array = array.rio.write_transform(affine)
+        if affine.is_rectilinear and affine.b == 0 and affine.d == 0:
+            cols = np.arange(array.sizes["x"]) + 0.5
+            rows = np.arange(array.sizes["y"]) + 0.5
+            array = array.assign_coords(x=affine.c + cols * affine.a, y=affine.f + rows * affine.e)
+            array = array.rio.write_transform(affine)
+    if grid.gcps and grid.gcp_crs is not None:
+        points = [
+            GroundControlPoint(row - region.row, col - region.col, x, y, z)
+            for row, col, x, y, z in grid.gcps
+        ]
+        array = array.rio.write_gcps(points, CRS.from_user_input(grid.gcp_crs))
+    if grid.rpcs:
+        array.attrs[RPC_ATTR] = json.dumps(_shifted_rpcs(dict(grid.rpcs), region))
+    if nodata is not None:
+        array = array.rio.write_nodata(nodata)
+    return array
+
+
+def _shifted_rpcs(rpcs: dict[str, str], region: Window) -> dict[str, str]:
+    """Rational polynomials of a part of a scene: only the pixel offsets move."""
+    for key, shift in (("LINE_OFF", region.row), ("SAMP_OFF", region.col)):
+        if shift and key in rpcs:
+            rpcs[key] = repr(float(rpcs[key].split()[0]) - shift)
+    return rpcs
+
+
+def view_of(scene: xr.DataArray) -> SceneView | None:
+    """The view behind an untouched DataArray of :func:`open_scene`, else None."""
+    facts = facts_of(scene.data)
+    return facts if isinstance(facts, SceneView) else None
+

@@ -1,0 +1,139 @@
+"""The place a result is written to: checked before the work, guarded during it, clean after it.
+
+Everything a run needs lies in one folder beside the target, ``.NAME.nirgeo``: the lock, the journal,
+the finished chunks and the file in the making. The result appears under its own name by a rename.
+A target that GDAL reaches over the network has no rename: there the folder is a local one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from rasterio.errors import RasterioError
+
+from nirgeo.errors import TargetError, TargetExistsError, TargetLockedError
+
+
+class Target:
+    """An output path, local or one of GDAL's virtual file systems.
+
+    Raises
+    ------
+    TargetExistsError : it exists and ``overwrite`` is False
+    TargetError : its folder does not exist or can't be written to
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        self.name = os.fspath(path)
+        self.overwrite = overwrite
+        self.remote = self.name.startswith("/vsi")
+        if self.remote:
+            key = hashlib.sha256(self.name.encode()).hexdigest()[:16]
+            self.folder = Path(tempfile.gettempdir()) / f"nirgeo-{key}"
+        else:
+            place = Path(self.name)
+            self.folder = place.with_name(f".{place.name}.nirgeo")
+        self.check()
+
+    def check(self) -> None:
+        if not self.overwrite and self._exists():
+            raise TargetExistsError(
+                f"{self.name} exists and won't be overwritten without the `--overwrite` option"
+            )
+        if self.remote:
+            return
+        place = Path(self.name)
+        if place.is_dir():
+            raise TargetError(f"{self.name} is a folder; name a file in it")
+        parent = place.parent
+        if not parent.is_dir():
+            raise TargetError(f"{parent} is not a folder; make it first")
+        if not os.access(parent, os.W_OK):
+            raise TargetError(f"{parent} can't be written to; choose another place with -o")
+
+    def _exists(self) -> bool:
+        if not self.remote:
+            return os.path.lexists(self.name)
+        import rasterio
+
+        try:
+            with rasterio.open(self.name):
+                return True
+        except RasterioError:
+            return False
+
+    @property
+    def resumable(self) -> bool:
+        """Whether an interrupted run has left something."""
+        return (self.folder / "journal.jsonl").exists()
+
+    @contextmanager
+    def guarded(self) -> Iterator[Path]:
+        """Hold the target's lock; yields the working folder.
+
+        The lock is the operating system's: it falls with the process, however that ends.
+
+        Raises
+        ------
+        TargetLockedError : another run holds it
+        TargetError : the folder can't be made
+        """
+        try:
+            self.folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise TargetError(f"{self.folder.parent} can't be written to ({error})") from error
+        lock = FileLock(self.folder / "lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise TargetLockedError(
+                f"another run is writing {self.name}; wait for it, or choose another output"
+            ) from None
+        except OSError as error:
+            raise TargetError(f"{self.folder} can't be written to ({error})") from error
+        try:
+            if not self.folder.is_dir():  # the run before us removed it as we took its lock
+                raise TargetLockedError(f"another run just finished {self.name}; try again")
+            self.check()  # the run before us may just have made it
+            yield self.folder
+        finally:
+            lock.release()
+            with suppress(OSError):
+                # Only when nothing but the lock is left: an interrupted run keeps its chunks.
+                if set(os.listdir(self.folder)) <= {"lock"}:
+                    shutil.rmtree(self.folder)
+
+    def clear(self) -> None:
+        """Remove everything in the working folder but the lock."""
+        for entry in list(self.folder.iterdir()):
+            if entry.name != "lock":
+                with suppress(OSError):
+                    entry.unlink()
+
+    def publish(self, finished: Path) -> None:
+        """Give the finished file its name."""
+        if not self.remote:
+            with open(finished, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(finished, self.name)
+            _sync_folder(Path(self.name).parent)
+            return
+        from rasterio.shutil import copyfiles
+
+        copyfiles(str(finished), self.name)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
