@@ -88,25 +88,21 @@ def angular_summary(
     ValueError : the shapes differ or do not start with 3, or ``valid`` does not fit them
     """
     a, b = _select(prediction, truth, valid)
-    total = int(np.prod(np.shape(truth)[1:]))
     angles = angular_error(a, b)
-    defined = np.isfinite(angles)
-    has_direction = np.isfinite(b).all(axis=0) & (b != 0).any(axis=0)
-    masked = 1 - angles.size / total if total else float("nan")
-    if angles.size == 0:
-        return AngularSummary(*[float("nan")] * 4, 0, masked, float("nan"), float("nan"))
-    kept = angles[defined]
-    spread = (
-        (kept.mean(), kept.std(), *np.quantile(kept, (0.5, 0.95)))
-        if kept.size
-        else (float("nan"),) * 4
-    )
+    total = int(np.prod(np.shape(truth)[1:]))
+    kept = angles[np.isfinite(angles)]
+    black = (b == 0).all(axis=0) | ~np.isfinite(b).all(axis=0)
+    share = 1 / angles.size if angles.size else float("nan")
+    median, p95 = np.quantile(kept, (0.5, 0.95)) if kept.size else (float("nan"), float("nan"))
     return AngularSummary(
-        *(float(number) for number in spread),
+        mean=float(kept.mean()) if kept.size else float("nan"),
+        standard_deviation=float(kept.std()) if kept.size else float("nan"),
+        median=float(median),
+        p95=float(p95),
         pixels=kept.size,
-        masked=masked,
-        undefined=1 - float(defined.mean()),
-        undefined_prediction=float((has_direction & ~defined).mean()),
+        masked=1 - angles.size / total if total else float("nan"),
+        undefined=(angles.size - kept.size) * share,
+        undefined_prediction=int((np.isnan(angles) & ~black).sum()) * share,
     )
 
 

@@ -77,9 +77,11 @@ class Baseline(Protocol):
     def fit(cls, samples: Iterable[Sample], quantity: Quantity) -> Self:
         """Learn from samples; every valid pixel weighs the same, invalid ones nothing.
 
+        Baselines that learn nothing do not look at them.
+
         Raises
         ------
-        TrainingError : the samples hold no valid pixel
+        TrainingError : there is something to learn and no valid pixel to learn it from
         """
 
     def predict(self, inputs: FloatArray, valid: Mask, context: Context) -> FloatArray:

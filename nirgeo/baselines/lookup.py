@@ -111,4 +111,5 @@ class MeanDirectionTable(_Table):
 def entry_of(nir: FloatArray, quantity: Quantity) -> NDArray[np.intp]:
     """Index of the nearest entry for each value."""
     step = working_limit(quantity) / (ENTRIES - 1)
-    return np.rint(np.clip(nir / step, 0, ENTRIES - 1)).astype(np.intp)
+    nearest: NDArray[np.intp] = np.rint(np.clip(nir / step, 0, ENTRIES - 1)).astype(np.intp)
+    return nearest

@@ -76,7 +76,7 @@ def load_baseline(path: str | os.PathLike[str]) -> Baseline:
                 raise ModelError(f"{name}: format {facts['format']!r} is not {FORMAT}; update")
             kind, quantity = BASELINES[facts["name"]], Quantity(facts["quantity"])
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, ModelError):
             raise
         raise ModelError(f"{name}: not a readable baseline ({error!r})") from error

@@ -37,9 +37,7 @@ _FLOOR = 1e-3
 """Linear values are raised to this before the logarithm; darker ones have no measurable hue."""
 
 # Reinhard et al. (2001), "Color transfer between images", eqs. 4 and 6.
-_TO_CONES = np.array(
-    [[0.3811, 0.5783, 0.0402], [0.1967, 0.7244, 0.0782], [0.0241, 0.1288, 0.8444]]
-)
+_TO_CONES = np.array([[0.3811, 0.5783, 0.0402], [0.1967, 0.7244, 0.0782], [0.0241, 0.1288, 0.8444]])
 _TO_LAB = np.diag([3**-0.5, 6**-0.5, 2**-0.5]) @ np.array([[1, 1, 1], [1, 1, -2], [1, -1, 0]])
 
 

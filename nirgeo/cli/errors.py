@@ -1,0 +1,90 @@
+"""From exceptions to one line on stderr and an exit code, the same for every command.
+
+Exit codes: 1 for what nirgeo refuses or can't do, 2 for wrong usage (click's own), 130 after
+Ctrl-C, 143 after SIGTERM.
+"""
+
+from __future__ import annotations
+
+import functools
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from nirgeo.cli.reporting import Reporter, Silent
+from nirgeo.errors import NirgeoError
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, handled like Ctrl-C but with its own exit code."""
+
+
+def _terminate(signum: int, frame: Any) -> None:
+    raise Terminated
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM ends the work as cleanly as Ctrl-C does; the old handler comes back afterwards."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn errors of a command into a line and an exit code.
+
+    The command may set ``ctx.obj["reporter"]``; with ``verbose`` the traceback is shown too.
+    """
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        context = click.get_current_context()
+        verbose = bool(kwargs.get("verbose"))
+        try:
+            with terminable():
+                command(*args, **kwargs)
+        except NirgeoError as error:
+            if verbose:
+                traceback.print_exc()
+            _reporter(context).error(error.code, " ".join(str(error).split()))
+            context.exit(1)
+        except Terminated:
+            _reporter(context).error("terminated", "terminated")
+            context.exit(143)
+        except KeyboardInterrupt:
+            _reporter(context).error("interrupted", "interrupted")
+            context.exit(130)
+        except MemoryError:
+            _reporter(context).error(
+                "memory", "out of memory; use smaller chunks (--chunk) or fewer --workers"
+            )
+            context.exit(1)
+        except (click.exceptions.Exit, click.ClickException, BrokenPipeError):
+            raise
+        except Exception as error:
+            # A defect of nirgeo. One line all the same, and how to get the rest.
+            if verbose:
+                traceback.print_exc()
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            _reporter(context).error(
+                "internal", f"unexpected {text}; run again with --verbose for the traceback"
+            )
+            context.exit(1)
+
+    return wrapped
+
+
+def _reporter(context: click.Context) -> Reporter:
+    reporter: Reporter = context.meta.get("nirgeo.reporter") or Silent()
+    return reporter

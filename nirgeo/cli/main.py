@@ -1,0 +1,21 @@
+"""The ``nirgeo`` command."""
+
+from __future__ import annotations
+
+import click
+
+from nirgeo._version import __version__
+from nirgeo.cli.colorize import colorize_command
+from nirgeo.cli.info import info_command
+from nirgeo.cli.models import models_command
+from nirgeo.cli.train import train_command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="nirgeo")
+def main() -> None:
+    """Natural-colour pictures from near-infrared rasters."""
+
+
+for _command in (colorize_command, info_command, models_command, train_command):
+    main.add_command(_command)

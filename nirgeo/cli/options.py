@@ -1,0 +1,150 @@
+"""Options that several commands share, spelt alike and explained once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from nirgeo.cli.reporting import MODES
+
+Decorator = Callable[[Callable[..., None]], Callable[..., None]]
+
+
+class NumberOrNan(click.ParamType[float]):
+    """A number, or ``nan``."""
+
+    name = "VALUE|nan"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            self.fail(f"{value!r} is neither a number nor 'nan'", param, ctx)
+            return math.nan
+
+
+class KeyValue(click.ParamType[tuple[str, str]]):
+    """``KEY=VALUE`` as a pair."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        key, equals, rest = str(value).partition("=")
+        if not equals or not key or not rest:
+            self.fail(f"{value!r} is not of the form {self.name}", param, ctx)
+        return key, rest
+
+
+def _compose(*decorators: Decorator) -> Decorator:
+    def apply(command: Callable[..., None]) -> Callable[..., None]:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return apply
+
+
+band_options = _compose(
+    click.option("--nir", metavar="BAND", help="Near-infrared band: number or name."),
+    click.option("--red", metavar="BAND", help="Red band, for models that use it."),
+    click.option("--green", metavar="BAND", help="Green band, for models that use it."),
+    click.option(
+        "--stack",
+        multiple=True,
+        type=KeyValue("ROLE=FILE"),
+        metavar="ROLE=FILE",
+        help="A band in a file of its own, e.g. nir=B08.jp2. Repeatable.",
+    ),
+)
+
+radiometry_options = _compose(
+    click.option(
+        "--scale",
+        metavar="GAIN[,OFFSET]|FILE",
+        help="Digital numbers to reflectance, or a file made by nirgeo whose scaling to use.",
+    ),
+    click.option(
+        "--nodata",
+        type=NumberOrNan(),
+        help="Value of missing pixels, for files that do not say.",
+    ),
+)
+
+model_option = click.option(
+    "--model",
+    default="auto",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="A shipped model (see `nirgeo models`) or a model file.",
+)
+
+bounds_option = click.option(
+    "--bounds",
+    nargs=4,
+    type=float,
+    metavar="W S E N",
+    help="Only this part, in the scene's CRS; snapped to whole pixels.",
+)
+
+chunk_option = click.option(
+    "--chunk",
+    type=int,
+    metavar="TILES",
+    help="Side of a chunk in tiles of 64 px.  [default: 16]",
+)
+
+output_options = _compose(
+    click.option(
+        "--co",
+        "creation_options",
+        multiple=True,
+        type=KeyValue("KEY=VALUE"),
+        metavar="KEY=VALUE",
+        help="Creation option of GDAL's COG driver. Repeatable.",
+    ),
+    click.option("--overwrite", is_flag=True, help="Replace an existing output."),
+    click.option(
+        "--resume",
+        is_flag=True,
+        help="Continue an interrupted run; keep finished chunks if this one is interrupted.",
+    ),
+)
+
+progress_options = _compose(
+    click.option(
+        "--progress",
+        type=click.Choice(MODES),
+        default="bar",
+        show_default=True,
+        help="How to show progress; jsonl writes one JSON object per line to stdout.",
+    ),
+    click.option("--quiet", "-q", is_flag=True, help="No messages, no bar; errors only."),
+    click.option("--verbose", "-v", is_flag=True, help="Show tracebacks."),
+)
+
+device_option = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="DEVICE",
+    help="Where the network runs: auto, cpu, cuda, cuda:1, mps.",
+)
+
+
+def resolve_device(device: str) -> str:
+    """``auto`` is the first CUDA GPU if there is one, else the CPU."""
+    if device != "auto":
+        return device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

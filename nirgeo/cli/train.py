@@ -1,0 +1,94 @@
+"""``nirgeo train``: weights from a folder of multiband rasters."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nirgeo.cli.errors import reports_errors
+from nirgeo.cli.reporting import Silent, Terminal
+from nirgeo.errors import TrainingError
+
+
+@click.command("train", short_help="Train a generator from rasters.")
+@click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
+@click.option("--validation", multiple=True, required=True, metavar="FOLDER",
+              help="Scenes of other places, for choosing the best weights. Repeatable.")
+@click.option("--out", "out", required=True, metavar="RUN", help="Folder of the run; resumed if it exists.")
+@click.option("--preset", default="satellite-nir", show_default=True,
+              help="Configuration to start from: aerial-nir or satellite-nir.")
+@click.option("--set", "changes", multiple=True, metavar="NAME=VALUE",
+              help="Change one number of the configuration, e.g. steps=2000. Repeatable.")
+@click.option("--index", metavar="CSV", help="Table with columns file, group (the place) and level.")
+@click.option("--level", "levels", multiple=True, help="Only scenes of this level. Repeatable.")
+@click.option("--name", help="Name of the model.  [default: the preset's]")
+@click.option("--minutes", type=float, help="Stop after this time; run again to go on.")
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+@click.option("--quiet", "-q", is_flag=True, help="No messages; errors only.")
+@click.option("--verbose", "-v", is_flag=True, help="Show tracebacks.")
+@click.pass_context
+@reports_errors
+def train_command(
+    ctx: click.Context,
+    folders: tuple[str, ...],
+    validation: tuple[str, ...],
+    out: str,
+    preset: str,
+    changes: tuple[str, ...],
+    index: str | None,
+    levels: tuple[str, ...],
+    name: str | None,
+    minutes: float | None,
+    device: str,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Train on every GeoTIFF under FOLDER, which must hold red, green, blue and nir bands.
+
+    RUN receives best.safetensors (usable with `nirgeo colorize --model`), log.jsonl with one line
+    per event, the configuration, and a checkpoint. Scenes of one place must not stand on both sides.
+    """
+    ctx.meta["nirgeo.reporter"] = Silent() if quiet else Terminal()
+    from nirgeo.modelfile import ModelSpec
+    from nirgeo.training.data import list_scenes, load_scene
+    from nirgeo.training.loop import Trainer, generator_config
+    from nirgeo.training.presets import configuration
+
+    config = configuration(preset, changes)
+    table = Path(index) if index else None
+    sides = []
+    for side in (folders, validation):
+        entries = list_scenes([Path(f) for f in side], table, levels)
+        scenes = []
+        with click.progressbar(entries, label="reading", hidden=quiet) as bar:
+            for entry in bar:
+                try:
+                    scenes.append(load_scene(entry, config.bands, config.quantity))
+                except TrainingError as error:
+                    click.echo(f"Warning: skipped {error}", err=True)
+        sides.append(scenes)
+    spec = ModelSpec(
+        name=name or preset,
+        version=1,
+        bands=config.bands,
+        quantity=config.quantity,
+        generator=generator_config(config).to_json(),
+        training={"config": config.to_json(), "scenes": len(sides[0])},
+    )
+    with click.progressbar(length=config.steps, label="training", hidden=quiet) as bar:
+
+        def report(event: dict[str, Any]) -> None:
+            bar.update(event["step"] - bar.pos)
+            if event["event"] == "validation" and not quiet:
+                click.echo(json.dumps(event), err=True)
+
+        trainer = Trainer(
+            config, sides[0], sides[1], Path(out), spec=spec, device=device, report=report  # type: ignore[arg-type]
+        )
+        trainer.start()
+        trainer.run(minutes=minutes)
+    if not quiet:
+        click.echo(str(Path(out) / "best.safetensors"))
