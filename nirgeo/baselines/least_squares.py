@@ -23,8 +23,8 @@ def fit_least_squares(parts: Iterable[tuple[Doubles, Doubles]]) -> Doubles:
         size = a.shape[1]
         rows = np.hstack((a, b)).astype(np.float64)
         stacked = rows if triangle is None else np.vstack((triangle, rows))
-        triangle = np.linalg.qr(stacked, mode="r")
+        triangle = np.asarray(np.linalg.qr(stacked, mode="r"), dtype=np.float64)
     if triangle is None:
         raise ValueError("no rows to fit")
-    solution: Doubles = np.linalg.lstsq(triangle[:, :size], triangle[:, size:], rcond=None)[0]
-    return solution
+    solution = np.linalg.lstsq(triangle[:, :size], triangle[:, size:], rcond=None)[0]
+    return np.asarray(solution, dtype=np.float64)
