@@ -69,7 +69,7 @@ class Scaling:
 
     def tag(self) -> str:
         """The form that is written into an output and read back by ``--scale FILE``."""
-        return f"{self.quantity.value}:{self.gain!r},{self.offset!r}"
+        return f"{self.quantity.value}:{float(self.gain)!r},{float(self.offset)!r}"
 
     @classmethod
     def from_tag(cls, text: str, origin: str) -> Scaling:

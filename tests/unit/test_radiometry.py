@@ -1,0 +1,383 @@
+"""Digital numbers, reflectance, working space and 8 bits: every step against its definition."""
+
+from __future__ import annotations
+
+import warnings
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nirgeo.errors import RadiometryError
+from nirgeo.radiometry import (
+    MAX_REFLECTANCE,
+    DisplayCurve,
+    Quantity,
+    Scaling,
+    ScalingClues,
+    find_scaling,
+    from_working,
+    quantize,
+    to_working,
+)
+
+L2SP = "LC08_L2SP_196030_20210704_20210713_02_T1_SR_B5.TIF"
+
+
+def _reads(scaling: Scaling) -> tuple[Quantity, float, float]:
+    return scaling.quantity, scaling.gain, scaling.offset
+
+
+def _reflectance(gain: float, offset: float = 0.0) -> tuple[Quantity, float, float]:
+    return Quantity.REFLECTANCE, gain, offset
+
+
+COUNTS = (Quantity.COUNTS, 1.0, 0.0)
+
+
+class TestFindScaling:
+    def test_order_of_trust(self) -> None:
+        """Strike out the strongest clue, and the next one decides, down to the last."""
+        everything: dict[str, Any] = {
+            "reflectance_scale_tag": 0.001,
+            "gdal_scale": 0.002,
+            "gdal_offset": 0.5,
+            "stac_scale": 0.003,
+            "stac_offset": -0.25,
+            "product": L2SP,
+            "low": 0.0,
+            "high": 200.0,
+        }
+        expected = [
+            (_reflectance(0.001), ("reflectance_scale_tag",)),
+            (_reflectance(0.002, 0.5), ("gdal_scale", "gdal_offset")),
+            (_reflectance(0.003, -0.25), ("stac_scale", "stac_offset")),
+            (_reflectance(2.75e-5, -0.2), ("product",)),
+            (COUNTS, ("low", "high")),
+            (_reflectance(1e-4), ()),
+        ]
+        override = find_scaling(ScalingClues("uint16", **everything), "0.5,0.1")
+        assert _reads(override) == _reflectance(0.5, 0.1)
+        for result, struck in expected:
+            assert _reads(find_scaling(ScalingClues("uint16", **everything))) == result
+            for clue in struck:
+                del everything[clue]
+
+    def test_a_recorded_scaling_is_taken_as_it_is(self) -> None:
+        recorded = Scaling(Quantity.COUNTS, 0.5, 3.0, "an earlier output")
+        assert find_scaling(ScalingClues("float32", gdal_scale=0.1), recorded) is recorded
+
+    @pytest.mark.parametrize(
+        ("text", "gain", "offset"),
+        [("1e-4", 1e-4, 0.0), ("2.75e-05,-0.2", 2.75e-5, -0.2), (" 1 , 0.5 ", 1.0, 0.5)],
+    )
+    def test_override(self, text: str, gain: float, offset: float) -> None:
+        assert _reads(find_scaling(ScalingClues("uint8"), text)) == _reflectance(gain, offset)
+
+    @pytest.mark.parametrize(
+        "text",
+        ["", "abc", "1,2,3", "1,", ",1", "1;2", "0", "-1e-4", "nan", "inf", "1,nan", "1,inf"],
+    )
+    def test_override_that_can_not_be_used(self, text: str) -> None:
+        with pytest.raises(RadiometryError, match="--scale"):
+            find_scaling(ScalingClues("uint16"), text)
+
+    @pytest.mark.parametrize(
+        ("dtype", "tag", "result"),
+        [
+            ("uint8", 1.0, COUNTS),
+            ("uint8", 0.004, _reflectance(0.004)),
+            ("uint16", 1.0, _reflectance(1.0)),
+            ("float32", 1.0, _reflectance(1.0)),
+            ("int16", 1e-4, _reflectance(1e-4)),
+        ],
+    )
+    def test_reflectance_scale_tag(
+        self, dtype: str, tag: float, result: tuple[Quantity, float, float]
+    ) -> None:
+        clues = ScalingClues(dtype, reflectance_scale_tag=tag)
+        assert _reads(find_scaling(clues)) == result
+
+    @pytest.mark.parametrize("tag", [0.0, -1.0, float("nan"), float("inf")])
+    def test_a_tag_that_can_not_be_a_gain_is_an_error_with_a_remedy(self, tag: float) -> None:
+        with pytest.raises(RadiometryError, match=r"REFLECTANCE_SCALE.*--scale GAIN"):
+            find_scaling(ScalingClues("uint16", reflectance_scale_tag=tag))
+
+    @pytest.mark.parametrize(
+        ("clues", "result"),
+        [
+            ({"gdal_scale": 0.5}, _reflectance(0.5)),
+            ({"gdal_offset": -0.1}, _reflectance(1.0, -0.1)),
+            ({"gdal_scale": 2.0, "gdal_offset": 3.0}, _reflectance(2.0, 3.0)),
+            ({"stac_scale": 2e-4}, _reflectance(2e-4)),
+        ],
+    )
+    def test_partial_clues(
+        self, clues: dict[str, float], result: tuple[Quantity, float, float]
+    ) -> None:
+        assert _reads(find_scaling(ScalingClues("uint16", **clues))) == result
+
+    @pytest.mark.parametrize(
+        ("product", "result"),
+        [
+            (L2SP, _reflectance(2.75e-5, -0.2)),
+            ("LE07_L2SP_196030_20030704_20200915_02_T1", _reflectance(2.75e-5, -0.2)),
+            ("lt05_l2sr_196030_19950704_20200915_02_t2_sr_b4.tif", _reflectance(2.75e-5, -0.2)),
+            # Collection 1 had another scaling, Level 1 is no surface reflectance.
+            ("LC08_L2SP_196030_20210704_20210713_01_T1", _reflectance(1e-4)),
+            ("LC08_L1TP_196030_20210704_20210713_02_T1_B5.TIF", _reflectance(1e-4)),
+            ("HLS.L30.T32TQM.2021185T101010.v2.0.B05.tif", _reflectance(1e-4)),
+            ("HLS.S30.T32TQM.2022185T101010.v2.0.B8A.tif", _reflectance(1e-4)),
+            (
+                "S2A_MSIL2A_20220701T101611_N0400_R065_T32TQM_20220701T162310.SAFE",
+                _reflectance(1e-4, -0.1),
+            ),
+            (
+                "S2B_MSIL1C_20230701T101611_N0509_R065_T32TQM_20230701T162310.SAFE",
+                _reflectance(1e-4, -0.1),
+            ),
+            (
+                "S2B_MSIL2A_20210701T101611_N0301_R065_T32TQM_20210701T162310.SAFE",
+                _reflectance(1e-4),
+            ),
+            ("S2A_MSIL2A_20200701T101611_N9999_R065_T32TQM_20230701T162310", _reflectance(1e-4)),
+            ("my_scene.tif", _reflectance(1e-4)),
+        ],
+    )
+    def test_products(self, product: str, result: tuple[Quantity, float, float]) -> None:
+        clues = ScalingClues("uint16", product=product, low=300.0, high=5000.0)
+        assert _reads(find_scaling(clues)) == result
+
+    @pytest.mark.parametrize(
+        ("baseline", "offset"), [(2.14, 0.0), (3.01, 0.0), (4.0, -0.1), (5.11, -0.1)]
+    )
+    def test_baseline_from_metadata_beats_the_name(self, baseline: float, offset: float) -> None:
+        name = "S2A_MSIL2A_20220701T101611_N0400_R065_T32TQM_20220701T162310"
+        clues = ScalingClues("uint16", product=name, processing_baseline=baseline)
+        assert _reads(find_scaling(clues)) == _reflectance(1e-4, offset)
+
+    def test_baseline_4_is_told_from_3_by_its_origin(self) -> None:
+        scaling = find_scaling(ScalingClues("uint16", processing_baseline=4.0))
+        assert "04.00" in scaling.describe()
+
+    @pytest.mark.parametrize(
+        ("dtype", "low", "high", "result"),
+        [
+            ("uint8", None, None, COUNTS),
+            ("uint8", 0.0, 1.0, COUNTS),
+            ("float32", 0.0, 0.6, _reflectance(1.0)),
+            ("float64", -0.01, 1.4, _reflectance(1.0)),
+            ("float32", 0.0, 2.0, _reflectance(1.0)),
+            ("float32", 0.0, 2.1, COUNTS),
+            ("float32", 3.0, 255.0, COUNTS),
+            ("float32", 3.0, 256.0, _reflectance(1e-4)),
+            ("float32", 200.0, 8000.0, _reflectance(1e-4)),
+            ("uint16", 0.0, 255.0, COUNTS),
+            ("uint16", 0.0, 256.0, _reflectance(1e-4)),
+            ("int16", -5.0, 200.0, _reflectance(1e-4)),
+            ("int16", 0.0, 1.0, _reflectance(1e-4)),
+            ("uint16", None, None, _reflectance(1e-4)),
+            ("float32", None, None, _reflectance(1e-4)),
+        ],
+    )
+    def test_type_and_range(
+        self,
+        dtype: str,
+        low: float | None,
+        high: float | None,
+        result: tuple[Quantity, float, float],
+    ) -> None:
+        assert _reads(find_scaling(ScalingClues(dtype, low=low, high=high))) == result
+
+
+gains = st.floats(1e-12, 1e12)
+offsets = st.floats(-1e12, 1e12)
+
+
+class TestScaling:
+    @given(st.sampled_from(Quantity), gains, offsets)
+    def test_tag_round_trip_is_exact(self, quantity: Quantity, gain: float, offset: float) -> None:
+        scaling = Scaling(quantity, gain, offset, "somewhere")
+        back = Scaling.from_tag(scaling.tag(), "somewhere")
+        assert back == scaling
+
+    def test_tag_of_numpy_numbers_reads_like_any_other(self) -> None:
+        # Scale factors from xarray attributes are numpy scalars, whose repr is no number.
+        scaling = Scaling(Quantity.REFLECTANCE, np.float64(1e-4), np.float32(0.0), "CF attributes")
+        assert scaling.tag() == "reflectance:0.0001,0.0"
+
+    @pytest.mark.parametrize(
+        "text",
+        ["", "reflectance", "reflectance:1", "radiance:1,0", "reflectance:a,b", "counts:1,2,3"],
+    )
+    def test_unreadable_tag(self, text: str) -> None:
+        with pytest.raises(RadiometryError, match="old.tif records an unreadable scaling"):
+            Scaling.from_tag(text, "old.tif")
+
+    @pytest.mark.parametrize("numbers", ["nan,0", "0,0", "-1,0", "1,inf"])
+    def test_a_tag_with_impossible_numbers(self, numbers: str) -> None:
+        with pytest.raises(RadiometryError, match="old.tif"):
+            Scaling.from_tag(f"reflectance:{numbers}", "old.tif")
+
+    @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "uint32", "float64"])
+    def test_apply_is_computed_in_double_and_returned_in_single(self, dtype: str) -> None:
+        limits = np.iinfo(dtype) if np.dtype(dtype).kind in "ui" else np.finfo("float32")
+        values = np.array([limits.min, 0, 1, 7, limits.max], dtype=dtype)
+        scaled = Scaling(Quantity.REFLECTANCE, 2.75e-5, -0.2, "test").apply(values)
+        expected = [np.float32(float(v) * 2.75e-5 - 0.2) for v in values]
+        assert scaled.dtype == np.float32
+        assert scaled.tolist() == expected
+
+    def test_apply_does_not_touch_its_argument(self) -> None:
+        values = np.array([[0.5]], dtype=np.float32)
+        Scaling(Quantity.REFLECTANCE, 1.0, 0.0, "test").apply(values)[...] = 9
+        assert values[0, 0] == 0.5
+
+    @pytest.mark.parametrize(
+        ("scaling", "text"),
+        [
+            (Scaling(Quantity.REFLECTANCE, 1.0, 0.0, "x"), "values are reflectance (x)"),
+            (Scaling(Quantity.COUNTS, 1.0, 0.0, "x"), "values are display counts (x)"),
+            (Scaling(Quantity.REFLECTANCE, 1e-4, 0.0, "x"), "reflectance = 0.0001 · DN (x)"),
+            (Scaling(Quantity.REFLECTANCE, 1e-4, -0.1, "x"), "reflectance = 0.0001 · DN − 0.1 (x)"),
+            (Scaling(Quantity.REFLECTANCE, 1.0, 0.5, "x"), "reflectance = 1 · DN + 0.5 (x)"),
+        ],
+    )
+    def test_describe(self, scaling: Scaling, text: str) -> None:
+        assert scaling.describe() == text
+
+
+class TestWorkingSpace:
+    @given(st.floats(0, MAX_REFLECTANCE, width=32))
+    def test_reflectance_there_and_back(self, value: float) -> None:
+        values = np.array([value], dtype=np.float32)
+        working = to_working(values, Quantity.REFLECTANCE)
+        np.testing.assert_allclose(working, np.sqrt(value), rtol=1e-6)
+        back = from_working(working, Quantity.REFLECTANCE)
+        np.testing.assert_allclose(back, values, rtol=1e-6, atol=1e-30)
+
+    def test_counts_there_and_back_are_exact(self) -> None:
+        counts = np.arange(256, dtype=np.float32)
+        working = to_working(counts, Quantity.COUNTS)
+        assert (working[0], working[255]) == (0, 1)
+        np.testing.assert_array_equal(quantize(working), counts.astype(np.uint8))
+        back = from_working(working, Quantity.COUNTS)
+        np.testing.assert_allclose(back, counts, rtol=1e-6)
+
+    def test_values_outside_are_clipped(self) -> None:
+        values = np.array([-0.2, 0.0, 1.5, 7.0, np.inf, -np.inf], dtype=np.float32)
+        limit = np.sqrt(np.float32(1.5))
+        assert to_working(values, Quantity.REFLECTANCE).tolist() == [0, 0, limit, limit, limit, 0]
+        counts = np.array([-3, 0, 255, 300, np.inf, -np.inf], dtype=np.float32)
+        assert to_working(counts, Quantity.COUNTS).tolist() == [0, 0, 1, 1, 1, 0]
+
+    def test_a_negative_prediction_is_black(self) -> None:
+        working = np.array([-0.5, 0.5], dtype=np.float32)
+        assert from_working(working, Quantity.REFLECTANCE).tolist() == [0, 0.25]
+
+    @pytest.mark.parametrize("quantity", list(Quantity))
+    @pytest.mark.parametrize(
+        "dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"]
+    )
+    def test_extremes_of_every_type_stay_finite_down_to_8_bits(
+        self, quantity: Quantity, dtype: str
+    ) -> None:
+        kind = np.dtype(dtype).kind
+        if kind == "f":
+            limits = np.finfo(dtype)
+            values = np.array([-np.inf, limits.min, -0.0, limits.tiny, limits.max, np.inf], dtype)
+        else:
+            values = np.array([np.iinfo(dtype).min, 0, 1, np.iinfo(dtype).max], dtype)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # float64 beyond float32 is infinity
+            scaled = Scaling(quantity, 3.0, -0.2, "test").apply(values)
+        working = to_working(scaled, quantity)
+        assert working.dtype == np.float32
+        assert np.isfinite(working).all()
+        assert working.min() >= 0
+        picture = DisplayCurve().apply(from_working(working, Quantity.REFLECTANCE))
+        assert picture.dtype == np.uint8
+
+
+def _srgb(linear: float) -> float:
+    """IEC 61966-2-1, as its text states it."""
+    linear = min(max(linear, 0.0), 1.0)
+    if linear <= 0.0031308:
+        return 12.92 * linear
+    return 1.055 * linear ** (1 / 2.4) - 0.055
+
+
+class TestDisplayCurve:
+    @pytest.mark.parametrize("gain", [1.0, 2.5])
+    def test_against_the_standard(self, gain: float) -> None:
+        points = np.concatenate(
+            [np.linspace(0, 0.6, 997), [0.0031308, 0.0031308 / gain, 0.18, 1.0, 5.0, -0.3]]
+        ).astype(np.float32)
+        expected = [255 * _srgb(float(p) * gain) for p in points]
+        rendered = DisplayCurve(gain).apply(points)
+        # Half a level is rounding; the rest is float32.
+        assert np.abs(rendered - np.array(expected)).max() <= 0.5 + 1e-3
+
+    def test_known_points(self) -> None:
+        reflectance = np.array([0, 0.01, 0.1, 0.2, 0.4, 0.8], dtype=np.float32)
+        assert DisplayCurve().apply(reflectance).tolist() == [0, 44, 137, 188, 255, 255]
+
+    def test_rises_with_reflectance(self) -> None:
+        rendered = DisplayCurve().apply(np.linspace(0, 0.4, 5000, dtype=np.float32))
+        assert all(a <= b for a, b in pairwise(rendered.tolist()))
+        assert set(rendered.tolist()) == set(range(256))
+
+    def test_brightness_multiplies_reflectance(self) -> None:
+        reflectance = np.linspace(0, 0.5, 100, dtype=np.float32)
+        brighter = DisplayCurve().apply(reflectance, brightness=1.5)
+        np.testing.assert_array_equal(brighter, DisplayCurve(2.5 * 1.5).apply(reflectance))
+
+    def test_gamma_above_one_is_brighter_and_keeps_black_and_white(self) -> None:
+        reflectance = np.array([0, 0.1, 0.4], dtype=np.float32)
+        plain = DisplayCurve().apply(reflectance)
+        bright = DisplayCurve().apply(reflectance, gamma=1.5)
+        dark = DisplayCurve().apply(reflectance, gamma=0.7)
+        assert plain[0] == bright[0] == dark[0] == 0
+        assert plain[2] == bright[2] == dark[2] == 255
+        assert dark[1] < plain[1] < bright[1]
+        expected = 255 * _srgb(0.25) ** (1 / 1.5)
+        assert abs(int(bright[1]) - expected) <= 0.51
+
+    def test_what_is_not_a_number_is_black_or_white(self) -> None:
+        extremes = np.array([np.nan, -np.inf, -1, np.inf, 3e38], dtype=np.float32)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            np.testing.assert_array_equal(
+                DisplayCurve().apply(extremes[:4]), np.array([0, 0, 0, 255], dtype=np.uint8)
+            )
+        with np.errstate(over="ignore"):
+            assert DisplayCurve().apply(extremes)[4] == 255
+
+
+class TestQuantize:
+    def test_rounds_half_to_even(self) -> None:
+        below = np.arange(255)
+        unit = ((below + 0.5) / 255).astype(np.float32)
+        ties = unit * np.float32(255) == below + 0.5  # where float32 hits the half exactly
+        assert ties.sum() > 100
+        np.testing.assert_array_equal(quantize(unit)[ties], (below + below % 2)[ties])
+
+    def test_every_level_is_its_own_inverse(self) -> None:
+        levels = np.arange(256)
+        unit = (levels / 255).astype(np.float32)
+        np.testing.assert_array_equal(quantize(unit), levels)
+
+    def test_outside_and_not_a_number(self) -> None:
+        values = np.array([np.nan, -np.inf, -0.1, 1.0, 1.1, np.inf], dtype=np.float32)
+        assert quantize(values).tolist() == [0, 0, 0, 255, 255, 255]
+
+    def test_brightness_and_gamma(self) -> None:
+        values = np.array([0.0, 0.25, 0.6, np.nan], dtype=np.float32)
+        assert quantize(values, brightness=2.0).tolist() == [0, 128, 255, 0]
+        assert quantize(values, gamma=2.0).tolist() == [0, 128, 198, 0]
+
+    def test_shape_is_kept(self) -> None:
+        assert quantize(np.zeros((3, 4, 5), dtype=np.float32)).shape == (3, 4, 5)
