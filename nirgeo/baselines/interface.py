@@ -117,5 +117,5 @@ def samples_from(sampler: Sampler, batches: int = 60, first: int = 1_000_000) ->
     and a network learn from the same distribution. The bands are those of the sampler.
     """
     for step in range(first, first + batches):
-        for inputs, colours, valid in zip(*sampler.batch(step), strict=True):
+        for inputs, colours, valid in zip(*sampler.batch(step)[:3], strict=True):
             yield Patch(inputs, colours, valid[0] > 0)

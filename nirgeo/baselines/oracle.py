@@ -66,7 +66,7 @@ class ColourOracle(_Oracle):
 
 @dataclass(frozen=True)
 class DirectionOracle(_Oracle):
-    """Near the bound on the angular error of a single-pixel model."""
+    """Bound on the mean cosine of the angular error, and nearly on its mean, likewise."""
 
     name: ClassVar[str] = "oracle-direction"
     table: ClassVar[type[Baseline]] = MeanDirectionTable
