@@ -116,7 +116,7 @@ class TestFindScaling:
         ],
     )
     def test_partial_clues(
-        self, clues: dict[str, float], result: tuple[Quantity, float, float]
+        self, clues: dict[str, Any], result: tuple[Quantity, float, float]
     ) -> None:
         assert _reads(find_scaling(ScalingClues("uint16", **clues))) == result
 
@@ -206,7 +206,7 @@ class TestScaling:
 
     def test_tag_of_numpy_numbers_reads_like_any_other(self) -> None:
         # Scale factors from xarray attributes are numpy scalars, whose repr is no number.
-        scaling = Scaling(Quantity.REFLECTANCE, np.float64(1e-4), np.float32(0.0), "CF attributes")
+        scaling = Scaling(Quantity.REFLECTANCE, np.float64(1e-4), np.float64(0.0), "CF attributes")
         assert scaling.tag() == "reflectance:0.0001,0.0"
 
     @pytest.mark.parametrize(
@@ -214,12 +214,12 @@ class TestScaling:
         ["", "reflectance", "reflectance:1", "radiance:1,0", "reflectance:a,b", "counts:1,2,3"],
     )
     def test_unreadable_tag(self, text: str) -> None:
-        with pytest.raises(RadiometryError, match="old.tif records an unreadable scaling"):
+        with pytest.raises(RadiometryError, match=r"old\.tif records an unreadable scaling"):
             Scaling.from_tag(text, "old.tif")
 
     @pytest.mark.parametrize("numbers", ["nan,0", "0,0", "-1,0", "1,inf"])
     def test_a_tag_with_impossible_numbers(self, numbers: str) -> None:
-        with pytest.raises(RadiometryError, match="old.tif"):
+        with pytest.raises(RadiometryError, match=r"old\.tif"):
             Scaling.from_tag(f"reflectance:{numbers}", "old.tif")
 
     @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "uint32", "float64"])
@@ -307,7 +307,7 @@ def _srgb(linear: float) -> float:
     linear = min(max(linear, 0.0), 1.0)
     if linear <= 0.0031308:
         return 12.92 * linear
-    return 1.055 * linear ** (1 / 2.4) - 0.055
+    return float(1.055 * linear ** (1 / 2.4) - 0.055)
 
 
 class TestDisplayCurve:
