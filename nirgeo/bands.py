@@ -10,6 +10,7 @@ RGBN and BGRN files are common.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -86,9 +87,10 @@ _SENSORS: dict[str, tuple[re.Pattern[str], dict[str, tuple[str, ...]]]] = {
 }
 
 # Files that hold every band of a mission in its own order, often without any label.
+_VNIR = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9")
 _FULL_SETS: dict[tuple[str, int], tuple[str, ...]] = {
-    ("Sentinel-2", 13): tuple("B1 B2 B3 B4 B5 B6 B7 B8 B8A B9 B10 B11 B12".split()),
-    ("Sentinel-2", 12): tuple("B1 B2 B3 B4 B5 B6 B7 B8 B8A B9 B11 B12".split()),
+    ("Sentinel-2", 13): (*_VNIR, "B10", "B11", "B12"),
+    ("Sentinel-2", 12): (*_VNIR, "B11", "B12"),
 }
 
 # Names that mean one role whatever the sensor. "nir08" and "nir09" are STAC's narrow bands: second
@@ -106,7 +108,8 @@ _WORDS: tuple[tuple[str, re.Pattern[str], int], ...] = tuple(
 )
 
 _DESIGNATION = re.compile(
-    r"(?<![a-z0-9])(?:sr_|toa_|vnir_)?(?:b|band[ _-]?)0*(\d{1,2}[an]?)(?![a-z0-9])|(?<![a-z0-9])(xs\d)",
+    r"(?<![a-z0-9])(?:sr_|toa_|vnir_)?(?:b|band[ _-]?)0*(\d{1,2}[an]?)(?![a-z0-9])"
+    r"|(?<![a-z0-9])(xs\d)",
     re.IGNORECASE,
 )
 
@@ -146,7 +149,12 @@ def _by_sensor(labels: Sequence[BandLabel], role: str, sensor: str | None) -> Ba
     designations = _SENSORS[sensor][1].get(role, ())
     named = {label.number: designation_of(label.description) for label in labels}
     if not any(named.values()):
-        named = {label.number: designation_of(label.file_stem) for label in labels}
+        # A file's name speaks of its band only if the file has one: "B8_B4_B3" says nothing.
+        stems = Counter(label.file_stem for label in labels)
+        named = {
+            label.number: designation_of(label.file_stem) if stems[label.file_stem] == 1 else None
+            for label in labels
+        }
     if not any(named.values()):
         full_set = _FULL_SETS.get((sensor, len(labels)))
         if full_set is not None:
@@ -160,7 +168,7 @@ def _by_sensor(labels: Sequence[BandLabel], role: str, sensor: str | None) -> Ba
 
 def _explicit(labels: Sequence[BandLabel], role: str, wanted: str) -> BandLabel:
     text = wanted.strip()
-    if text.isdigit():
+    if text.isdecimal():
         number = int(text)
         for label in labels:
             if label.number == number:
@@ -168,7 +176,7 @@ def _explicit(labels: Sequence[BandLabel], role: str, wanted: str) -> BandLabel:
         raise BandError(
             f"--{role} {number}: the scene has bands 1 to {len(labels)}. " + _listing(labels)
         )
-    for label in labels:
+    for label in labels if text else ():
         if text.casefold() in (label.description.casefold(), label.common_name.casefold()):
             return label
     raise BandError(f"--{role} {text!r}: no band has this name. " + _listing(labels))
@@ -206,10 +214,10 @@ def find_roles(
     sensor = sensor_of(product)
     if sensor is None and {"B8", "B8A"} <= {designation_of(x.description) for x in labels}:
         sensor = "Sentinel-2"  # no other mission has a band 8A
-    found: dict[str, int] = {}
+    # What was asked for comes first, so that no label can claim the same band for another role.
+    found = {role: _explicit(labels, role, explicit[role]).number for role in ROLES if role in explicit}
     for role in ROLES:
-        if role in explicit:
-            found[role] = _explicit(labels, role, explicit[role]).number
+        if role in found:
             continue
         label = _by_words(labels, role)
         if label is None and role == "nir":

@@ -28,8 +28,8 @@ _SHORT, _LONG, _LONG8 = 3, 4, 16
 
 def tiff_tile(chunk_tiles: int) -> int:
     """Side in pixels of the store's TIFF tiles: the largest that divides a chunk, at most 1024."""
-    divisor = max(d for d in range(1, min(chunk_tiles, MAX_TIFF_TILE_TILES) + 1) if chunk_tiles % d == 0)
-    return divisor * TILE
+    limit = min(chunk_tiles, MAX_TIFF_TILE_TILES)
+    return TILE * max(d for d in range(1, limit + 1) if chunk_tiles % d == 0)
 
 
 def _header(
@@ -136,7 +136,8 @@ class BlockStore:
         for top in range(0, window.height, self.tile):
             for left in range(0, window.width, self.tile):
                 part = block[:, top : top + self.tile, left : left + self.tile]
-                self._write_tile((window.row + top) // self.tile, (window.col + left) // self.tile, part)
+                row, col = (window.row + top) // self.tile, (window.col + left) // self.tile
+                self._write_tile(row, col, part)
         if sync:
             _sync(self._fd)
 
@@ -169,4 +170,3 @@ _BINARY = getattr(os, "O_BINARY", 0)
 
 def _sync(fd: int) -> None:
     getattr(os, "fdatasync", os.fsync)(fd)
-

@@ -24,13 +24,15 @@ from nirgeo.source import Grid
 # Creation options of GDAL's COG driver (GDAL 3.11 documentation). The driver only warns about a
 # name it does not know, and a misspelt option then silently does nothing.
 COG_OPTIONS = frozenset(
-    """
-    ADD_ALPHA ALIGNED_LEVELS BIGTIFF BLOCKSIZE COMPRESS EXTENT GEOTIFF_VERSION INTERLEAVE
-    JXL_ALPHA_DISTANCE JXL_DISTANCE JXL_EFFORT JXL_LOSSLESS LEVEL MAX_Z_ERROR MAX_Z_ERROR_OVERVIEW
-    NBITS NUM_THREADS OVERVIEWS OVERVIEW_COMPRESS OVERVIEW_COUNT OVERVIEW_PREDICTOR OVERVIEW_QUALITY
-    OVERVIEW_RESAMPLING PREDICTOR QUALITY RES RESAMPLING SPARSE_OK STATISTICS TARGET_SRS
-    TILING_SCHEME WARP_RESAMPLING ZOOM_LEVEL ZOOM_LEVEL_STRATEGY
-    """.split()
+    (
+        *("ADD_ALPHA", "ALIGNED_LEVELS", "BIGTIFF", "BLOCKSIZE", "COMPRESS", "EXTENT"),
+        *("GEOTIFF_VERSION", "INTERLEAVE", "JXL_ALPHA_DISTANCE", "JXL_DISTANCE", "JXL_EFFORT"),
+        *("JXL_LOSSLESS", "LEVEL", "MAX_Z_ERROR", "MAX_Z_ERROR_OVERVIEW", "NBITS", "NUM_THREADS"),
+        *("OVERVIEWS", "OVERVIEW_COMPRESS", "OVERVIEW_COUNT", "OVERVIEW_PREDICTOR"),
+        *("OVERVIEW_QUALITY", "OVERVIEW_RESAMPLING", "PREDICTOR", "QUALITY", "RES", "RESAMPLING"),
+        *("SPARSE_OK", "STATISTICS", "TARGET_SRS", "TILING_SCHEME", "WARP_RESAMPLING"),
+        *("ZOOM_LEVEL", "ZOOM_LEVEL_STRATEGY"),
+    )
 )
 
 _LOSSLESS_LEVELS = {"DEFLATE", "ZSTD", "LERC_DEFLATE", "LERC_ZSTD"}
@@ -182,5 +184,3 @@ def write_cog(
             chosen = ", ".join(f"{k}={v}" for k, v in options.items())
             raise OptionError(f"GDAL can't write a COG with --co {chosen} ({error})") from error
         raise TargetError(f"{target.parent}: writing the result failed ({error})") from error
-
-

@@ -187,7 +187,7 @@ def _as_bands(scene: xr.DataArray) -> xr.DataArray:
     extra = [str(d) for d in scene.dims if d not in ("band", "y", "x")]
     if extra:
         raise GridError(
-            f"dimension {', '.join(extra)} is one too many; colorize one (band, y, x) array at a time"
+            f"dimension {', '.join(extra)} is one too many; select one (band, y, x) array"
         )
     if scene.dtype.kind not in "uif":
         raise BandError(f"values of type {scene.dtype} are not measured intensities")

@@ -37,7 +37,7 @@ class Estimate:
 
 
 def estimate(view: SceneView, model: Model) -> Estimate:
-    """Costs of colorizing ``view``; the time is scaled up from one small block timed here and now."""
+    """Costs of colorizing ``view``; the time is scaled up from one small block, timed now."""
     halo, stride = reach(model)
     computed = useful = largest = 0
     for _, _, chunk in view.chunk_grid.windows():

@@ -64,9 +64,7 @@ class GeneratorConfig:
         }
         for name, (value, low, high) in limits.items():
             if not isinstance(value, int) or not low <= value <= high:
-                raise ModelError(
-                    f"generator {name}={value!r} must be an integer in {low}…{high}"
-                )
+                raise ModelError(f"generator {name}={value!r} must be an integer in {low}…{high}")
         if self.shuffle & (self.shuffle - 1):
             raise ModelError(f"generator shuffle={self.shuffle} must be a power of two")
         if not isinstance(self.table_max, (int, float)) or not 0 < self.table_max <= 100:

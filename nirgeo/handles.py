@@ -51,7 +51,7 @@ _REMOTE_SETTINGS = {
 
 def is_remote(path: str) -> bool:
     """Whether GDAL reads this path over the network."""
-    return "://" in path and not path.startswith("file://") or path.startswith(_REMOTE_PREFIXES)
+    return ("://" in path and not path.startswith("file://")) or path.startswith(_REMOTE_PREFIXES)
 
 
 def gdal_env(path: str) -> rasterio.Env:

@@ -73,9 +73,7 @@ def load_model(name: str | os.PathLike[str]) -> Model:
     if os.path.isfile(text):
         return read_model(text)
     known = ", ".join(dict.fromkeys(m.full_name for m in shipped_models()))
-    raise UnknownModelError(
-        f"no model named {text!r} and no such file; shipped models: {known}"
-    )
+    raise UnknownModelError(f"no model named {text!r} and no such file; shipped models: {known}")
 
 
 def choose_model(quantity: Quantity) -> tuple[Model, str]:

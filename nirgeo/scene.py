@@ -172,7 +172,7 @@ def resolve_scale(scale: str | Scaling | None) -> str | Scaling | None:
         with open_dataset(scale) as recorded:
             text = recorded.tags(ns=NAMESPACE).get("SCALING")
         if text is None:
-            raise OptionError(f"--scale {scale}: this file records no scaling; was it made by nirgeo?")
+            raise OptionError(f"--scale {scale}: records no scaling; was it made by nirgeo?")
         return Scaling.from_tag(text, f"as in {Path(scale).name}")
     return scale
 
@@ -309,4 +309,3 @@ def view_of(scene: xr.DataArray) -> SceneView | None:
     """The view behind an untouched DataArray of :func:`open_scene`, else None."""
     facts = facts_of(scene.data)
     return facts if isinstance(facts, SceneView) else None
-

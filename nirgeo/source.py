@@ -62,14 +62,12 @@ class Grid:
         if self.crs is None:
             return None
         crs = CRS.from_user_input(self.crs)
-        a, b, c, d, e, f = self.transform
+        a, b, _, d, e, f = self.transform
         side_x, side_y = math.hypot(a, d), math.hypot(b, e)
         if crs.is_geographic:
             latitude = f + e * self.height / 2 + d * self.width / 2
             degree = 111_320.0
-            return degree * math.sqrt(
-                side_x * max(0.01, math.cos(math.radians(latitude))) * side_y
-            )
+            return degree * math.sqrt(side_x * max(0.01, math.cos(math.radians(latitude))) * side_y)
         _, metres = crs.linear_units_factor
         return float(metres * math.sqrt(side_x * side_y))
 
@@ -363,9 +361,7 @@ def _distrust_false_alpha(source: RasterSource) -> RasterSource:
     note = None
     for file in {band.path for band in source.bands}:
         members = [k for k, band in enumerate(source.bands) if band.path == file]
-        alphas = [
-            k for k in members if source.bands[k].label.colorinterp == ColorInterp.alpha.name
-        ]
+        alphas = [k for k in members if source.bands[k].label.colorinterp == ColorInterp.alpha.name]
         for k in alphas:
             unmasked = replace(
                 source, bands=tuple(replace(band, masked=False) for band in source.bands)
@@ -397,9 +393,7 @@ def _same_place(a: Grid, b: Grid, tolerance: float = 1e-3) -> bool:
     )
 
 
-def _warp_target(
-    other: Grid, grid: Grid, band: SourceBand, nir: SourceBand
-) -> handles.WarpTarget:
+def _warp_target(other: Grid, grid: Grid, band: SourceBand, nir: SourceBand) -> handles.WarpTarget:
     if other.crs is None or grid.crs is None:
         raise GridError(
             f"{band.path} has {other.width}×{other.height} px and {nir.path} has "

@@ -1,8 +1,8 @@
 """The place a result is written to: checked before the work, guarded during it, clean after it.
 
-Everything a run needs lies in one folder beside the target, ``.NAME.nirgeo``: the lock, the journal,
-the finished chunks and the file in the making. The result appears under its own name by a rename.
-A target that GDAL reaches over the network has no rename: there the folder is a local one.
+Everything a run needs lies in one folder beside the target, ``.NAME.nirgeo``: the lock, the
+journal, the finished chunks and the file in the making. The result appears under its own name by a
+rename. A target that GDAL reaches over the network has no rename: there the folder is a local one.
 """
 
 from __future__ import annotations

@@ -91,9 +91,7 @@ def _input_span(start: int, stop: int, halo: int, stride: int, size: int) -> tup
     return first, last, pad
 
 
-def input_window(
-    target: Window, *, halo: int, stride: int, raster: tuple[int, int]
-) -> InputWindow:
+def input_window(target: Window, *, halo: int, stride: int, raster: tuple[int, int]) -> InputWindow:
     """Grow ``target`` by ``halo`` pixels, aligned to ``stride`` and clipped to ``raster``.
 
     Parameters
@@ -175,9 +173,7 @@ class ChunkGrid:
         if not (0 <= i < rows and 0 <= j < cols):
             raise IndexError(f"chunk ({i}, {j}) is not in a grid of {rows}×{cols}")
         row, col = i * self.step, j * self.step
-        return Window(
-            row, col, min(self.step, self.height - row), min(self.step, self.width - col)
-        )
+        return Window(row, col, min(self.step, self.height - row), min(self.step, self.width - col))
 
     def windows(self) -> Iterator[tuple[int, int, Window]]:
         """Every chunk as (i, j, window), row by row."""

@@ -53,8 +53,8 @@ def write_geotiff(
     """Compute ``rgb`` chunk by chunk and write it as a Cloud Optimized GeoTIFF.
 
     Nothing ever stands under the final name but the finished file. A run that is killed leaves its
-    finished chunks, and ``resume`` continues from them to identical bytes; a run that is interrupted
-    (Ctrl-C) or fails removes them, unless ``resume`` was given.
+    finished chunks, and ``resume`` continues from them to identical bytes; a run that is
+    interrupted (Ctrl-C) or fails removes them, unless ``resume`` was given.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def write_geotiff(
 def _disk_error(error: OSError, target: Target) -> TargetError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return TargetError(
-            f"no space left on the disk of {target.name}; free some, or choose another place with -o"
+            f"no space left for {target.name}; free some, or choose another place with -o"
         )
     return TargetError(f"{target.name} can't be written ({error})")
 

@@ -32,10 +32,8 @@ def info_command(
     """
     ctx.meta["nirgeo.reporter"] = Silent()
     stack = dict(options.pop("stack"))
-    if scene is None and not stack:
-        facts = versions()
-    else:
-        facts = describe_scene(scene, stack, options)
+    known = scene is None and not stack
+    facts = versions() if known else describe_scene(scene, stack, options)
     if as_json:
         print_json(facts)
     else:

@@ -15,14 +15,34 @@ from nirgeo.errors import TrainingError
 
 @click.command("train", short_help="Train a generator from rasters.")
 @click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
-@click.option("--validation", multiple=True, required=True, metavar="FOLDER",
-              help="Scenes of other places, for choosing the best weights. Repeatable.")
-@click.option("--out", "out", required=True, metavar="RUN", help="Folder of the run; resumed if it exists.")
-@click.option("--preset", default="satellite-nir", show_default=True,
-              help="Configuration to start from: aerial-nir or satellite-nir.")
-@click.option("--set", "changes", multiple=True, metavar="NAME=VALUE",
-              help="Change one number of the configuration, e.g. steps=2000. Repeatable.")
-@click.option("--index", metavar="CSV", help="Table with columns file, group (the place) and level.")
+@click.option(
+    "--validation",
+    multiple=True,
+    required=True,
+    metavar="FOLDER",
+    help="Scenes of other places, for choosing the best weights. Repeatable.",
+)
+@click.option(
+    "--out",
+    "out",
+    required=True,
+    metavar="RUN",
+    help="Folder of the run; an unfinished run in it goes on.",
+)
+@click.option(
+    "--preset",
+    default="satellite-nir",
+    show_default=True,
+    help="Configuration to start from: aerial-nir or satellite-nir.",
+)
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Change one number of the configuration, e.g. steps=2000. Repeatable.",
+)
+@click.option("--index", metavar="CSV", help="Table with columns file, group (place), level.")
 @click.option("--level", "levels", multiple=True, help="Only scenes of this level. Repeatable.")
 @click.option("--name", help="Name of the model.  [default: the preset's]")
 @click.option("--minutes", type=float, help="Stop after this time; run again to go on.")
@@ -49,7 +69,7 @@ def train_command(
     """Train on every GeoTIFF under FOLDER, which must hold red, green, blue and nir bands.
 
     RUN receives best.safetensors (usable with `nirgeo colorize --model`), log.jsonl with one line
-    per event, the configuration, and a checkpoint. Scenes of one place must not stand on both sides.
+    per event, the configuration, and a checkpoint. No place may have scenes on both sides.
     """
     ctx.meta["nirgeo.reporter"] = Silent() if quiet else Terminal()
     from nirgeo.modelfile import ModelSpec
@@ -86,7 +106,13 @@ def train_command(
                 click.echo(json.dumps(event), err=True)
 
         trainer = Trainer(
-            config, sides[0], sides[1], Path(out), spec=spec, device=device, report=report  # type: ignore[arg-type]
+            config,
+            sides[0],
+            sides[1],
+            Path(out),
+            spec=spec,
+            device=device,
+            report=report,  # type: ignore[arg-type]
         )
         trainer.start()
         trainer.run(minutes=minutes)

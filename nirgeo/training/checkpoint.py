@@ -43,7 +43,7 @@ def save_checkpoint(
     optimizers: Mapping[str, torch.optim.Optimizer],
     facts: Mapping[str, Any],
 ) -> None:
-    """Write modules, optimizers and JSON ``facts``; the old checkpoint stays until this is whole."""
+    """Write modules, optimizers and JSON ``facts``; the old file stays until this one is whole."""
     tensors: dict[str, Tensor] = {}
     for name, module in modules.items():
         tensors |= {f"{name}/{key}": value for key, value in module.state_dict().items()}

@@ -19,6 +19,9 @@ class TrainingConfig:
     Loss: L1 in working space, plus ``cosine`` times one minus the cosine of the colour angle, plus
     ``adversarial`` times a hinge loss against a discriminator that also sees the NIR, from the
     fraction ``adversarial_from`` of the steps on.
+
+    Colour hint: ``hint_share`` of the patches get one, made from the truth with an error of its log
+    ratios of up to ``hint_error``; the others learn to do without.
     """
 
     quantity: Quantity
@@ -44,6 +47,8 @@ class TrainingConfig:
     nir_jitter: float = 0.06
     coarsen: float = 0.25
     hole_share: float = 0.15
+    hint_share: float = 0.6
+    hint_error: float = 0.3
     validate_every: int = 200
     seed: int = 0
 
@@ -52,6 +57,11 @@ class TrainingConfig:
             raise TrainingError(f"patch {self.patch} must be a whole number of 64-px tiles")
         if self.steps < 1 or self.batch < 1 or self.validate_every < 1:
             raise TrainingError("steps, batch and validate_every must be at least 1")
+
+    @property
+    def stride(self) -> int:
+        """Pixels per cell of the generator's coarse grid."""
+        return 4
 
     @property
     def table_max(self) -> float:

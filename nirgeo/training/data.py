@@ -10,13 +10,16 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nirgeo import hints
 from nirgeo.errors import NirgeoError, TrainingError
-from nirgeo.radiometry import Quantity, find_scaling, to_working
+from nirgeo.radiometry import Quantity, find_scaling, from_working, to_working
 from nirgeo.source import open_source
 from nirgeo.tiling import TILE, Window
 from nirgeo.training.config import TrainingConfig
@@ -38,6 +41,24 @@ class TrainingScene:
     @property
     def shape(self) -> tuple[int, int]:
         return self.valid.shape[0], self.valid.shape[1]
+
+    @cached_property
+    def mean_colour(self) -> FloatArray:
+        """Mean of the valid colours in working space, (3,)."""
+        return self.colours[:, self.valid].mean(axis=1, dtype=np.float64).astype(np.float32)
+
+
+class Batch(NamedTuple):
+    """What one step is trained on; N patches of P×P pixels."""
+
+    inputs: FloatArray
+    """(N, bands, P, P) working space, 0 where not valid."""
+    colours: FloatArray
+    """(N, 3, P, P) working space."""
+    valid: FloatArray
+    """(N, 1, P, P), 1 where measured."""
+    hint: FloatArray
+    """(N, 3, P/stride, P/stride), see :mod:`nirgeo.hints`; zeros where none is given."""
 
 
 @dataclass(frozen=True)
@@ -133,17 +154,16 @@ class Sampler:
             weights[~small] *= (1 - config.small_place_share) / weights[~small].sum()
         self.weights = weights / weights.sum()
 
-    def batch(self, step: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Inputs (N, bands, P, P), colours (N, 3, P, P) and valid (N, 1, P, P) of one step."""
+    def batch(self, step: int) -> Batch:
+        """The patches of one step."""
         rng = np.random.default_rng((self.config.seed, step))
         picks = rng.choice(len(self.places), size=self.config.batch, p=self.weights)
         samples = [self._sample(self.places[k], rng) for k in picks]
-        inputs, colours, valid = (np.stack(part) for part in zip(*samples, strict=True))
-        return inputs, colours, valid
+        return Batch(*(np.stack(part) for part in zip(*samples, strict=True)))
 
     def _sample(
         self, scenes: Sequence[TrainingScene], rng: np.random.Generator
-    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         config = self.config
         scene = scenes[int(rng.integers(len(scenes)))]
         factor = 1
@@ -158,6 +178,7 @@ class Sampler:
         if mirror:
             turned = [part[..., ::-1] for part in turned]
         inputs, colours, valid = turned
+        hint = _hint(scene, colours, valid, config, rng)
         if rng.random() < config.hole_share:
             valid = valid & ~_hole(config.patch, rng)
         inputs = np.where(valid, inputs, np.float32(0))
@@ -165,7 +186,55 @@ class Sampler:
             np.ascontiguousarray(inputs),
             np.ascontiguousarray(colours),
             np.ascontiguousarray(valid[None], dtype=np.float32),
+            hint,
         )
+
+
+HINT_CELLS = (8, 16, 32, 64)
+"""Sides in pixels of the cells that a training hint is averaged over, besides the whole scene."""
+
+
+def _hint(
+    scene: TrainingScene,
+    colours: FloatArray,
+    valid: NDArray[np.bool_],
+    config: TrainingConfig,
+    rng: np.random.Generator,
+) -> FloatArray:
+    """The truth, blurred and made wrong: what a map of the place or an older picture would say.
+
+    The error of one sample is drawn up to ``config.hint_error`` and is the same all over the patch,
+    with a third as much again from cell to cell; the trust tells its size, not its value.
+    """
+    coarse = config.patch // config.stride
+    if rng.random() >= config.hint_share:
+        return np.zeros((hints.CHANNELS, coarse, coarse), dtype=np.float32)
+    choice = int(rng.integers(len(HINT_CELLS) + 1))
+    cell = HINT_CELLS[choice] if choice < len(HINT_CELLS) else config.patch
+    if choice == len(HINT_CELLS):
+        mean = from_working(scene.mean_colour[:, None, None], config.quantity)
+    else:
+        mean = _cell_means(from_working(colours, config.quantity), valid, min(cell, config.patch))
+    ratios = hints.log_ratios(mean)
+    error = float(rng.uniform(0, config.hint_error))
+    ratios = ratios + rng.normal(0, error, size=(2, 1, 1))
+    ratios = ratios + rng.normal(0, error / 3, size=ratios.shape)
+    trusted = np.full(ratios.shape[1:], hints.trust(error))
+    return hints.upsample(hints.encode(ratios, trusted), coarse, coarse)
+
+
+def _cell_means(linear: FloatArray, valid: NDArray[np.bool_], cell: int) -> FloatArray:
+    """Means of the valid pixels of each cell: (3, P/cell, P/cell); of all where none is valid."""
+    size = valid.shape[0] // cell
+
+    def total(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return values.reshape(*values.shape[:-2], size, cell, size, cell).sum(axis=(-3, -1))
+
+    weight = valid.astype(np.float32)
+    sums, counts = total(linear * weight), total(weight)
+    overall = (linear * weight).sum(axis=(1, 2)) / max(1.0, float(weight.sum()))
+    means = np.where(counts > 0, sums / np.maximum(counts, 1), overall[:, None, None])
+    return np.asarray(means, dtype=np.float32)
 
 
 def _crop(

@@ -36,7 +36,7 @@ def fit_table(
     count = 0
     # Steps beyond those of the training, so that the table does not eat its first batches.
     for step in range(batches):
-        inputs, colours, valid = sampler.batch(1_000_000 + step)
+        inputs, colours, valid, _ = sampler.batch(1_000_000 + step)
         keep = valid[:, 0] > 0
         bands = inputs.shape[1]
         size = bands * knots
@@ -77,7 +77,7 @@ def input_range(
     bins = 4096
     counts: NDArray[np.int64] | None = None
     for step in range(batches):
-        inputs, _, valid = sampler.batch(1_000_000 + step)
+        inputs, _, valid, _ = sampler.batch(1_000_000 + step)
         keep = valid[:, 0] > 0
         if counts is None:
             counts = np.zeros((inputs.shape[1], bins), dtype=np.int64)
