@@ -215,7 +215,9 @@ def find_roles(
     if sensor is None and {"B8", "B8A"} <= {designation_of(x.description) for x in labels}:
         sensor = "Sentinel-2"  # no other mission has a band 8A
     # What was asked for comes first, so that no label can claim the same band for another role.
-    found = {role: _explicit(labels, role, explicit[role]).number for role in ROLES if role in explicit}
+    found = {
+        role: _explicit(labels, role, explicit[role]).number for role in ROLES if role in explicit
+    }
     for role in ROLES:
         if role in found:
             continue
@@ -229,7 +231,12 @@ def find_roles(
     if "nir" not in found:
         if len(labels) == 1:
             found = {"nir": labels[0].number}
-        elif len(labels) == 4 and dtype == "uint8" and _unlabelled(labels):
+        elif (
+            len(labels) == 4
+            and dtype == "uint8"
+            and _unlabelled(labels)
+            and labels[3].number not in found.values()
+        ):
             found["nir"] = labels[3].number
         else:
             raise BandError(
