@@ -40,51 +40,49 @@ class BandLabel:
 # Band designations by role, as each mission writes them, without leading zeros.
 # Sources: ESA Sentinel-2 product specification; USGS Landsat band designations; ASTER user
 # handbook; SPOT handbook; MODIS and HLS user guides.
-_SENSORS: dict[str, tuple[re.Pattern[str], dict[str, tuple[str, ...]]]] = {
-    name: (re.compile(pattern, re.IGNORECASE), roles)
-    for name, pattern, roles in (
-        (
-            "Sentinel-2",
-            r"sentinel.?2|(?<![a-z0-9])s2[a-d]?(?![a-z0-9])|HLS\.S30|(?<![a-z0-9])T\d{2}[C-X][A-Z]{2}_",
-            {"blue": ("B2",), "green": ("B3",), "red": ("B4",), "nir": ("B8",)},
-        ),
-        (
-            "Landsat 8/9",
-            r"landsat.?[89]|(?<![a-z0-9])L[CO]0?[89](?![a-z0-9])|HLS\.L30",
-            {"blue": ("B2",), "green": ("B3",), "red": ("B4",), "nir": ("B5",)},
-        ),
-        (
-            "Landsat MSS 1–3",
-            r"landsat.?[123](?!\d)|(?<![a-z0-9])LM0?[123](?![a-z0-9])",
-            {"green": ("B4",), "red": ("B5",), "nir": ("B7", "B6")},
-        ),
-        (
-            "Landsat MSS 4–5",
-            r"(?<![a-z0-9])LM0?[45](?![a-z0-9])",
-            {"green": ("B1",), "red": ("B2",), "nir": ("B4", "B3")},
-        ),
-        (
-            "Landsat 4–7",
-            r"landsat.?[4567]|(?<![a-z0-9])L[TE]0?[4567](?![a-z0-9])",
-            {"blue": ("B1",), "green": ("B2",), "red": ("B3",), "nir": ("B4",)},
-        ),
-        (
-            "ASTER",
-            r"(?<![a-z])aster(?![a-z])|(?<![a-z0-9])AST_L1",
-            {"green": ("B1",), "red": ("B2",), "nir": ("B3N", "B3")},
-        ),
-        (
-            "SPOT",
-            r"(?<![a-z0-9])spot.?[1-5](?![a-z0-9])",
-            {"green": ("B1", "XS1"), "red": ("B2", "XS2"), "nir": ("B3", "XS3")},
-        ),
-        (
-            "MODIS",
-            r"(?<![a-z0-9])M[OY]D(09|13|43)|(?<![a-z])modis(?![a-z])",
-            {"red": ("B1",), "nir": ("B2",), "blue": ("B3",), "green": ("B4",)},
-        ),
-    )
-}
+_MISSIONS: tuple[tuple[str, str, dict[str, tuple[str, ...]]], ...] = (
+    (
+        "Sentinel-2",
+        r"sentinel.?2|(?<![a-z0-9])s2[a-d]?(?![a-z0-9])|HLS\.S30|(?<![a-z0-9])T\d{2}[C-X][A-Z]{2}_",
+        {"blue": ("B2",), "green": ("B3",), "red": ("B4",), "nir": ("B8",)},
+    ),
+    (
+        "Landsat 8/9",
+        r"landsat.?[89]|(?<![a-z0-9])L[CO]0?[89](?![a-z0-9])|HLS\.L30",
+        {"blue": ("B2",), "green": ("B3",), "red": ("B4",), "nir": ("B5",)},
+    ),
+    (
+        "Landsat MSS 1–3",
+        r"landsat.?[123](?!\d)|(?<![a-z0-9])LM0?[123](?![a-z0-9])",
+        {"green": ("B4",), "red": ("B5",), "nir": ("B7", "B6")},
+    ),
+    (
+        "Landsat MSS 4–5",
+        r"(?<![a-z0-9])LM0?[45](?![a-z0-9])",
+        {"green": ("B1",), "red": ("B2",), "nir": ("B4", "B3")},
+    ),
+    (
+        "Landsat 4–7",
+        r"landsat.?[4567]|(?<![a-z0-9])L[TE]0?[4567](?![a-z0-9])",
+        {"blue": ("B1",), "green": ("B2",), "red": ("B3",), "nir": ("B4",)},
+    ),
+    (
+        "ASTER",
+        r"(?<![a-z])aster(?![a-z])|(?<![a-z0-9])AST_L1",
+        {"green": ("B1",), "red": ("B2",), "nir": ("B3N", "B3")},
+    ),
+    (
+        "SPOT",
+        r"(?<![a-z0-9])spot.?[1-5](?![a-z0-9])",
+        {"green": ("B1", "XS1"), "red": ("B2", "XS2"), "nir": ("B3", "XS3")},
+    ),
+    (
+        "MODIS",
+        r"(?<![a-z0-9])M[OY]D(09|13|43)|(?<![a-z])modis(?![a-z])",
+        {"red": ("B1",), "nir": ("B2",), "blue": ("B3",), "green": ("B4",)},
+    ),
+)
+_SENSORS = {name: (re.compile(pattern, re.IGNORECASE), roles) for name, pattern, roles in _MISSIONS}
 
 # Files that hold every band of a mission in its own order, often without any label.
 _VNIR = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9")

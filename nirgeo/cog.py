@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import rasterio
@@ -131,9 +132,13 @@ def write_vrt(path: Path, store: Path, tile: int, picture: Picture) -> None:
 
 
 def _metadata(root: ET.Element, items: Mapping[str, str], domain: str | None = None) -> None:
-    element = ET.SubElement(root, "Metadata", **({"domain": domain} if domain else {}))
+    element = ET.SubElement(root, "Metadata", _domain(domain))
     for key, value in items.items():
         ET.SubElement(element, "MDI", key=key).text = value
+
+
+def _domain(name: str | None) -> dict[str, str]:
+    return {} if name is None else {"domain": name}
 
 
 def _simple_source(
@@ -151,7 +156,12 @@ def _simple_source(
         BlockXSize=str(tile),
         BlockYSize=str(tile),
     )
-    size = {"xOff": "0", "yOff": "0", "xSize": str(grid.width), "ySize": str(grid.height)}
+    size: dict[str, Any] = {
+        "xOff": "0",
+        "yOff": "0",
+        "xSize": str(grid.width),
+        "ySize": str(grid.height),
+    }
     ET.SubElement(source, "SrcRect", **size)
     ET.SubElement(source, "DstRect", **size)
 

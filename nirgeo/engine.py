@@ -169,7 +169,7 @@ def _assemble(
         name="rgb",
         attrs=kept | provenance.attributes(recipe),
     )
-    rgb = rgb.assign_coords(band=list(colours), **{VALID: (("y", "x"), valid)})
+    rgb = rgb.assign_coords({"band": list(colours), VALID: (("y", "x"), valid)})
     if recipe.output == "reflectance":
         rgb = rgb.rio.write_nodata(np.nan)
     return rgb
@@ -195,7 +195,7 @@ def _as_bands(scene: xr.DataArray) -> xr.DataArray:
 
 
 def _band_numbers(array: xr.DataArray) -> dict[str, int]:
-    names = np.atleast_1d(array["band"].values) if "band" in array.coords else []
+    names: list[Any] = list(np.atleast_1d(array["band"].values)) if "band" in array.coords else []
     labels = [
         BandLabel(number, description="" if np.issubdtype(type(n), np.number) else str(n))
         for number, n in enumerate(names, start=1)

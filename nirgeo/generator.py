@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,8 @@ from torch.nn import functional as F  # noqa: N812
 from nirgeo.errors import ModelError
 from nirgeo.hints import CHANNELS as HINT_CHANNELS
 from nirgeo.receptive_field import Conv, Operation, Unshuffle, Upsample, halo
+
+_Network = TypeVar("_Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,8 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.pointwise.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.pointwise(F.relu(self.spatial(x), inplace=True))
+        change: Tensor = self.pointwise(F.relu(self.spatial(x), inplace=True))
+        return x + change
 
 
 class PiecewiseLinear(nn.Module):
@@ -200,7 +203,7 @@ class LocalAffineGenerator(nn.Module):
         features = features.contiguous(memory_format=torch.channels_last)
         features = F.relu(self.blocks(self.stem(features)))
         features = F.dropout2d(features, self.dropout, self.training)
-        return self.head(features)  # type: ignore[no-any-return]
+        return self.head(features)
 
     def forward(self, x: Tensor, valid: Tensor, hint: Tensor | None = None) -> Tensor:
         """Colours in working space, not clipped: (N, out, H, W).
@@ -221,6 +224,12 @@ class LocalAffineGenerator(nn.Module):
             gain = field[:, band * colours : (band + 1) * colours]
             correction = torch.addcmul(correction, gain, x[:, band : band + 1])
         return torch.addcmul(self.table(x), self.fade(x), correction)
+
+
+def channels_last(network: _Network) -> _Network:
+    """The network with its weights in channels-last memory, the layout all exactness rests on."""
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
 
 
 def network_reach(config: Mapping[str, Any]) -> tuple[int, int]:

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import rasterio
-from rasterio.enums import Resampling
+from rasterio._err import CPLE_BaseError
+from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 
-from nirgeo.errors import SourceError
+from nirgeo.errors import GridError, SourceError
 
 MAX_OPEN_PER_THREAD = 16
 
@@ -87,34 +88,65 @@ def file_stamp(path: str) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-def dataset(path: str, warp: WarpTarget | None = None) -> DatasetReader | WarpedVRT:
+def dataset(
+    path: str, warp: WarpTarget | None = None, nodata: float | None = None
+) -> DatasetReader | WarpedVRT:
     """This thread's dataset for ``path``, opened if need be. Call inside :func:`gdal_env`.
+
+    ``nodata`` matters only together with ``warp``: which values must not be mixed into their
+    neighbours, instead of what the file says.
 
     Raises
     ------
     SourceError : GDAL can't open it
+    GridError : it can't be resampled to the grid of ``warp``
     """
-    key = (path, warp, file_stamp(path))
+    # repr: a NaN equals no other NaN, and then every call would open the file once more.
+    key = (path, warp, repr(nodata), file_stamp(path))
     cached = _handles.open.get(key)
     if cached is not None and not cached.closed:
         _handles.open.move_to_end(key)
         return cached
     opened = open_dataset(path)
     if warp is not None:
-        source = opened
-        opened = WarpedVRT(
+        opened = _warped(opened, warp, nodata)
+    _handles.open[key] = opened
+    while len(_handles.open) > MAX_OPEN_PER_THREAD:
+        _, oldest = _handles.open.popitem(last=False)
+        oldest.close()
+    return opened
+
+
+def _warped(source: DatasetReader, warp: WarpTarget, nodata: float | None) -> WarpedVRT:
+    """``source`` on another grid, with an alpha band that says where it has values.
+
+    Without one, pixels beyond the source, and those its mask leaves out, would read as valid
+    zeros. And GDAL would resample every window by itself instead of in fixed blocks, so that a
+    pixel's value depended on the window it is read with, wherever the grids are not parallel.
+    """
+    options: dict[str, Any] = {} if nodata is None else {"src_nodata": nodata}
+    if ColorInterp.alpha not in source.colorinterp:  # GDAL refuses a second one
+        options["add_alpha"] = True
+    try:
+        return WarpedVRT(
             source,
             crs=warp.crs,
             transform=rasterio.Affine(*warp.transform),
             height=warp.height,
             width=warp.width,
             resampling=Resampling.bilinear,
+            **options,
         )
-    _handles.open[key] = opened
-    while len(_handles.open) > MAX_OPEN_PER_THREAD:
-        _, oldest = _handles.open.popitem(last=False)
-        oldest.close()
-    return opened
+    except (RasterioError, CPLE_BaseError, ValueError) as error:
+        raise GridError(
+            f"{source.name}: can't be resampled to a grid of {warp.width}×{warp.height} px "
+            f"({error}); resample it first"
+        ) from error
+
+
+def alpha_band(warped: WarpedVRT) -> int:
+    """The band (from 1) of a resampled dataset that is 0 where the source has no value."""
+    return int(warped.colorinterp.index(ColorInterp.alpha)) + 1
 
 
 def open_dataset(path: str) -> DatasetReader:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Output = Literal["display", "reflectance"]
 
 # torch sends a single small image to another convolution kernel than a large one (the limit is
-# 20480 input values), and the last bit differs. It does not do so for a batch of two.
+# 20480 values entering the layer), and the last bit differs. It does not do so for a batch of two.
 _SMALL_INPUT = 20480
 
 
@@ -151,7 +151,8 @@ def run_network(
     x = torch.from_numpy(inputs)[None].to(device)
     mask = torch.from_numpy(valid.astype(np.float32))[None, None].to(device)
     cells = inputs.shape[1] * inputs.shape[2] // net.stride**2
-    if cells * net.stem.in_channels <= _SMALL_INPUT:
+    # The layer with the fewest channels decides: in a narrow network that is not the first one.
+    if cells * min(net.stem.in_channels, net.config.width) <= _SMALL_INPUT:
         x, mask = x.expand(2, -1, -1, -1), mask.expand(2, -1, -1, -1)
     # On a GPU: no TF32, no choosing of kernels by timing. Both would change bits from run to run.
     exact = torch.backends.cudnn.flags(

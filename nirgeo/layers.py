@@ -16,7 +16,7 @@ import numpy as np
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 
-class FactsLayer(MaterializedLayer):  # type: ignore[misc]
+class FactsLayer(MaterializedLayer):
     """A materialised layer with ``facts``: any value that says what its chunks are."""
 
     def __init__(self, mapping: Mapping[Any, Any], facts: Any) -> None:

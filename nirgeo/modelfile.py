@@ -200,7 +200,7 @@ def load_generator(model: Model) -> LocalAffineGenerator:
     """
     import torch
 
-    from nirgeo.generator import GeneratorConfig, LocalAffineGenerator
+    from nirgeo.generator import GeneratorConfig, LocalAffineGenerator, channels_last
 
     if sha256_of(model.path) != model.sha256:
         raise ModelError(f"{model.path}: changed since it was opened (its sha256 differs)")
@@ -234,4 +234,4 @@ def load_generator(model: Model) -> LocalAffineGenerator:
     network = LocalAffineGenerator(config)
     network.load_state_dict(weights)
     network.eval().requires_grad_(False)
-    return network.to(memory_format=torch.channels_last)
+    return channels_last(network)

@@ -101,31 +101,31 @@ def open_scene(
     SourceError, BandError, GridError, RadiometryError, OptionError
     """
     chunk_tiles = check_chunk(chunk)
-    if path is not None and not isinstance(path, (list, tuple)):
-        special = _xarray_engine(os.fspath(path))  # type: ignore[arg-type]
-        if special is not None:
-            if stack or bounds is not None:
-                raise OptionError(f"{path}: stack and bounds need a raster that GDAL opens")
-            from nirgeo.multidim import open_multidim
+    if isinstance(path, (str, os.PathLike)):
+        single: str | None = os.fspath(path)
+    else:
+        stack = {**_roles_of_files(path or ()), **(stack or {})}
+        single = None
+    engine = _xarray_engine(single) if single is not None else None
+    if single is not None and engine is not None:
+        if stack or bounds is not None:
+            raise OptionError(f"{single}: stack and bounds need a raster that GDAL opens")
+        from nirgeo.multidim import open_multidim
 
-            return open_multidim(
-                os.fspath(path),  # type: ignore[arg-type]
-                engine=special,
-                nir=nir,
-                nodata=nodata,
-                scale=resolve_scale(scale),
-                chunk_tiles=chunk_tiles,
-            )
+        return open_multidim(
+            single,
+            engine=engine,
+            nir=nir,
+            nodata=nodata,
+            scale=resolve_scale(scale),
+            chunk_tiles=chunk_tiles,
+        )
     roles = {
         role: str(band)
         for role, band in (("nir", nir), ("red", red), ("green", green))
         if band is not None
     }
-    files = list(path) if isinstance(path, (list, tuple)) else path
-    if isinstance(files, list):
-        stack = {**_roles_of_files(files), **(stack or {})}
-        files = None
-    source = open_source(files, stack=stack, roles=roles, nodata=nodata)
+    source = open_source(single, stack=stack, roles=roles, nodata=nodata)
     scaling = find_scaling(source.clues, resolve_scale(scale))
     region = region_of(source.grid, bounds)
     return to_dataarray(SceneView(source, region, chunk_tiles, scaling))
@@ -150,6 +150,8 @@ def _xarray_engine(path: str) -> str | None:
 
 def _roles_of_files(paths: Sequence[PathLike]) -> dict[str, PathLike]:
     """Which of several single-band files is which; their names must tell."""
+    if not paths:
+        return {}
     from nirgeo.bands import BandLabel, find_roles
 
     names = [os.fspath(p) for p in paths]

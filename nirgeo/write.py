@@ -151,7 +151,7 @@ def _blocks(rgb: xr.DataArray) -> tuple[da.Array, da.Array | None, ChunkGrid]:
 def _identity(rgb: xr.DataArray, data: da.Array) -> dict[str, Any]:
     facts = facts_of(rgb.data)
     known = dict(facts) if isinstance(facts, dict) else {"array": data.name}
-    return json.loads(json.dumps(known | {"pixels": [str(data.dtype), *data.shape]}))  # type: ignore[no-any-return]
+    return json.loads(json.dumps(known | {"pixels": [str(data.dtype), *data.shape]}))
 
 
 def _store_block(

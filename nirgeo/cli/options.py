@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +24,6 @@ class NumberOrNan(click.ParamType[float]):
             return float(value)
         except (TypeError, ValueError):
             self.fail(f"{value!r} is neither a number nor 'nan'", param, ctx)
-            return math.nan
 
 
 class KeyValue(click.ParamType[tuple[str, str]]):

@@ -83,8 +83,8 @@ def train_command(
     for side in (folders, validation):
         entries = list_scenes([Path(f) for f in side], table, levels)
         scenes = []
-        with click.progressbar(entries, label="reading", hidden=quiet) as bar:
-            for entry in bar:
+        with click.progressbar(entries, label="reading", hidden=quiet) as listed:
+            for entry in listed:
                 try:
                     scenes.append(load_scene(entry, config.bands, config.quantity))
                 except TrainingError as error:

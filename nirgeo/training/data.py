@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +45,8 @@ class TrainingScene:
     @cached_property
     def mean_colour(self) -> FloatArray:
         """Mean of the valid colours in working space, (3,)."""
-        return self.colours[:, self.valid].mean(axis=1, dtype=np.float64).astype(np.float32)
+        mean: NDArray[np.float64] = self.colours[:, self.valid].mean(axis=1, dtype=np.float64)
+        return mean.astype(np.float32)
 
 
 class Batch(NamedTuple):
@@ -174,10 +175,8 @@ class Sampler:
             inputs, colours, valid = _coarsen(inputs, colours, valid, config.quantity)
         inputs, colours = _jitter(inputs, colours, config, rng)
         turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
-        turned = [np.rot90(part, turns, axes=(-2, -1)) for part in (inputs, colours, valid)]
-        if mirror:
-            turned = [part[..., ::-1] for part in turned]
-        inputs, colours, valid = turned
+        inputs, colours = (_turn(part, turns, mirror) for part in (inputs, colours))
+        valid = _turn(valid, turns, mirror)
         hint = _hint(scene, colours, valid, config, rng)
         if rng.random() < config.hole_share:
             valid = valid & ~_hole(config.patch, rng)
@@ -188,6 +187,15 @@ class Sampler:
             np.ascontiguousarray(valid[None], dtype=np.float32),
             hint,
         )
+
+
+_A = TypeVar("_A", bound=NDArray[Any])
+
+
+def _turn(part: _A, turns: int, mirror: bool) -> _A:
+    """One of the eight orientations of a patch."""
+    turned: Any = np.rot90(part, turns, axes=(-2, -1))
+    return turned[..., ::-1] if mirror else turned
 
 
 HINT_CELLS = (8, 16, 32, 64)
@@ -276,7 +284,9 @@ def _coarsen(
         mean = linear.reshape(bands, height // 2, 2, width // 2, 2).mean(axis=(2, 4))
         return np.sqrt(mean) if quantity is Quantity.REFLECTANCE else mean
 
-    quarter = valid.reshape(valid.shape[0] // 2, 2, valid.shape[1] // 2, 2).all(axis=(1, 3))
+    quarter: NDArray[np.bool_] = valid.reshape(valid.shape[0] // 2, 2, valid.shape[1] // 2, 2).all(
+        axis=(1, 3)
+    )
     return average(inputs), average(colours), quarter
 
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from nirgeo import hints
 from nirgeo.errors import TrainingError
-from nirgeo.generator import GeneratorConfig, LocalAffineGenerator
+from nirgeo.generator import GeneratorConfig, LocalAffineGenerator, channels_last
 from nirgeo.metrics import scene_error
 from nirgeo.modelfile import ModelSpec, write_model
 from nirgeo.radiometry import Quantity, from_working
@@ -352,7 +352,7 @@ def generator_config(config: TrainingConfig) -> GeneratorConfig:
 
 
 def _build(config: TrainingConfig) -> LocalAffineGenerator:
-    return LocalAffineGenerator(generator_config(config)).to(memory_format=torch.channels_last)
+    return channels_last(LocalAffineGenerator(generator_config(config)))
 
 
 def _seeded(

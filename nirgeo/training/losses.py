@@ -31,7 +31,8 @@ def direction(prediction: Tensor, truth: Tensor, valid: Tensor, quantity: Quanti
     else:
         full = 0.1
     cosine = F.cosine_similarity(prediction, truth, dim=1, eps=1e-4).unsqueeze(1)
-    weight = (truth.norm(dim=1, keepdim=True) / full).clamp(max=1) * valid
+    length = torch.linalg.vector_norm(truth, dim=1, keepdim=True)
+    weight = (length / full).clamp(max=1) * valid
     return ((1 - cosine) * weight).sum() / weight.sum().clamp(min=1)
 
 
@@ -57,7 +58,7 @@ class PatchDiscriminator(nn.Module):
         )
 
     def forward(self, inputs: Tensor, colours: Tensor) -> Tensor:
-        return self.layers(torch.cat((inputs, colours), dim=1))  # type: ignore[no-any-return]
+        return self.layers(torch.cat((inputs, colours), dim=1))
 
 
 def discriminator_hinge(real: Tensor, fake: Tensor) -> Tensor:

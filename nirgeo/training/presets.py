@@ -12,27 +12,27 @@ from nirgeo.training.config import TrainingConfig
 PRESETS: dict[str, TrainingConfig] = {
     "satellite-nir": TrainingConfig(
         quantity=Quantity.REFLECTANCE,
-        steps=6000,
+        steps=3200,
         validate_every=100,
         learning_rate=6e-4,
-        weight_decay=0.05,
+        weight_decay=0.1,
+        dropout=0.2,
         gain_jitter=0.25,
         nir_jitter=0.1,
         coarsen=0.35,
         ema=0.999,
-        dropout=0.1,
     ),
     "aerial-nir": TrainingConfig(
         quantity=Quantity.COUNTS,
-        steps=7000,
+        steps=4000,
         validate_every=200,
-        learning_rate=1e-3,
         batch=16,
         patch=128,
-        ema=0.999,
+        learning_rate=1e-3,
         dropout=0.05,
         coarsen=0.2,
         area_exponent=0.5,
+        ema=0.999,
     ),
 }
 

@@ -63,7 +63,8 @@ def fit_table(
     # The sum of tables leaves a constant per band undetermined; a whiff of ridge settles it.
     ridge = np.eye(gram.shape[0]) * 1e-9 * count
     solution = np.linalg.solve(gram + penalty + ridge, target)
-    return np.clip(solution.reshape(bands, knots, 3), -2, 2).astype(np.float32)
+    table: NDArray[np.float32] = np.clip(solution, -2, 2).astype(np.float32)
+    return table.reshape(bands, knots, 3)
 
 
 def input_range(
