@@ -24,6 +24,9 @@ from nirgeo.errors import GridError, SourceError
 
 MAX_OPEN_PER_THREAD = 16
 
+GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError, ValueError)
+"""What rasterio raises for a file that can't be used; some of GDAL's own errors come through."""
+
 _REMOTE_PREFIXES = (
     "/vsicurl",
     "/vsis3",
@@ -137,10 +140,10 @@ def _warped(source: DatasetReader, warp: WarpTarget, nodata: float | None) -> Wa
             resampling=Resampling.bilinear,
             **options,
         )
-    except (RasterioError, CPLE_BaseError, ValueError) as error:
+    except GDAL_ERRORS as error:  # its text holds both CRSs in full, too long for a message
         raise GridError(
-            f"{source.name}: can't be resampled to a grid of {warp.width}×{warp.height} px "
-            f"({error}); resample it first"
+            f"{source.name}: its CRS can't be transformed to that of the other bands; bring all "
+            "bands onto one grid first"
         ) from error
 
 
@@ -153,7 +156,7 @@ def open_dataset(path: str) -> DatasetReader:
     """``rasterio.open`` with an error that says what to do."""
     try:
         return rasterio.open(path)
-    except (RasterioError, OSError, ValueError) as error:
+    except GDAL_ERRORS as error:
         if not is_remote(path) and not path.startswith("/vsi") and not os.path.exists(path):
             raise SourceError(f"{path}: no such file") from error
         raise SourceError(f"{path}: not a raster that GDAL can read ({error})") from error

@@ -18,7 +18,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import RasterioError
+from rasterio.errors import CRSError
 from rasterio.windows import Window as RasterioWindow
 
 from nirgeo import handles
@@ -58,7 +58,7 @@ class Grid:
         return self.crs is not None or bool(self.gcps) or bool(self.rpcs)
 
     def ground_sampling_distance(self) -> float | None:
-        """Side of a pixel in metres (geometric mean of both sides), None without a CRS."""
+        """Side of a pixel in metres (geometric mean of both sides), None if the CRS can't tell."""
         if self.crs is None:
             return None
         crs = CRS.from_user_input(self.crs)
@@ -68,7 +68,10 @@ class Grid:
             latitude = f + e * self.height / 2 + d * self.width / 2
             degree = 111_320.0
             return degree * math.sqrt(side_x * max(0.01, math.cos(math.radians(latitude))) * side_y)
-        _, metres = crs.linear_units_factor
+        try:
+            _, metres = crs.linear_units_factor
+        except CRSError:  # a local or geocentric system, whose axes may mean anything
+            return None
         return float(metres * math.sqrt(side_x * side_y))
 
 
@@ -76,8 +79,8 @@ class Grid:
 class SourceBand:
     """Where one band of a scene is read from.
 
-    ``nodata`` overrides what the file says. ``masked`` is False where the file's mask must not be
-    believed: an "alpha" band that is in truth near infrared.
+    ``nodata`` overrides what the file says. ``masked`` is False where an alpha band must not be
+    believed, because it is in truth near infrared; nodata values and mask bands still are.
     """
 
     path: str
@@ -103,7 +106,9 @@ class RasterSource:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return np.result_type(*(np.dtype(band.dtype) for band in self.bands))
+        """One type that holds the values of every band; complex bands can't be read at all."""
+        real = [band.dtype for band in self.bands if np.dtype(band.dtype).kind != "c"]
+        return np.result_type(*map(np.dtype, real or ["float64"]))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -138,7 +143,17 @@ class RasterSource:
         Raises
         ------
         SourceError : the file is damaged there, or gone
+        GridError : the window reaches beyond the scene
+        BandError : there is no such band, or it is complex
         """
+        if not window.within(self.grid.shape):
+            raise GridError(
+                f"{window} does not lie inside a scene of {self.grid.width}×{self.grid.height} px"
+            )
+        for number in numbers:
+            if not 1 <= number <= len(self.bands):
+                raise BandError(f"there is no band {number}; the scene has 1 to {len(self.bands)}")
+            _refuse_complex(self.bands[number - 1])
         shape = (window.height, window.width)
         values = np.empty((len(numbers), *shape), dtype=self.dtype)
         valid = np.ones(shape, dtype=np.bool_)
@@ -146,14 +161,19 @@ class RasterSource:
         for position, number in enumerate(numbers):
             band = self.bands[number - 1]
             with handles.gdal_env(band.path):
-                opened = handles.dataset(band.path, band.warp)
+                opened = handles.dataset(band.path, band.warp, band.nodata)
                 try:
                     values[position] = opened.read(band.index, window=target)
-                    if band.nodata is None and band.masked:
+                    if band.warp is not None:
+                        # The alpha band itself: as a mask GDAL honours it for 8 and 16 bits only.
+                        if band.masked:
+                            valid &= opened.read(handles.alpha_band(opened), window=target) != 0
+                    elif band.nodata is None:
                         flags = opened.mask_flag_enums[band.index - 1]
-                        if MaskFlags.all_valid not in flags or band.warp is not None:
+                        believed = band.masked or MaskFlags.alpha not in flags
+                        if believed and MaskFlags.all_valid not in flags:
                             valid &= opened.read_masks(band.index, window=target) != 0
-                except (RasterioError, OSError, ValueError) as error:
+                except handles.GDAL_ERRORS as error:
                     raise SourceError(
                         f"{band.path}: band {band.index} can't be read at row {window.row}, column "
                         f"{window.col} ({error}); the file may be truncated or damaged"
@@ -164,6 +184,14 @@ class RasterSource:
             if data.dtype.kind == "f":
                 valid &= np.isfinite(data)
         return values, valid
+
+
+def _refuse_complex(band: SourceBand) -> None:
+    if np.dtype(band.dtype).kind == "c":
+        raise BandError(
+            f"{band.path}: band {band.index} is complex ({band.dtype}); nirgeo colorizes "
+            "measured intensities, take the magnitude first"
+        )
 
 
 def _file_path(path: str | os.PathLike[str]) -> str:
@@ -211,6 +239,18 @@ def _number(tags: Mapping[str, str], name: str) -> float | None:
         return None
 
 
+def _product_names(path: str) -> str:
+    """The parts of a path that may name a product: the file, its folder, and any ``.SAFE`` above.
+
+    Inside a Sentinel-2 product only the outermost folder tells the processing baseline, and with
+    it whether 1000 must be subtracted. A local path is made absolute first: where one stands when
+    naming a file must not change its radiometry.
+    """
+    whole = Path(path).absolute() if handles.file_stamp(path) is not None else Path(path)
+    products = [part for part in whole.parts[:-2] if part.upper().endswith(".SAFE")]
+    return " ".join([whole.name, whole.parent.name, *products])
+
+
 def _first_clues(opened: Any, index: int, path: str) -> ScalingClues:
     """What the file of the NIR band says; the range of values is added only where it decides."""
     tags, band_tags = opened.tags(), opened.tags(index)
@@ -221,7 +261,7 @@ def _first_clues(opened: Any, index: int, path: str) -> ScalingClues:
     if reflectance_scale is None:
         reflectance_scale = _number(band_tags, "REFLECTANCE_SCALE")
     product = " ".join(
-        [Path(path).name, Path(path).parent.name]
+        [_product_names(path)]
         + [tags.get(k, "") for k in ("LANDSAT_PRODUCT_ID", "PRODUCT_URI", "PRODUCT_ID")]
     )
     return ScalingClues(
@@ -235,11 +275,14 @@ def _first_clues(opened: Any, index: int, path: str) -> ScalingClues:
 
 
 def _alpha_is_data(source: RasterSource, number: int) -> bool:
-    """Whether a band flagged as alpha holds measurements: values other than 0 and 255."""
+    """Whether a band flagged as alpha holds measurements: values other than clear and opaque."""
+    dtype = np.dtype(source.bands[number - 1].dtype)
+    # Opaque is 255, or the highest number of a wider type, or 1 among floats.
+    ends = [0, 255, 1 if dtype.kind == "f" else np.iinfo(dtype).max]
     inside = total = 0
     for window in lattice(*source.grid.shape):
         values, _ = source.read(window, [number])
-        inside += int(((values != 0) & (values != 255)).sum())
+        inside += int((~np.isin(values, ends)).sum())
         total += values.size
     return inside > 0.02 * total
 
@@ -310,7 +353,7 @@ def open_source(
                 grids.append(_grid(opened))
 
     labels = [band.label for band in bands]
-    product = " ".join(f"{Path(p).parent.name} {Path(p).name}" for p, _ in entries)
+    product = " ".join(_product_names(file) for file, _ in entries)
     with handles.gdal_env(entries[0][0]):
         tags = handles.dataset(entries[0][0]).tags()
     mission = " ".join(
@@ -321,11 +364,8 @@ def open_source(
     )
     nir = bands[found["nir"] - 1]
     for band in bands:
-        if np.dtype(band.dtype).kind == "c" and band.label.number in found.values():
-            raise BandError(
-                f"{band.path}: band {band.index} is complex ({band.dtype}); nirgeo colorizes "
-                "measured intensities, take the magnitude first"
-            )
+        if band.label.number in found.values():
+            _refuse_complex(band)
     grid = grids[found["nir"] - 1]
     for position, (band, other) in enumerate(zip(bands, grids, strict=True)):
         if other.shape != grid.shape or not _same_place(other, grid):
@@ -349,6 +389,12 @@ def open_source(
         notes=tuple(notes),
     )
     source = _distrust_false_alpha(source)
+    nir = source.bands[found["nir"] - 1]
+    if nir.masked and nir.label.colorinterp == ColorInterp.alpha.name and "nir" not in explicit:
+        raise BandError(
+            f"{nir.path}: band {nir.index} would be taken for near infrared, but it is an alpha "
+            "band (nearly all of it 0 or 255); name the band with --nir NUMBER or NAME"
+        )
     if clues.reflectance_scale_tag is None and clues.dtype != "uint8":
         low, high = _sample_range(source, found["nir"])
         source = replace(source, clues=replace(clues, low=low, high=high))
@@ -359,7 +405,7 @@ def _distrust_false_alpha(source: RasterSource) -> RasterSource:
     """GDAL calls the fourth band of an RGB file *alpha*; where it holds data, it masks nothing."""
     changed = list(source.bands)
     note = None
-    for file in {band.path for band in source.bands}:
+    for file in dict.fromkeys(band.path for band in source.bands):
         members = [k for k, band in enumerate(source.bands) if band.path == file]
         alphas = [k for k in members if source.bands[k].label.colorinterp == ColorInterp.alpha.name]
         for k in alphas:
@@ -397,7 +443,8 @@ def _warp_target(other: Grid, grid: Grid, band: SourceBand, nir: SourceBand) -> 
     if other.crs is None or grid.crs is None:
         raise GridError(
             f"{band.path} has {other.width}×{other.height} px and {nir.path} has "
-            f"{grid.width}×{grid.height} px, and without a CRS on both they can't be brought onto "
-            "one grid; resample them first"
+            f"{grid.width}×{grid.height} px"
+            + (", but not in the same place" if other.shape == grid.shape else "")
+            + "; without a CRS on both they can't be brought onto one grid; resample them first"
         )
     return handles.WarpTarget(grid.height, grid.width, grid.transform, grid.crs)

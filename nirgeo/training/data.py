@@ -284,10 +284,8 @@ def _coarsen(
         mean = linear.reshape(bands, height // 2, 2, width // 2, 2).mean(axis=(2, 4))
         return np.sqrt(mean) if quantity is Quantity.REFLECTANCE else mean
 
-    quarter: NDArray[np.bool_] = valid.reshape(valid.shape[0] // 2, 2, valid.shape[1] // 2, 2).all(
-        axis=(1, 3)
-    )
-    return average(inputs), average(colours), quarter
+    blocks = valid.reshape(valid.shape[0] // 2, 2, valid.shape[1] // 2, 2)
+    return average(inputs), average(colours), np.asarray(blocks.all(axis=(1, 3)))
 
 
 def _jitter(

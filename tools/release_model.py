@@ -1,0 +1,262 @@
+"""Turn a finished training run into a shipped model: weights, card, STAC MLM item, registry entry.
+
+    python tools/release_model.py RUN NAME VERSION
+
+RUN is a folder made by ``nirgeo train``. What the card says of the training comes from the run's
+configuration and log; what it says in words stands in ``FACTS`` below.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import load_file
+
+from nirgeo.modelfile import ModelSpec, read_model, write_model
+from nirgeo.radiometry import Quantity
+
+WEIGHTS = Path(__file__).parents[1] / "nirgeo" / "weights"
+
+
+@dataclass(frozen=True)
+class Facts:
+    summary: str
+    gsd: tuple[float, float]
+    data: str
+    attribution: str
+    limits: str
+
+
+FACTS = {
+    "aerial-nir": Facts(
+        summary="natural colour from the NIR band of 8-bit aerial pictures (cities, 0.6-5 m)",
+        gsd=(0.3, 6.0),
+        data=(
+            "USDA NAIP, 8-bit display counts. Training: 313 chips of 256×256 px at 0.6 m from four "
+            "Californian cities (Long Beach, Palm Springs, Riverside, Santa Monica; one or two "
+            "years each) and seven dates of one North Dakota wetland at 5 m. Validation: 62 chips "
+            "of another city, Claremont."
+        ),
+        attribution=(
+            "Imagery: USDA National Agriculture Imagery Program, public domain; chips from "
+            "naip-urban-trees (Ventura et al. 2024, CC BY 4.0)"
+        ),
+        limits=(
+            "Trained on cities of one state. Forest and farmland are rare in the data, and the "
+            "colour calibration of such pictures differs from flight to flight; a roof may become "
+            "a lawn where nothing around it tells."
+        ),
+    ),
+    "satellite-nir": Facts(
+        summary="natural colour of the surface from the NIR band of satellite scenes (10-60 m)",
+        gsd=(8.0, 100.0),
+        data=(
+            "Surface reflectance of Sentinel-2 (L2A), HLS and Landsat. Training: 2,500 patches of "
+            "64×64 px all over Europe (EuroSAT places, reprocessed to L2A) and about 50 further "
+            "places in larger pieces. Validation: 17 other places (11 BigEarthNet patches, six "
+            "places in California and on the Colorado river)."
+        ),
+        attribution=(
+            "Contains modified Copernicus Sentinel data; Landsat imagery courtesy of the U.S. "
+            "Geological Survey; HLS by NASA"
+        ),
+        limits=(
+            "One near-infrared value can belong to a red desert or a green plain. Without knowing "
+            "the place the network can only give the likelier colour: expect muted colours, and "
+            "soil that is too brown or too green. The colours are those of the surface; haze is "
+            "not reproduced."
+        ),
+    ),
+}
+
+
+def read_log(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def training_facts(run: Path, model: ModelSpec) -> dict[str, Any]:
+    log = [e for e in read_log(run) if e["event"] == "validation"]
+    table, best = log[0], min(log, key=lambda e: float(e["judged"]))
+    return {
+        **model.training,
+        "config": json.loads((run / "config.json").read_text()),
+        "best_step": best["step"],
+        "steps": log[-1]["step"],
+        "minutes": round(log[-1]["seconds"] / 60),
+        "validation_table": {k: table[k] for k in ("angular", "rmse")},
+        "validation": {
+            k: best[k] for k in ("angular", "rmse", "hinted_angular", "hinted_rmse") if k in best
+        },
+    }
+
+
+def card(spec: ModelSpec, facts: Facts, sha256: str) -> str:
+    training = spec.training
+    table, best = training["validation_table"], training["validation"]
+    unit = "reflectance" if spec.quantity is Quantity.REFLECTANCE else "counts / 255"
+    rows = [
+        ("per-pixel table (the baseline it starts from)", table["angular"], table["rmse"]),
+        ("network, no colour hint (as shipped today)", best["angular"], best["rmse"]),
+    ]
+    if "hinted_angular" in best:
+        rows.append(
+            (
+                "network, given the scene's mean colour with an error of 0.15 (log ratios)",
+                best["hinted_angular"],
+                best["hinted_rmse"],
+            )
+        )
+    lines = "\n".join(f"| {name} | {a:.2f}° | {r:.4f} |" for name, a, r in rows)
+    config = json.dumps(training["config"], sort_keys=True)
+    worse = best["angular"] > table["angular"] or best["rmse"] > table["rmse"]
+    verdict = (
+        "**Without a hint it does not beat the table in both measures.**\n\n" if worse else ""
+    )
+    return f"""# {spec.full_name}
+
+{facts.summary[0].upper() + facts.summary[1:]}.
+
+- Eats: {", ".join(spec.bands)} as {spec.quantity.value}; {facts.gsd[0]:g}–{facts.gsd[1]:g} m per
+  pixel
+- Makes: {", ".join(spec.colours)}
+- Weights: `{spec.name}-{spec.version}.safetensors`, sha256 `{sha256}`
+- Licence of the weights: {spec.licence}
+
+## Data
+
+{facts.data}
+
+{facts.attribution}.
+
+Split by place: no place is on both sides.
+
+## Figures
+
+Mean over the validation places. **These places chose the weights** (the best of all validations
+was kept), so this is validation, not a test.
+
+| | angular error | RMSE ({unit}) |
+|---|---|---|
+{lines}
+
+{verdict}## Training
+
+{training["steps"]} steps, best at step {training["best_step"]}, {training["minutes"]} minutes on two
+processor cores that were also doing other work. To train again:
+
+    nirgeo train TRAIN --validation VALIDATION --index INDEX --preset {spec.name} --out RUN
+
+Configuration: `{config}`
+
+## Limits
+
+{facts.limits}
+
+The colours are synthetic. Do not compute indices from them.
+"""
+
+
+def mlm_item(spec: ModelSpec, sha256: str) -> dict[str, Any]:
+    """A STAC item with the Machine Learning Model extension (v1.5)."""
+    bands = len(spec.bands)
+    file = f"{spec.name}-{spec.version}.safetensors"
+    scaling = (
+        {"type": "processing", "format": "nirgeo", "expression": "sqrt(clip(reflectance, 0, 1.5))"}
+        if spec.quantity is Quantity.REFLECTANCE
+        else {"type": "processing", "format": "nirgeo", "expression": "clip(counts, 0, 255) / 255"}
+    )
+    return {
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "stac_extensions": ["https://stac-extensions.github.io/mlm/v1.5.0/schema.json"],
+        "id": f"nirgeo-{spec.name}-{spec.version}",
+        "geometry": None,
+        "properties": {
+            "datetime": None,
+            "start_datetime": "2000-01-01T00:00:00Z",
+            "end_datetime": "2026-12-31T23:59:59Z",
+            "description": spec.summary,
+            "mlm:name": spec.full_name,
+            "mlm:architecture": "nirgeo local affine generator",
+            "mlm:tasks": ["generative"],
+            "mlm:framework": "pytorch",
+            "mlm:total_parameters": spec.training["parameters"],
+            "mlm:pretrained": True,
+            "mlm:input": [
+                {
+                    "name": spec.quantity.value,
+                    "bands": list(spec.bands),
+                    "input": {
+                        "shape": [-1, bands, 64, 64],
+                        "dim_order": ["batch", "bands", "height", "width"],
+                        "data_type": "float32",
+                    },
+                    "value_scaling": [scaling],
+                }
+            ],
+            "mlm:output": [
+                {
+                    "name": "natural colour",
+                    "tasks": ["generative"],
+                    "result": {
+                        "shape": [-1, len(spec.colours), 64, 64],
+                        "dim_order": ["batch", "bands", "height", "width"],
+                        "data_type": "float32",
+                    },
+                }
+            ],
+        },
+        "links": [],
+        "assets": {
+            "weights": {
+                "href": f"./{file}",
+                "type": "application/octet-stream",
+                "roles": ["mlm:model", "mlm:weights"],
+                "mlm:artifact_type": "safetensors.torch.save_file",
+                "file:checksum": f"1220{sha256}",
+            }
+        },
+    }
+
+
+def release(run: Path, name: str, version: int) -> None:
+    facts = FACTS[name]
+    best = run / "best.safetensors"
+    tensors = load_file(best)
+    spec = read_model(best).spec
+    training = training_facts(run, spec)
+    trained = ("stem", "blocks", "head")
+    training["parameters"] = sum(v.size for k, v in tensors.items() if k.startswith(trained))
+    spec = replace(
+        spec,
+        name=name,
+        version=version,
+        gsd=facts.gsd,
+        summary=facts.summary,
+        attribution=facts.attribution,
+        training=training,
+    )
+    stem = f"{name}-{version}"
+    target = WEIGHTS / f"{stem}.safetensors"
+    write_model(target, spec, tensors)
+    sha256 = read_model(target).sha256
+    (WEIGHTS / f"{stem}.md").write_text(card(spec, facts, sha256), encoding="utf-8")
+    item = json.dumps(mlm_item(spec, sha256), indent=2) + "\n"
+    (WEIGHTS / f"{stem}.json").write_text(item, encoding="utf-8")
+    registry = WEIGHTS / "registry.json"
+    entries = json.loads(registry.read_text()) if registry.exists() else []
+    entries = [e for e in entries if (e["name"], e["version"]) != (name, version)]
+    entries.append(
+        {"name": name, "version": version, "file": target.name, "sha256": sha256}
+    )
+    entries.sort(key=lambda e: (e["name"], e["version"]))
+    registry.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    print(f"{target}: {target.stat().st_size / 2**20:.2f} MiB, best step {training['best_step']}")
+
+
+if __name__ == "__main__":
+    release(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
