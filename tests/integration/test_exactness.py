@@ -1,0 +1,233 @@
+"""The tested law: the same pixels for every chunk size, worker, thread and way in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import dask.array as da
+import numpy as np
+import pytest
+import rasterio
+import torch
+import xarray as xr
+from helpers import NORTH_UP_10M, random_model, write_raster
+from numpy.typing import NDArray
+from pictures import COLOURS, punch_holes, read, scene_values, whole_picture
+
+import nirgeo
+from nirgeo.modelfile import Model
+from nirgeo.scene import VALID
+
+# Neither multiples of 4 nor of 64, one exact tile, one pixel, a strip, and primes.
+SIZES = [(301, 205), (64, 64), (1, 1), (1, 300), (67, 131)]
+SCALE = "0.0001"
+
+Output = Literal["display", "reflectance"]
+
+
+@pytest.fixture(params=[1, 2], ids=["one torch thread", "two torch threads"])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def make_scene(
+    folder: Path, size: tuple[int, int]
+) -> tuple[Path, NDArray[np.uint16], NDArray[np.bool_]]:
+    """A raster with nodata 0 in a slanted border and in holes."""
+    values = scene_values(*size)
+    valid = punch_holes(*size)
+    values[~valid] = 0
+    return write_raster(folder / "scene.tif", values, nodata=0), values, valid
+
+
+def written(scene: xr.DataArray, model: Model, path: Path, workers: int, output: Output) -> Any:
+    rgb = nirgeo.colorize(scene, model, output=output)
+    nirgeo.write_geotiff(rgb, path, workers=workers)
+    return read(path)
+
+
+@pytest.mark.parametrize("output", ["display", "reflectance"])
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+def test_every_chunk_size_and_worker_writes_the_whole_arrays_pixels(
+    tmp_path: Path, full_size: Model, size: tuple[int, int], output: Output
+) -> None:
+    path, values, valid = make_scene(tmp_path, size)
+    whole = whole_picture(values[None], valid, full_size, output=output)
+    for chunk in (1, 3, 16):
+        for workers in (1, 2):
+            scene = nirgeo.open_scene(path, chunk=chunk, scale=SCALE)
+            target = tmp_path / f"{chunk}-{workers}.tif"
+            pixels, mask = written(scene, full_size, target, workers, output)
+            np.testing.assert_array_equal(
+                pixels, whole, err_msg=f"chunk {chunk}, {workers} workers"
+            )
+            np.testing.assert_array_equal(mask, valid)
+
+
+@pytest.mark.parametrize("shape", [(8, 1), (16, 0), (24, 2)], ids=lambda s: f"{s[0]}x{s[1]}")
+def test_narrow_networks_are_exact_too(
+    tmp_path: Path, shape: tuple[int, int], threads: int
+) -> None:
+    # Narrow layers reach the size below which torch picks another kernel in larger windows.
+    model = random_model(tmp_path, width=shape[0], depth=shape[1], seed=3)
+    path, values, valid = make_scene(tmp_path, (268, 204))
+    whole = whole_picture(values[None], valid, model, output="reflectance")
+    for chunk in (1, 2, 3, 16):
+        scene = nirgeo.open_scene(path, chunk=chunk, scale=SCALE)
+        rgb = nirgeo.colorize(scene, model, output="reflectance")
+        np.testing.assert_array_equal(rgb.values, whole, err_msg=f"chunk {chunk}")
+
+
+def test_the_number_of_torch_threads_does_not_matter(
+    tmp_path: Path, full_size: Model, threads: int
+) -> None:
+    path, values, valid = make_scene(tmp_path, (197, 263))
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    whole = whole_picture(values[None], valid, full_size, output="reflectance")
+    torch.set_num_threads(before)
+    np.testing.assert_array_equal(
+        whole_picture(values[None], valid, full_size, output="reflectance"), whole
+    )
+    for chunk in (1, 3):
+        scene = nirgeo.open_scene(path, chunk=chunk, scale=SCALE)
+        for workers in (1, 2):
+            # dask's own scheduler here: write_geotiff sets the number of threads itself.
+            rgb = nirgeo.colorize(scene, full_size, output="reflectance").compute(
+                num_workers=workers
+            )
+            np.testing.assert_array_equal(rgb.values, whole)
+
+
+def test_every_way_in_makes_the_same_pixels(tmp_path: Path, full_size: Model) -> None:
+    path, values, valid = make_scene(tmp_path, (301, 205))
+    whole = whole_picture(values[None], valid, full_size)
+
+    scene = nirgeo.open_scene(path, chunk=3, scale=SCALE)
+    from_file, mask = written(scene, full_size, tmp_path / "file.tif", 2, "display")
+    np.testing.assert_array_equal(from_file, whole)
+    np.testing.assert_array_equal(mask, valid)
+
+    lazy = nirgeo.colorize(scene, full_size)
+    assert lazy.dtype == np.uint8
+    computed = lazy.compute()
+    np.testing.assert_array_equal(computed.values, whole)
+    np.testing.assert_array_equal(computed[VALID].values, valid)
+
+    in_memory = nirgeo.colorize(
+        xr.DataArray(values, dims=("y", "x")), full_size, scale=SCALE, nodata=0
+    )
+    assert isinstance(in_memory.data, np.ndarray)
+    np.testing.assert_array_equal(in_memory.values, whole)
+    np.testing.assert_array_equal(in_memory[VALID].values, valid)
+    np.testing.assert_array_equal(
+        nirgeo.colorize(scene.compute(), full_size).values, whole, err_msg="a loaded scene"
+    )
+
+    for chunks in ((97, 71), ((5, 130, 1, 165), (64, 141)), (301, 66)):
+        blocks = da.from_array(values, chunks=chunks)
+        odd = nirgeo.colorize(
+            xr.DataArray(blocks, dims=("y", "x")), full_size, scale=SCALE, nodata=0
+        )
+        assert isinstance(odd.data, da.Array)
+        np.testing.assert_array_equal(odd.values, whole, err_msg=f"dask chunks {chunks}")
+        target = nirgeo.write_geotiff(odd, tmp_path / "odd.tif", overwrite=True)
+        np.testing.assert_array_equal(read(target)[0], whole)
+        np.testing.assert_array_equal(read(target)[1], valid)
+
+
+def test_two_bands_in_any_order_of_dimensions(tmp_path: Path) -> None:
+    model = random_model(tmp_path, bands=("red", "nir"), width=24, seed=5)
+    values = np.stack([scene_values(130, 187, seed=s) for s in (1, 2)])
+    valid = punch_holes(130, 187)
+    values[1, ~valid] = 0
+    path = write_raster(tmp_path / "two.tif", values, nodata=0, descriptions=("red", "nir"))
+    valid &= (values != 0).all(axis=0)
+    whole = whole_picture(values, valid, model)
+    scene = nirgeo.open_scene(path, chunk=1, scale=SCALE)
+    np.testing.assert_array_equal(nirgeo.colorize(scene, model).values, whole)
+    swapped = xr.DataArray(
+        np.ascontiguousarray(values[::-1].transpose(1, 2, 0)),
+        dims=("y", "x", "band"),
+        coords={"band": ["nir", "red"]},
+    )
+    rgb = nirgeo.colorize(swapped, model, scale=SCALE, nodata=0)
+    assert rgb.dims == ("band", "y", "x")
+    np.testing.assert_array_equal(rgb.values, whole)
+
+
+def test_display_counts(tmp_path: Path, tiny_counts: Model) -> None:
+    values = scene_values(150, 90, "uint8")
+    path = write_raster(tmp_path / "aerial.tif", values)
+    valid = np.ones(values.shape, dtype=np.bool_)
+    counts = nirgeo.open_scene(path).attrs["nirgeo_scaling"]
+    assert counts == "counts:1.0,0.0"
+    from nirgeo.radiometry import Scaling
+
+    whole = whole_picture(values[None], valid, tiny_counts, Scaling.from_tag(counts, "test"))
+    for chunk in (1, 2):
+        scene = nirgeo.open_scene(path, chunk=chunk)
+        np.testing.assert_array_equal(nirgeo.colorize(scene, tiny_counts).values, whole)
+
+
+@pytest.mark.parametrize("output", ["display", "reflectance"])
+def test_bounds_give_exactly_the_pixels_of_the_full_run(
+    tmp_path: Path, full_size: Model, output: Output
+) -> None:
+    path, values, valid = make_scene(tmp_path, (301, 205))
+    whole = whole_picture(values[None], valid, full_size, output=output)
+    # Rows 37 to 214, columns 51 to 190: the halo comes from outside on every side.
+    row, col, height, width = 37, 51, 177, 139
+    west, north = NORTH_UP_10M * (col, row)
+    east, south = NORTH_UP_10M * (col + width, row + height)
+    inside = (slice(None), slice(row, row + height), slice(col, col + width))
+    for chunk in (1, 16):
+        scene = nirgeo.open_scene(path, chunk=chunk, scale=SCALE, bounds=(west, south, east, north))
+        assert scene.shape == (1, height, width)
+        target = tmp_path / f"bounds{chunk}.tif"
+        pixels, mask = written(scene, full_size, target, 2, output)
+        np.testing.assert_array_equal(pixels, whole[inside])
+        np.testing.assert_array_equal(mask, valid[inside[1:]])
+        with rasterio.open(target) as file:
+            assert file.transform == NORTH_UP_10M * NORTH_UP_10M.translation(col, row)
+
+
+def test_chunks_of_one_tile_are_literal_dask_chunks_up_to_the_file(
+    tmp_path: Path, tiny: Model
+) -> None:
+    path, values, valid = make_scene(tmp_path, (301, 205))
+    scene = nirgeo.open_scene(path, chunk=1, scale=SCALE)
+    tiles = ((64, 64, 64, 64, 45), (64, 64, 64, 13))
+    assert scene.chunks == ((1,), *tiles)
+    assert scene[VALID].chunks == tiles
+    np.testing.assert_array_equal(scene.values[0], values)
+    np.testing.assert_array_equal(scene[VALID].values, valid)
+    rgb = nirgeo.colorize(scene, tiny)
+    assert rgb.chunks == ((3,), *tiles)
+    assert list(rgb["band"].values) == list(COLOURS)
+    steps: list[tuple[int, int]] = []
+    nirgeo.write_geotiff(rgb, tmp_path / "out.tif", on_progress=lambda *s: steps.append(s))
+    assert steps == [(n, 20) for n in range(1, 21)]  # every tile was a task of its own
+    np.testing.assert_array_equal(
+        read(tmp_path / "out.tif")[0], whole_picture(values[None], valid, tiny)
+    )
+
+
+def test_the_colour_of_a_pixel_does_not_depend_on_what_invalid_pixels_hold(
+    tmp_path: Path, tiny: Model
+) -> None:
+    values = scene_values(120, 140)
+    valid = punch_holes(120, 140)
+    pictures = []
+    for filler in (0, 1, 9_999, 65_535):
+        values[~valid] = filler
+        path = write_raster(tmp_path / f"{filler}.tif", values, mask=valid)
+        pictures.append(nirgeo.colorize(nirgeo.open_scene(path, scale=SCALE), tiny).values)
+    assert pictures[0].any()
+    for picture in pictures[1:]:
+        np.testing.assert_array_equal(picture, pictures[0])
