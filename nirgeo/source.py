@@ -390,7 +390,8 @@ def open_source(
     )
     source = _distrust_false_alpha(source)
     nir = source.bands[found["nir"] - 1]
-    if nir.masked and nir.label.colorinterp == ColorInterp.alpha.name and "nir" not in explicit:
+    named = "nir" in explicit or nir.label.description or nir.label.common_name
+    if nir.masked and nir.label.colorinterp == ColorInterp.alpha.name and not named:
         raise BandError(
             f"{nir.path}: band {nir.index} would be taken for near infrared, but it is an alpha "
             "band (nearly all of it 0 or 255); name the band with --nir NUMBER or NAME"
