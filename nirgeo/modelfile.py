@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -72,6 +73,14 @@ class ModelSpec:
             raise ModelError(f"model {self.name}: bands {self.bands} do not fit its generator")
         if self.generator.get("out_bands") != len(self.colours):
             raise ModelError(f"model {self.name}: colours {self.colours} do not fit its generator")
+        if self.version < 1:
+            raise ModelError(f"model {self.name}: version {self.version} must be at least 1")
+        if not 0 < self.display_gain <= 1000:
+            raise ModelError(
+                f"model {self.name}: display gain {self.display_gain} must be positive"
+            )
+        if not 0 < self.gsd[0] <= self.gsd[1] < math.inf:
+            raise ModelError(f"model {self.name}: {self.gsd} is no range of pixel sizes in metres")
 
     @property
     def full_name(self) -> str:
@@ -113,6 +122,12 @@ class ModelSpec:
                 raise ModelError(
                     f"{origin}: model format {data['format']!r} is not {FORMAT}; update nirgeo"
                 )
+            curve = data["display_curve"]
+            if curve["name"] != DisplayCurve().name:
+                raise ModelError(
+                    f"{origin}: display curve {curve['name']!r} is not known to this version of "
+                    "nirgeo; update nirgeo"
+                )
             return cls(
                 name=str(data["name"]),
                 version=int(data["version"]),
@@ -121,16 +136,23 @@ class ModelSpec:
                 bands=tuple(str(b) for b in data["bands"]),
                 colours=tuple(str(c) for c in data["colours"]),
                 quantity=Quantity(data["quantity"]),
-                display_gain=float(data["display_curve"]["gain"]),
+                display_gain=float(curve["gain"]),
                 gsd=(float(data["gsd"][0]), float(data["gsd"][1])),
                 summary=str(data.get("summary", "")),
                 licence=str(data.get("licence", "")),
                 attribution=str(data.get("attribution", "")),
                 training=dict(data.get("training", {})),
             )
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            if isinstance(error, ModelError):
-                raise
+        except ModelError:
+            raise
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            IndexError,
+            AttributeError,
+            OverflowError,
+        ) as error:
             raise ModelError(f"{origin}: damaged model metadata ({error!r})") from error
 
 
@@ -171,7 +193,10 @@ def read_model(path: str | os.PathLike[str]) -> Model:
             )
         spec = ModelSpec.from_json(json.loads(metadata[METADATA_KEY]), name)
         return Model(spec, name, sha256_of(name))
-    except (SafetensorError, OSError, json.JSONDecodeError, RecursionError) as error:
+    except ModelError:
+        raise
+    # ValueError: not JSON, or a number of more digits than Python converts.
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{name}: not a readable model file ({error})") from error
 
 
@@ -196,7 +221,7 @@ def load_generator(model: Model) -> LocalAffineGenerator:
     Raises
     ------
     ModelError : the file changed since it was read, or a tensor is missing, superfluous, of
-        another shape or type, or not finite
+        another shape or type, not finite, or a range of inputs that does not rise
     """
     import torch
 
@@ -216,7 +241,9 @@ def load_generator(model: Model) -> LocalAffineGenerator:
             names = set(file.keys())
             if names != set(expected):
                 differing = sorted(names ^ set(expected))
-                raise ModelError(f"{model.path}: tensors do not fit: {', '.join(differing[:4])}")
+                # The names come from the file: quoted and cut, so that the message stays a line.
+                some = ", ".join(repr(name)[:60] for name in differing[:4])
+                raise ModelError(f"{model.path}: tensors do not fit: {some}")
             for name, tensor in expected.items():
                 part = file.get_slice(name)
                 shape = tuple(part.get_shape())
@@ -231,6 +258,8 @@ def load_generator(model: Model) -> LocalAffineGenerator:
                 weights[name] = torch.from_numpy(values.copy())
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{model.path}: not a readable model file ({error})") from error
+    if not bool((weights["input_range"].diff(dim=1) > 0).all()):
+        raise ModelError(f"{model.path}: input_range must rise from left to right")
     network = LocalAffineGenerator(config)
     network.load_state_dict(weights)
     network.eval().requires_grad_(False)
