@@ -1,0 +1,75 @@
+"""What the tools have in common."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from qgis.core import (
+    QgsProcessingAlgorithm,
+    QgsProcessingException,
+    QgsProcessingFeedback,
+    QgsProcessingParameterDefinition,
+)
+from qgis.PyQt.QtGui import QIcon
+
+from .interpreter import InterpreterError
+from .nirgeo_cli import InstallationError, NirgeoCommand
+from .settings import nirgeo_command
+
+ICON = os.path.join(os.path.dirname(__file__), "icon.svg")
+
+
+class NirgeoAlgorithm(QgsProcessingAlgorithm):
+    """A form over one command of nirgeo."""
+
+    def createInstance(self) -> NirgeoAlgorithm:
+        return type(self)()
+
+    def group(self) -> str:
+        return ""  # a handful of tools needs no sub-folders
+
+    def groupId(self) -> str:
+        return ""
+
+    def icon(self) -> QIcon:
+        return QIcon(ICON)
+
+    def svgIconPath(self) -> str:
+        return ICON
+
+    def canExecute(self) -> tuple[bool, str]:
+        """Asked before the dialog opens; only looks at files."""
+        try:
+            nirgeo_command()
+        except InterpreterError as error:
+            return False, str(error)
+        return True, ""
+
+    def add(
+        self, parameter: QgsProcessingParameterDefinition, help_text: str, *, advanced: bool = False
+    ) -> None:
+        """Declare a parameter together with its explanation."""
+        parameter.setHelp(help_text)
+        if advanced:
+            flag = QgsProcessingParameterDefinition.Flag.FlagAdvanced
+            parameter.setFlags(parameter.flags() | flag)
+        self.addParameter(parameter)
+
+
+def working_nirgeo(feedback: QgsProcessingFeedback) -> tuple[NirgeoCommand, dict[str, Any]]:
+    """A nirgeo that was just seen to answer, and its versions; the log says which one it is.
+
+    Raises
+    ------
+    QgsProcessingException : there is none; the message says what to do
+    CancelledError : the user cancelled
+    """
+    try:
+        command = nirgeo_command()
+        versions = command.versions(feedback.isCanceled)
+    except (InterpreterError, InstallationError) as error:
+        raise QgsProcessingException(str(error)) from error
+    interpreter = command.interpreter
+    feedback.pushInfo(f"nirgeo {versions['nirgeo']}, {interpreter.path} ({interpreter.origin})")
+    return command, versions

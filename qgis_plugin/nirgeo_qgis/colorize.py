@@ -1,0 +1,233 @@
+"""``nirgeo:colorize``: the form over ``nirgeo colorize``."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from typing import Any
+
+from qgis.core import (
+    NULL,
+    QgsProcessingContext,
+    QgsProcessingException,
+    QgsProcessingFeedback,
+    QgsProcessingParameterBand,
+    QgsProcessingParameterDefinition,
+    QgsProcessingParameterExtent,
+    QgsProcessingParameterNumber,
+    QgsProcessingParameterRasterDestination,
+    QgsProcessingParameterRasterLayer,
+    QgsProcessingParameterString,
+)
+
+from .algorithm import NirgeoAlgorithm, working_nirgeo
+from .events import RunError
+from .leftovers import Beside
+from .nirgeo_cli import CancelledError
+from .request import AUTO, ColorizeRequest, split_creation_options
+from .result_layer import style_when_loaded
+from .scene import Scene
+from .wording import LABELS
+
+
+class Colorize(NirgeoAlgorithm):
+    """Runs nirgeo in a child process; this object only gathers options and reports."""
+
+    INPUT = "INPUT"
+    BAND = "BAND"
+    RED = "RED"
+    GREEN = "GREEN"
+    MODEL = "MODEL"
+    EXTENT = "EXTENT"
+    SCALE = "SCALE"
+    DEVICE = "DEVICE"
+    CHUNK = "CHUNK"
+    OPTIONS = "OPTIONS"
+    OUTPUT = "OUTPUT"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._scene: Scene | None = None
+        self._request: ColorizeRequest | None = None
+
+    def name(self) -> str:
+        return "colorize"
+
+    def displayName(self) -> str:
+        return "Colorize near-infrared"
+
+    def shortDescription(self) -> str:
+        return "Makes a natural-colour picture of a near-infrared raster."
+
+    def tags(self) -> list[str]:
+        return ["nir", "infrared", "rgb", "colour", "color", "true colour", "natural", "synthetic"]
+
+    def shortHelpString(self) -> str:
+        return (
+            "Makes a natural-colour RGB raster of a near-infrared one.\n\n"
+            "The band, the scaling of the values and the model are found by themselves where the "
+            "file says enough; the log tells what was found. Position, size and missing pixels are "
+            "those of the input.\n\n"
+            "<b>The colours are synthetic.</b> They are what a place of this kind usually looks "
+            "like, not a measurement: do not compute indices from them.\n\n"
+            "The work is done by nirgeo in a Python environment of its own, which is set under "
+            "Settings › Options › Processing › Providers › nirgeo."
+        )
+
+    def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
+        self.add(
+            QgsProcessingParameterRasterLayer(self.INPUT, "Near-infrared raster"),
+            "A raster layer with a near-infrared band. Layers that are not files are copied to a "
+            "temporary file first; services that send pictures (WMS, XYZ) can't be used.",
+        )
+        for name, label, text in (
+            (self.BAND, LABELS["--nir"], "Needed only if the file does not say which it is."),
+            (
+                self.RED,
+                LABELS["--red"],
+                "For models that use it. Measured bands are kept as they are.",
+            ),
+            (self.GREEN, LABELS["--green"], "For models that use it."),
+        ):
+            self.add(
+                QgsProcessingParameterBand(
+                    name, label, parentLayerParameterName=self.INPUT, optional=True
+                ),
+                text,
+            )
+        self.add(
+            _choice(
+                QgsProcessingParameterString(self.MODEL, LABELS["--model"], AUTO), "ModelWidget"
+            ),
+            "A shipped model by name, or a model file. With 'auto', nirgeo chooses by the kind of "
+            "values in the input.",
+        )
+        self.add(
+            QgsProcessingParameterExtent(self.EXTENT, LABELS["--bounds"], optional=True),
+            "Leaves everything outside out. The pixels inside are the same as those of a full run.",
+        )
+        self.add(
+            QgsProcessingParameterString(self.SCALE, LABELS["--scale"], "", optional=True),
+            "GAIN or GAIN,OFFSET that turn the file's numbers into reflectance, for example "
+            "0.0000275,-0.2. Needed only if the file does not say and the log warns about it. A "
+            "file made by nirgeo can be named instead, to use its scaling.",
+            advanced=True,
+        )
+        self.add(
+            _choice(
+                QgsProcessingParameterString(self.DEVICE, LABELS["--device"], AUTO), "DeviceWidget"
+            ),
+            "Where the network runs: auto, cpu, cuda, cuda:1, mps.",
+            advanced=True,
+        )
+        self.add(
+            QgsProcessingParameterNumber(
+                self.CHUNK,
+                LABELS["--chunk"],
+                QgsProcessingParameterNumber.Type.Integer,
+                optional=True,
+                minValue=1,
+            ),
+            "How much is computed at a time; 16 if not set. Smaller needs less memory. The picture "
+            "does not depend on it.",
+            advanced=True,
+        )
+        self.add(
+            QgsProcessingParameterString(self.OPTIONS, LABELS["--co"], "", optional=True),
+            "Options of GDAL's COG driver, separated by | or spaces: COMPRESS=ZSTD|LEVEL=9",
+            advanced=True,
+        )
+        self.add(
+            QgsProcessingParameterRasterDestination(self.OUTPUT, LABELS["-o"]),
+            "A Cloud Optimized GeoTIFF.",
+        )
+
+    def prepareAlgorithm(
+        self,
+        parameters: dict[str, Any],
+        context: QgsProcessingContext,
+        feedback: QgsProcessingFeedback,
+    ) -> bool:
+        """Layers are looked at here, in the main thread, where they live."""
+        layer = self.parameterAsRasterLayer(parameters, self.INPUT, context)
+        if layer is None:
+            raise QgsProcessingException(self.invalidRasterError(parameters, self.INPUT))
+        self._scene = Scene.of(layer)
+        bounds = None
+        if parameters.get(self.EXTENT):
+            extent = self.parameterAsExtent(parameters, self.EXTENT, context, layer.crs())
+            if not extent.isNull():
+                sides = (extent.xMinimum(), extent.yMinimum(), extent.xMaximum(), extent.yMaximum())
+                bounds = sides
+        self._request = ColorizeRequest(
+            scene="",
+            output="",
+            nir=self._number(parameters, self.BAND, context),
+            red=self._number(parameters, self.RED, context),
+            green=self._number(parameters, self.GREEN, context),
+            model=self.parameterAsString(parameters, self.MODEL, context).strip() or AUTO,
+            bounds=bounds,
+            scale=self.parameterAsString(parameters, self.SCALE, context).strip(),
+            device=self.parameterAsString(parameters, self.DEVICE, context).strip() or AUTO,
+            chunk=self._number(parameters, self.CHUNK, context),
+            creation_options=split_creation_options(
+                self.parameterAsString(parameters, self.OPTIONS, context)
+            ),
+        )
+        return True
+
+    def processAlgorithm(
+        self,
+        parameters: dict[str, Any],
+        context: QgsProcessingContext,
+        feedback: QgsProcessingFeedback,
+    ) -> dict[str, Any]:
+        if self._scene is None or self._request is None:
+            raise QgsProcessingException("The tool was run without being prepared.")
+        output = self.parameterAsOutputLayer(parameters, self.OUTPUT, context)
+        try:
+            nirgeo, versions = working_nirgeo(feedback)
+            with self._scene.as_file(feedback) as path:
+                arguments = replace(self._request, scene=path, output=output).arguments()
+                feedback.pushCommandInfo(shlex.join(nirgeo.arguments(*arguments)))
+                beside = Beside(output)
+                try:
+                    result = nirgeo.run(arguments, feedback, feedback.isCanceled)
+                except BaseException:
+                    beside.clear()
+                    raise
+        except CancelledError:
+            feedback.pushInfo("Cancelled; nothing was written.")
+            return {}
+        except RunError as error:
+            raise QgsProcessingException(str(error)) from error
+        style_when_loaded(
+            context,
+            output,
+            name=f"{self._scene.name} (natural colour)",
+            default_name=LABELS["-o"],
+            crs=self._scene.crs,
+            history=[
+                f"Made from {self._scene.name} ({self._scene.path or 'not a file'})",
+                f"nirgeo {versions['nirgeo']}: {shlex.join(arguments)}",
+            ],
+        )
+        return {self.OUTPUT: result}
+
+    def _number(
+        self, parameters: dict[str, Any], name: str, context: QgsProcessingContext
+    ) -> int | None:
+        """A number that may be left out, for which QGIS would say 0."""
+        value = parameters.get(name)
+        if value is None or value == NULL or value == "":
+            return None
+        number: int = self.parameterAsInt(parameters, name, context)
+        return number
+
+
+def _choice(
+    parameter: QgsProcessingParameterDefinition, widget: str
+) -> QgsProcessingParameterDefinition:
+    """Give a text parameter a list to choose from, made when a dialog opens and not before."""
+    parameter.setMetadata({"widget_wrapper": {"class": f"{__package__}.choices.{widget}"}})
+    return parameter

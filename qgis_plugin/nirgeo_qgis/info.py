@@ -1,0 +1,134 @@
+"""``nirgeo:info``: the form over ``nirgeo info``."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from qgis.core import (
+    QgsProcessingContext,
+    QgsProcessingException,
+    QgsProcessingFeedback,
+    QgsProcessingOutputString,
+    QgsProcessingParameterFileDestination,
+    QgsProcessingParameterRasterLayer,
+)
+
+from .algorithm import NirgeoAlgorithm, working_nirgeo
+from .events import RunError
+from .nirgeo_cli import CancelledError
+from .scene import Scene
+
+
+class Info(NirgeoAlgorithm):
+    """What nirgeo sees in a layer; without a layer, whether nirgeo itself is well."""
+
+    INPUT = "INPUT"
+    OUTPUT = "OUTPUT"
+    FACTS = "FACTS"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._scene: Scene | None = None
+
+    def name(self) -> str:
+        return "info"
+
+    def displayName(self) -> str:
+        return "Near-infrared information"
+
+    def shortDescription(self) -> str:
+        return "What nirgeo sees in a raster, or which nirgeo is in use."
+
+    def tags(self) -> list[str]:
+        return ["nir", "infrared", "bands", "metadata", "models", "installation", "test", "version"]
+
+    def shortHelpString(self) -> str:
+        return (
+            "Tells what nirgeo sees in a raster before anything is computed: which band it takes "
+            "for near infrared, how it scales the values, which model it would choose, and what "
+            "colorizing will take in memory and time.\n\n"
+            "Without a raster, it tells which nirgeo is used, its versions and its models: the way "
+            "to test the installation."
+        )
+
+    def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
+        self.add(
+            QgsProcessingParameterRasterLayer(self.INPUT, "Near-infrared raster", optional=True),
+            "Leave empty to test the installation.",
+        )
+        self.add(
+            QgsProcessingParameterFileDestination(
+                self.OUTPUT, "Information", "HTML files (*.html)", optional=True
+            ),
+            "The same as a table.",
+        )
+        self.addOutput(QgsProcessingOutputString(self.FACTS, "Facts as JSON"))
+
+    def prepareAlgorithm(
+        self,
+        parameters: dict[str, Any],
+        context: QgsProcessingContext,
+        feedback: QgsProcessingFeedback,
+    ) -> bool:
+        layer = self.parameterAsRasterLayer(parameters, self.INPUT, context)
+        if layer is None and parameters.get(self.INPUT):
+            raise QgsProcessingException(self.invalidRasterError(parameters, self.INPUT))
+        self._scene = Scene.of(layer) if layer is not None else None
+        return True
+
+    def processAlgorithm(
+        self,
+        parameters: dict[str, Any],
+        context: QgsProcessingContext,
+        feedback: QgsProcessingFeedback,
+    ) -> dict[str, Any]:
+        try:
+            nirgeo, facts = working_nirgeo(feedback)
+            if self._scene is None:
+                facts = {
+                    "python": nirgeo.interpreter.path,
+                    "found by": nirgeo.interpreter.origin,
+                    **facts,
+                    "models": [m.describe() for m in nirgeo.models(feedback.isCanceled)],
+                }
+            else:
+                with self._scene.as_file(feedback) as path:
+                    facts = nirgeo.query(
+                        "info", "--json", "--", path, is_cancelled=feedback.isCanceled
+                    )
+        except CancelledError:
+            return {}
+        except RunError as error:
+            raise QgsProcessingException(str(error)) from error
+        for label, text in _rows(facts):
+            feedback.pushInfo(f"{label}: {text}")
+        results = {self.FACTS: json.dumps(facts)}
+        output = self.parameterAsFileOutput(parameters, self.OUTPUT, context)
+        if output:
+            with open(output, "w", encoding="utf-8") as file:
+                file.write(_page(facts))
+            results[self.OUTPUT] = output
+        return results
+
+
+def _rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = []
+    for key, value in facts.items():
+        text = "; ".join(map(str, value)) if isinstance(value, list) else str(value)
+        rows.append((key.replace("_", " "), text))
+    return rows
+
+
+def _page(facts: Mapping[str, Any]) -> str:
+    """A table. Everything in it comes from files, so everything is escaped."""
+    lines = "\n".join(
+        f"<tr><th align='left'>{html.escape(label)}</th><td>{html.escape(text)}</td></tr>"
+        for label, text in _rows(facts)
+    )
+    return (
+        "<!DOCTYPE html>\n<html><head><meta charset='utf-8'><title>nirgeo</title></head>\n"
+        f"<body><table cellpadding='4'>\n{lines}\n</table></body></html>\n"
+    )

@@ -1,0 +1,53 @@
+"""What the user asked for, as arguments of ``nirgeo colorize``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class ColorizeRequest:
+    """One run. Bands are numbers from 1; bounds are west, south, east, north in the scene's CRS."""
+
+    scene: str
+    output: str
+    nir: int | None = None
+    red: int | None = None
+    green: int | None = None
+    model: str = AUTO
+    bounds: tuple[float, float, float, float] | None = None
+    scale: str = ""
+    device: str = AUTO
+    chunk: int | None = None
+    creation_options: tuple[str, ...] = ()
+
+    def arguments(self) -> list[str]:
+        """Only what differs from nirgeo's defaults, so that the log shows what was chosen."""
+        words = ["colorize", "-o", self.output]
+        for option, band in (("--nir", self.nir), ("--red", self.red), ("--green", self.green)):
+            if band is not None:
+                words += [option, str(band)]
+        if self.model and self.model != AUTO:
+            words += ["--model", self.model]
+        if self.bounds is not None:
+            words += ["--bounds", *(repr(float(side)) for side in self.bounds)]
+        if self.scale:
+            words += ["--scale", self.scale]
+        if self.device and self.device != AUTO:
+            words += ["--device", self.device]
+        if self.chunk is not None:
+            words += ["--chunk", str(self.chunk)]
+        for option in self.creation_options:
+            words += ["--co", option]
+        # QGIS has asked before it lets the user choose an existing file.
+        words += ["--overwrite", "--progress", "jsonl"]
+        # After "--", no scene is taken for an option, however it is named.
+        return [*words, "--", self.scene]
+
+
+def split_creation_options(text: str) -> tuple[str, ...]:
+    """``KEY=VALUE`` pairs as QGIS writes them: separated by ``|``, or by white space."""
+    return tuple(part for part in re.split(r"[|\s]+", text or "") if part)

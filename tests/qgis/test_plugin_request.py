@@ -1,0 +1,45 @@
+"""From the form's fields to the command's arguments."""
+
+from __future__ import annotations
+
+import pytest
+from nirgeo_qgis.request import ColorizeRequest, split_creation_options
+
+
+def test_defaults_stay_unsaid() -> None:
+    assert ColorizeRequest("/a/s.tif", "/a/o.tif").arguments() == [
+        *("colorize", "-o", "/a/o.tif", "--overwrite", "--progress", "jsonl", "--", "/a/s.tif")
+    ]
+
+
+def test_everything() -> None:
+    request = ColorizeRequest(
+        "-s.tif",
+        "/o.tif",
+        nir=4,
+        red=1,
+        green=2,
+        model="satellite-nir",
+        bounds=(-10.5, -3.0, 1e-7, 4.25),
+        scale="0.0001,-0.1",
+        device="cpu",
+        chunk=8,
+        creation_options=("COMPRESS=ZSTD", "LEVEL=9"),
+    )
+    words = " ".join(request.arguments())
+    assert words == (
+        "colorize -o /o.tif --nir 4 --red 1 --green 2 --model satellite-nir "
+        "--bounds -10.5 -3.0 1e-07 4.25 --scale 0.0001,-0.1 --device cpu --chunk 8 "
+        "--co COMPRESS=ZSTD --co LEVEL=9 --overwrite --progress jsonl -- -s.tif"
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["COMPRESS=ZSTD|LEVEL=9", "COMPRESS=ZSTD LEVEL=9", " COMPRESS=ZSTD |\nLEVEL=9 "]
+)
+def test_creation_options_in_every_spelling(text: str) -> None:
+    assert split_creation_options(text) == ("COMPRESS=ZSTD", "LEVEL=9")
+
+
+def test_no_creation_options() -> None:
+    assert split_creation_options("") == ()
