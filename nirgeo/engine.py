@@ -20,13 +20,15 @@ from numpy.typing import NDArray
 from nirgeo import provenance
 from nirgeo.bands import BandLabel, find_roles
 from nirgeo.errors import BandError, GridError
+from nirgeo.georeference import grid_of
 from nirgeo.inference import Output, Recipe, colorize_block
 from nirgeo.layers import array_from_tasks
+from nirgeo.location_prior import HintField, ToneMap, hint_field
 from nirgeo.modelfile import Model
 from nirgeo.radiometry import Quantity, Scaling, ScalingClues, find_scaling
 from nirgeo.registry import AUTO, choose_model, load_model
 from nirgeo.scene import SCALING_ATTR, VALID, SceneView, digest, resolve_scale, view_of
-from nirgeo.source import RasterSource
+from nirgeo.source import Grid, RasterSource
 from nirgeo.tiling import TILE, InputWindow, Window, input_window, lattice
 
 COLOUR_NAMES = ("red", "green", "blue")
@@ -41,6 +43,7 @@ def colorize(
     nodata: float | None = None,
     brightness: float = 1.0,
     gamma: float = 1.0,
+    prior: bool = True,
     device: str = "cpu",
 ) -> xr.DataArray:
     """Natural colour for a near-infrared scene, as a lazy DataArray (``band``, ``y``, ``x``).
@@ -58,6 +61,8 @@ def colorize(
     scale : ``"GAIN[,OFFSET]"`` to reflectance, instead of what the scene says
     nodata : value of missing pixels of an array that does not say so itself; may be NaN
     brightness, gamma : change the picture only; 1 leaves it alone
+    prior : use what is known of the land's colour at the scene's place, where the model can and the
+        scene has a georeference (see :mod:`nirgeo.location_prior`)
     device : a torch device
 
     Raises
@@ -67,14 +72,18 @@ def colorize(
     view = view_of(scene)
     if view is not None:
         scaling = view.scaling if scale is None else _scaling(view.source.clues, scale)
-        recipe = Recipe(_model(model, scaling), scaling, output, brightness, gamma, device)
+        chosen_model = _model(model, scaling)
+        hint = _hint(chosen_model, view.source.grid) if prior else None
+        recipe = Recipe(chosen_model, scaling, output, brightness, gamma, device, hint)
         return _from_source(scene, view, recipe)
     array = _as_bands(scene)
     blocks = array.data if isinstance(array.data, da.Array) else da.from_array(array.values)
     numbers = _band_numbers(array)
     nir = blocks[numbers["nir"] - 1]
     scaling = _array_scaling(array, nir, scale, nodata)
-    recipe = Recipe(_model(model, scaling), scaling, output, brightness, gamma, device)
+    chosen_model = _model(model, scaling)
+    hint = _hint(chosen_model, grid_of(array)) if prior else None
+    recipe = Recipe(chosen_model, scaling, output, brightness, gamma, device, hint)
     missing = [role for role in recipe.model.spec.bands if role not in numbers]
     if missing:
         raise BandError(
@@ -90,6 +99,12 @@ def _model(model: str | Model, scaling: Scaling) -> Model:
     if isinstance(model, Model):
         return model
     return choose_model(scaling.quantity)[0] if model == AUTO else load_model(model)
+
+
+def _hint(model: Model, grid: Grid) -> HintField | None:
+    """The location prior, for a model that knows how to read it and a scene that has a place."""
+    tones = model.spec.tones
+    return None if tones is None else hint_field(grid, ToneMap.from_json(tones))
 
 
 def _scaling(clues: ScalingClues, scale: str | Scaling) -> Scaling:

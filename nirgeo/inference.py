@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nirgeo.errors import OptionError, RadiometryError
+from nirgeo.location_prior import HintField
 from nirgeo.modelfile import Model, load_generator
 from nirgeo.radiometry import Quantity, Scaling, from_working, quantize, to_working
 from nirgeo.tiling import InputWindow
@@ -36,6 +37,7 @@ class Recipe:
     brightness: float = 1.0
     gamma: float = 1.0
     device: str = "cpu"
+    hint: HintField | None = None
 
     def __post_init__(self) -> None:
         spec = self.model.spec
@@ -71,6 +73,7 @@ class Recipe:
             "output": self.output,
             "brightness": self.brightness,
             "gamma": self.gamma,
+            "colour_hint": None if self.hint is None else self.hint.identity(),
         }
 
 
@@ -138,11 +141,15 @@ def model_output(working: NDArray[np.float32], recipe: Recipe) -> NDArray[Any]:
 
 
 def run_network(
-    inputs: NDArray[np.float32], valid: NDArray[np.bool_], recipe: Recipe
+    inputs: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    recipe: Recipe,
+    hint: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Colours in working space, (3, H, W), for inputs whose size is a multiple of the stride.
 
-    ``inputs`` is (bands, H, W) in working space with 0 where ``valid`` is False.
+    ``inputs`` is (bands, H, W) in working space with 0 where ``valid`` is False; ``hint`` is
+    (3, H/stride, W/stride), or None where nothing is known of the colours.
     """
     import torch
 
@@ -154,13 +161,16 @@ def run_network(
     # The layer with the fewest channels decides: in a narrow network that is not the first one.
     if cells * min(net.stem.in_channels, net.config.width) <= _SMALL_INPUT:
         x, mask = x.expand(2, -1, -1, -1), mask.expand(2, -1, -1, -1)
+    field = None
+    if hint is not None:
+        field = torch.from_numpy(hint)[None].to(device).expand(x.shape[0], -1, -1, -1)
     # On a GPU: no TF32, no choosing of kernels by timing. Both would change bits from run to run.
     exact = torch.backends.cudnn.flags(
         enabled=True, benchmark=False, deterministic=True, allow_tf32=False
     )
     with torch.inference_mode(), exact:
         x = x.contiguous(memory_format=torch.channels_last)
-        colours = net(x, mask.contiguous())[0]
+        colours = net(x, mask.contiguous(), field)[0]
         result: NDArray[np.float32] = colours.cpu().numpy()
     return result
 
@@ -187,7 +197,12 @@ def colorize_block(
     with np.errstate(invalid="ignore", over="ignore"):
         inputs = model_input(values, recipe)
     inputs[:, ~valid] = 0
-    working = run_network(inputs, valid, recipe)[(slice(None), *window.crop)]
+    hint = None
+    if recipe.hint is not None:
+        stride = network(recipe.model, recipe.device).stride
+        rows, cols = (side // stride for side in window.shape)
+        hint = recipe.hint.cells(window.read.row, window.read.col, rows, cols, stride)
+    working = run_network(inputs, valid, recipe, hint)[(slice(None), *window.crop)]
     rgb = model_output(np.ascontiguousarray(working), recipe)
     rgb[:, ~target_valid] = empty
     return rgb, target_valid.copy()

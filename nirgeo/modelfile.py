@@ -58,6 +58,9 @@ class ModelSpec:
     licence: str = "MIT"
     attribution: str = ""
     training: Mapping[str, Any] = field(default_factory=dict)
+    tones: Mapping[str, Any] | None = None
+    """How the colours of a place, as a map of the world shows them, become expected colours of this
+    model (see :class:`nirgeo.location_prior.ToneMap`); None for a model without location prior."""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -107,6 +110,7 @@ class ModelSpec:
             "licence": self.licence,
             "attribution": self.attribution,
             "training": dict(self.training),
+            "tones": None if self.tones is None else dict(self.tones),
         }
 
     @classmethod
@@ -142,6 +146,7 @@ class ModelSpec:
                 licence=str(data.get("licence", "")),
                 attribution=str(data.get("attribution", "")),
                 training=dict(data.get("training", {})),
+                tones=None if data.get("tones") is None else dict(data["tones"]),
             )
         except ModelError:
             raise

@@ -27,7 +27,7 @@ def attributes(recipe: Recipe) -> dict[str, str]:
         "scaling": recipe.scaling.tag(),
         "scaling_origin": recipe.scaling.origin,
         "output": recipe.output,
-        "colour_hint": "none",
+        "colour_hint": "none" if recipe.hint is None else recipe.hint.describe(),
         "software": f"nirgeo {__version__}",
     }
     if recipe.output == "display" and spec.quantity.value == "reflectance":

@@ -13,20 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rioxarray  # noqa: F401  (registers the .rio accessor)
 import xarray as xr
 from numpy.typing import NDArray
-from rasterio.control import GroundControlPoint
-from rasterio.crs import CRS
 
 from nirgeo.errors import GridError, OptionError
+from nirgeo.georeference import with_georeference
 from nirgeo.layers import array_from_tasks, facts_of
 from nirgeo.radiometry import Scaling, find_scaling
 from nirgeo.source import Grid, RasterSource, open_source
 from nirgeo.tiling import DEFAULT_CHUNK_TILES, ChunkGrid, Window
 
 SCALING_ATTR = "nirgeo_scaling"
-RPC_ATTR = "nirgeo_rpcs"
 VALID = "valid"
 
 PathLike = str | os.PathLike[str]
@@ -270,41 +267,6 @@ def _shared_nodata(source: RasterSource) -> float | None:
             values.add(handles.dataset(band.path).nodatavals[band.index - 1])
     distinct = {repr(v): v for v in values}
     return next(iter(distinct.values())) if len(distinct) == 1 else None
-
-
-def with_georeference(
-    array: xr.DataArray, grid: Grid, region: Window, *, nodata: float | None = None
-) -> xr.DataArray:
-    """Attach coordinates, CRS, transform, ground control points and nodata as rioxarray does."""
-    affine = grid.affine * grid.affine.translation(region.col, region.row)
-    if grid.crs is not None:
-        array = array.rio.write_crs(CRS.from_user_input(grid.crs))
-    if not (affine.is_identity and grid.crs is None):
-        array = array.rio.write_transform(affine)
-        if affine.is_rectilinear and affine.b == 0 and affine.d == 0:
-            cols = np.arange(array.sizes["x"]) + 0.5
-            rows = np.arange(array.sizes["y"]) + 0.5
-            array = array.assign_coords(x=affine.c + cols * affine.a, y=affine.f + rows * affine.e)
-            array = array.rio.write_transform(affine)
-    if grid.gcps and grid.gcp_crs is not None:
-        points = [
-            GroundControlPoint(row - region.row, col - region.col, x, y, z)
-            for row, col, x, y, z in grid.gcps
-        ]
-        array = array.rio.write_gcps(points, CRS.from_user_input(grid.gcp_crs))
-    if grid.rpcs:
-        array.attrs[RPC_ATTR] = json.dumps(_shifted_rpcs(dict(grid.rpcs), region))
-    if nodata is not None:
-        array = array.rio.write_nodata(nodata)
-    return array
-
-
-def _shifted_rpcs(rpcs: dict[str, str], region: Window) -> dict[str, str]:
-    """Rational polynomials of a part of a scene: only the pixel offsets move."""
-    for key, shift in (("LINE_OFF", region.row), ("SAMP_OFF", region.col)):
-        if shift and key in rpcs:
-            rpcs[key] = repr(float(rpcs[key].split()[0]) - shift)
-    return rpcs
 
 
 def view_of(scene: xr.DataArray) -> SceneView | None:

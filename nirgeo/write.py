@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 from nirgeo import cog, provenance
 from nirgeo.blockstore import BlockStore
 from nirgeo.errors import EmptySceneError, GridError, OptionError, TargetError
+from nirgeo.georeference import grid_of
 from nirgeo.inference import intra_op_threads
 from nirgeo.journal import Journal
 from nirgeo.layers import facts_of
-from nirgeo.scene import RPC_ATTR, VALID
-from nirgeo.source import Grid
+from nirgeo.scene import VALID
 from nirgeo.target import Target
 from nirgeo.tiling import TILE, ChunkGrid
 
@@ -233,54 +233,3 @@ def _band_names(rgb: xr.DataArray) -> tuple[str, ...]:
     if "band" in rgb.coords:
         return tuple(str(b) for b in rgb["band"].values)
     return ("red", "green", "blue")[: rgb.sizes["band"]]
-
-
-def grid_of(array: xr.DataArray) -> Grid:
-    """Size and georeference of a DataArray as rioxarray keeps them.
-
-    The transform is the recorded one, bit for bit, as long as the coordinates still agree with it;
-    after slicing it follows the coordinates.
-    """
-    height, width = array.sizes["y"], array.sizes["x"]
-    crs = array.rio.crs
-    gcps = array.rio.get_gcps() or []
-    gcp_crs = crs if gcps else None
-    transform = _matching_transform(array)
-    rpcs = json.loads(array.attrs.get(RPC_ATTR, "{}"))
-    return Grid(
-        height=height,
-        width=width,
-        transform=tuple(transform)[:6],
-        crs=crs.to_wkt() if crs is not None and not gcps else None,
-        gcps=tuple((g.row, g.col, g.x, g.y, g.z or 0.0) for g in gcps),
-        gcp_crs=gcp_crs.to_wkt() if gcp_crs is not None else None,
-        rpcs=tuple(sorted(rpcs.items())),
-        area_or_point=str(array.attrs.get("AREA_OR_POINT", "Area")),
-    )
-
-
-def _matching_transform(array: xr.DataArray) -> Any:
-    from rasterio import Affine
-
-    text = None
-    name = array.rio.grid_mapping
-    if name in array.coords:
-        text = array.coords[name].attrs.get("GeoTransform")
-    recorded = None
-    if text is not None:
-        recorded = Affine.from_gdal(*(float(v) for v in str(text).split()))
-    if "x" not in array.coords or "y" not in array.coords:
-        return recorded if recorded is not None else Affine.identity()
-    xs, ys = array["x"].values, array["y"].values
-    if recorded is not None and recorded.b == recorded.d == 0:
-        first = recorded * (0.5, 0.5)
-        last = recorded * (len(xs) - 0.5, len(ys) - 0.5)
-        slack = 1e-3 * max(abs(recorded.a), abs(recorded.e))
-        if all(
-            abs(a - b) <= slack
-            for a, b in zip((*first, *last), (xs[0], ys[0], xs[-1], ys[-1]), strict=True)
-        ):
-            return recorded
-    elif recorded is not None:
-        return recorded
-    return array.rio.transform(recalc=True)

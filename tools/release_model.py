@@ -20,6 +20,8 @@ from nirgeo.modelfile import ModelSpec, read_model, write_model
 from nirgeo.radiometry import Quantity
 
 WEIGHTS = Path(__file__).parents[1] / "nirgeo" / "weights"
+TONE_MAPS = Path(__file__).with_name("tone_maps.json")
+"""Made by fit_tone_map.py; a model without an entry has no location prior."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def card(spec: ModelSpec, facts: Facts, sha256: str) -> str:
     unit = "reflectance" if spec.quantity is Quantity.REFLECTANCE else "counts / 255"
     rows = [
         ("per-pixel table (the baseline it starts from)", table["angular"], table["rmse"]),
-        ("network, no colour hint (as shipped today)", best["angular"], best["rmse"]),
+        ("network, no colour hint", best["angular"], best["rmse"]),
     ]
     if "hinted_angular" in best:
         rows.append(
@@ -113,9 +115,7 @@ def card(spec: ModelSpec, facts: Facts, sha256: str) -> str:
     lines = "\n".join(f"| {name} | {a:.2f}° | {r:.4f} |" for name, a, r in rows)
     config = json.dumps(training["config"], sort_keys=True)
     worse = best["angular"] > table["angular"] or best["rmse"] > table["rmse"]
-    verdict = (
-        "**Without a hint it does not beat the table in both measures.**\n\n" if worse else ""
-    )
+    verdict = "**Without a hint it does not beat the table in both measures.**\n\n" if worse else ""
     return f"""# {spec.full_name}
 
 {facts.summary[0].upper() + facts.summary[1:]}.
@@ -145,8 +145,8 @@ was kept), so this is validation, not a test.
 
 {verdict}## Training
 
-{training["steps"]} steps, best at step {training["best_step"]}, {training["minutes"]} minutes on two
-processor cores that were also doing other work. To train again:
+{training["steps"]} steps, best at step {training["best_step"]}, {training["minutes"]} minutes on
+two processor cores that were also doing other work. To train again:
 
     nirgeo train TRAIN --validation VALIDATION --index INDEX --preset {spec.name} --out RUN
 
@@ -225,6 +225,7 @@ def mlm_item(spec: ModelSpec, sha256: str) -> dict[str, Any]:
 
 def release(run: Path, name: str, version: int) -> None:
     facts = FACTS[name]
+    tone_maps = json.loads(TONE_MAPS.read_text())
     best = run / "best.safetensors"
     tensors = load_file(best)
     spec = read_model(best).spec
@@ -239,6 +240,7 @@ def release(run: Path, name: str, version: int) -> None:
         summary=facts.summary,
         attribution=facts.attribution,
         training=training,
+        tones=tone_maps.get(name),
     )
     stem = f"{name}-{version}"
     target = WEIGHTS / f"{stem}.safetensors"
@@ -250,9 +252,7 @@ def release(run: Path, name: str, version: int) -> None:
     registry = WEIGHTS / "registry.json"
     entries = json.loads(registry.read_text()) if registry.exists() else []
     entries = [e for e in entries if (e["name"], e["version"]) != (name, version)]
-    entries.append(
-        {"name": name, "version": version, "file": target.name, "sha256": sha256}
-    )
+    entries.append({"name": name, "version": version, "file": target.name, "sha256": sha256})
     entries.sort(key=lambda e: (e["name"], e["version"]))
     registry.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
     print(f"{target}: {target.stat().st_size / 2**20:.2f} MiB, best step {training['best_step']}")

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 )
 @click.option("--brightness", type=float, default=1.0, help="Picture only: multiplies the light.")
 @click.option("--gamma", type=float, default=1.0, help="Picture only: more lifts the shadows.")
+@click.option(
+    "--no-prior", is_flag=True, help="Do not use the known colour of the land at the scene's place."
+)
 @shared.radiometry_options
 @shared.bounds_option
 @shared.chunk_option
@@ -137,6 +140,7 @@ def _colorize_one(
         nodata=options["nodata"],
         brightness=options["brightness"],
         gamma=options["gamma"],
+        prior=not options["no_prior"],
         device=shared.resolve_device(options["device"]),
     )
     view = view_of(opened)
@@ -172,6 +176,7 @@ def _explain(
     spec = asked.spec if asked is not None else load_model(str(attrs["nirgeo_model"])).spec
     reason = "" if asked is not None else f" (values are {view.scaling.quantity.value})"
     reporter.message(f"model: {spec.full_name}{reason}")
+    reporter.message(f"colour hint: {attrs['nirgeo_colour_hint']}")
     for note in source.notes:
         reporter.warning(note)
     gsd = source.grid.ground_sampling_distance()

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from nirgeo.errors import TrainingError
 
+METADATA_KEY = "nirgeo-training"
+
 
 def _flatten(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     flat = {}
@@ -51,8 +53,23 @@ def save_checkpoint(
         tensors |= _flatten(f"{name}|opt", optimizer)
     partial = path.with_name(path.name + ".part")
     contiguous = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-    save_file(contiguous, partial, metadata={"nirgeo-training": json.dumps(dict(facts))})
+    save_file(contiguous, partial, metadata={METADATA_KEY: json.dumps(dict(facts))})
     os.replace(partial, path)
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """The facts of a checkpoint alone.
+
+    Raises
+    ------
+    TrainingError : not a checkpoint
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts: dict[str, Any] = json.loads((file.metadata() or {})[METADATA_KEY])
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise TrainingError(f"{path}: can't be resumed from ({error})") from error
+    return facts
 
 
 def load_checkpoint(
@@ -66,9 +83,9 @@ def load_checkpoint(
     ------
     TrainingError : not a checkpoint, or one of another network
     """
+    facts = read_facts(path)
     try:
         with safe_open(path, framework="pt") as file:
-            facts: dict[str, Any] = json.loads((file.metadata() or {})["nirgeo-training"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         for name, module in modules.items():
             prefix = f"{name}/"

@@ -53,10 +53,12 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.patch % 64:
+        if self.patch < 64 or self.patch % 64:
             raise TrainingError(f"patch {self.patch} must be a whole number of 64-px tiles")
         if self.steps < 1 or self.batch < 1 or self.validate_every < 1:
             raise TrainingError("steps, batch and validate_every must be at least 1")
+        if self.seed < 0:
+            raise TrainingError(f"seed {self.seed} must not be negative")
 
     @property
     def stride(self) -> int:

@@ -81,17 +81,9 @@ def list_scenes(
 
     Raises
     ------
-    TrainingError : no scene found, or the index lacks a column
+    TrainingError : no scene found, or the index can't be read or lacks a column
     """
-    places: dict[Path, tuple[str, str]] = {}
-    if index is not None:
-        with open(index, newline="", encoding="utf-8") as lines:
-            for row in csv.DictReader(lines):
-                try:
-                    key = (index.parent / row["file"]).resolve()
-                    places[key] = (row["group"], row.get("level", ""))
-                except KeyError as missing:
-                    raise TrainingError(f"{index} has no column {missing}") from None
+    places = {} if index is None else _read_index(index)
     wanted = set(levels)
     entries = []
     for folder in folders:
@@ -106,6 +98,26 @@ def list_scenes(
             + (f" with level {', '.join(sorted(wanted))}" if wanted else "")
         )
     return entries
+
+
+def _read_index(index: Path) -> dict[Path, tuple[str, str]]:
+    """Place and level of every file that the index lists."""
+    places: dict[Path, tuple[str, str]] = {}
+    try:
+        # utf-8-sig: spreadsheets put a byte order mark in front of the first column's name.
+        with open(index, newline="", encoding="utf-8-sig") as lines:
+            table = csv.DictReader(lines, restval="")
+            for column in ("file", "group"):
+                if column not in (table.fieldnames or ()):
+                    raise TrainingError(f"{index} has no column {column!r}")
+            for row in table:
+                key = (index.parent / row["file"]).resolve()
+                places[key] = (row["group"] or key.stem, row.get("level", ""))
+    except (OSError, ValueError, csv.Error) as error:
+        if isinstance(error, TrainingError):
+            raise
+        raise TrainingError(f"{index}: can't be read ({error})") from error
+    return places
 
 
 _SUFFIXES = {".tif", ".tiff", ".gtif", ".vrt", ".jp2"}

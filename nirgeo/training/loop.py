@@ -6,7 +6,8 @@ import json
 import math
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +23,7 @@ from nirgeo.metrics import scene_error
 from nirgeo.modelfile import ModelSpec, write_model
 from nirgeo.radiometry import Quantity, from_working
 from nirgeo.training import losses
-from nirgeo.training.checkpoint import load_checkpoint, save_checkpoint
+from nirgeo.training.checkpoint import load_checkpoint, read_facts, save_checkpoint
 from nirgeo.training.config import TrainingConfig
 from nirgeo.training.data import COLOURS, FloatArray, Sampler, TrainingScene
 from nirgeo.training.table import fit_table, input_range
@@ -142,8 +143,10 @@ class Trainer:
                 "training and validation share places, so validation would measure memory: "
                 + ", ".join(sorted(shared)[:5])
             )
+        if not any(scene.valid.any() for scene in validation):
+            raise TrainingError("no validation scene has a valid pixel; give scenes to validate on")
         self.config = config
-        self.validation = validation
+        self.validation = [scene for scene in validation if scene.valid.any()]
         self.folder = folder
         self.device = torch.device(device)
         self.report = report
@@ -152,7 +155,7 @@ class Trainer:
         generator = torch.Generator().manual_seed(config.seed)
         self.network = _seeded(_build, config, generator).to(self.device)
         self.network.dropout = config.dropout
-        self.average = _build(config).to(self.device)
+        self.average = _seeded(_build, config, torch.Generator()).to(self.device)
         self.average.requires_grad_(False)
         self.discriminator = _seeded(
             lambda c: losses.PatchDiscriminator(len(c.bands) + len(COLOURS)), config, generator
@@ -187,12 +190,13 @@ class Trainer:
         config_file = self.folder / "config.json"
         checkpoint = self.folder / CHECKPOINT
         if checkpoint.exists():
-            facts = load_checkpoint(checkpoint, self.modules, self.optimizers)
-            recorded = facts["config"]
+            # The configuration first: with another one the weights may not even fit.
+            recorded = read_facts(checkpoint).get("config")
             if recorded != json.loads(json.dumps(self.config.to_json())):
                 raise TrainingError(
                     f"{checkpoint} was made with another configuration; use another folder"
                 )
+            facts = load_checkpoint(checkpoint, self.modules, self.optimizers)
             self.step, self.seconds, self.best = facts["step"], facts["seconds"], facts["best"]
             self.table_places = {k: (v[0], v[1]) for k, v in facts["table_places"].items()}
             self._cut_log()
@@ -216,7 +220,7 @@ class Trainer:
         """Forget what was logged after the checkpoint; it is about to happen again."""
         log = self.folder / LOG
         lines = log.read_text().splitlines() if log.exists() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= self.step]
+        kept = [line for line in lines if _logged_step(line) <= self.step]
         log.write_text("".join(line + "\n" for line in kept))
 
     def run(self, *, minutes: float | None = None) -> None:
@@ -248,7 +252,10 @@ class Trainer:
             group["lr"] = rate
         self.network.train()
         mixed = self.device.type == "cuda"
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=mixed):
+        with (
+            _dropout_of(config.seed, self.step, self.device),
+            torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=mixed),
+        ):
             prediction = self.network(inputs, valid, hint)
         prediction = prediction.float()
         l1 = losses.reconstruction(prediction, colours, valid)
@@ -340,6 +347,14 @@ class Trainer:
         self.report(record)
 
 
+def _logged_step(line: str) -> float:
+    """The step of a line of the log; infinity for one that was cut off while it was written."""
+    try:
+        return float(json.loads(line)["step"])
+    except ValueError:
+        return math.inf
+
+
 def generator_config(config: TrainingConfig) -> GeneratorConfig:
     return GeneratorConfig(
         in_bands=len(config.bands),
@@ -353,6 +368,18 @@ def generator_config(config: TrainingConfig) -> GeneratorConfig:
 
 def _build(config: TrainingConfig) -> LocalAffineGenerator:
     return channels_last(LocalAffineGenerator(generator_config(config)))
+
+
+@contextmanager
+def _dropout_of(seed: int, step: int, device: torch.device) -> Iterator[None]:
+    """What is dropped in a step follows from seed and step alone, as the batch does.
+
+    Otherwise a resumed training would go another way than an uninterrupted one. torch's global
+    generators are left as they were.
+    """
+    with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
+        torch.manual_seed(int(np.random.SeedSequence((seed, step)).generate_state(1)[0]))
+        yield
 
 
 def _seeded(
