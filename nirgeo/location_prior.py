@@ -43,8 +43,8 @@ MAX_NODES = 64
 class ToneMap:
     """From Blue Marble's tones to a model's: ``ratios = offset + matrix · blue_marble_ratios``.
 
-    Fitted to places with known colours by ``tools/fit_tone_map.py``. ``error`` is the standard error
-    of the two log ratios at places left out of the fit.
+    Fitted to places with known colours by ``tools/fit_tone_map.py``. ``error`` is the standard
+    error of the two log ratios at places left out of the fit.
     """
 
     offset: tuple[float, float]

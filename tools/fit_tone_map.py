@@ -4,7 +4,7 @@
 
 Every located place under FOLDER gives one equation: the log ratios of its mean colour against those
 of Blue Marble there. A ridge regression is fitted, its error measured on places left out one by
-one, and the result stored in ``tone_maps.json`` under NAME. Validation scenes must not be in FOLDER.
+one, and the result stored in ``tone_maps.json`` under NAME. Keep validation scenes out of FOLDER.
 """
 
 from __future__ import annotations
