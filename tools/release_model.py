@@ -31,6 +31,8 @@ class Facts:
     data: str
     attribution: str
     limits: str
+    stages: tuple[str, ...]
+    """The commands that made the weights, RUN-1 being the folder of the first."""
 
 
 FACTS = {
@@ -52,6 +54,7 @@ FACTS = {
             "colour calibration of such pictures differs from flight to flight; a roof may become "
             "a lawn where nothing around it tells."
         ),
+        stages=("--preset aerial-nir --out RUN-1",),
     ),
     "satellite-nir": Facts(
         summary="natural colour of the surface from the NIR band of satellite scenes (10-60 m)",
@@ -70,7 +73,12 @@ FACTS = {
             "One near-infrared value can belong to a red desert or a green plain. Without knowing "
             "the place the network can only give the likelier colour: expect muted colours, and "
             "soil that is too brown or too green. The colours are those of the surface; haze is "
-            "not reproduced."
+            "not reproduced. The map of the world that the location prior knows shows summer: in "
+            "winter `--no-prior` may look more like the season."
+        ),
+        stages=(
+            "--preset satellite-nir --out RUN-1",
+            "--preset satellite-nir-finish --init RUN-1/best.safetensors --out RUN-2",
         ),
     ),
 }
@@ -114,6 +122,7 @@ def card(spec: ModelSpec, facts: Facts, sha256: str) -> str:
         )
     lines = "\n".join(f"| {name} | {a:.2f}° | {r:.4f} |" for name, a, r in rows)
     config = json.dumps(training["config"], sort_keys=True)
+    commands = "\n".join(f"    nirgeo train TRAIN … {stage}" for stage in facts.stages)
     worse = best["angular"] > table["angular"] or best["rmse"] > table["rmse"]
     verdict = "**Without a hint it does not beat the table in both measures.**\n\n" if worse else ""
     return f"""# {spec.full_name}
@@ -145,12 +154,15 @@ was kept), so this is validation, not a test.
 
 {verdict}## Training
 
-{training["steps"]} steps, best at step {training["best_step"]}, {training["minutes"]} minutes on
-two processor cores that were also doing other work. To train again:
+To train again (`--validation`, `--index` and `--level` left out here):
 
-    nirgeo train TRAIN --validation VALIDATION --index INDEX --preset {spec.name} --out RUN
+{commands}
 
-Configuration: `{config}`
+The last of these {len(facts.stages)} stage(s): {training["steps"]} steps, best at step
+{training["best_step"]}, {training["minutes"]} minutes on two processor cores that were also doing
+other work. Its configuration:
+
+    {config}
 
 ## Limits
 

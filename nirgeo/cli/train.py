@@ -44,6 +44,7 @@ from nirgeo.errors import TrainingError
 )
 @click.option("--index", metavar="CSV", help="Table with columns file, group (place), level.")
 @click.option("--level", "levels", multiple=True, help="Only scenes of this level. Repeatable.")
+@click.option("--init", metavar="FILE", help="Model file whose weights a new run starts from.")
 @click.option("--name", help="Name of the model.  [default: the preset's]")
 @click.option("--minutes", type=float, help="Stop after this time; run again to go on.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
@@ -60,6 +61,7 @@ def train_command(
     changes: tuple[str, ...],
     index: str | None,
     levels: tuple[str, ...],
+    init: str | None,
     name: str | None,
     minutes: float | None,
     device: str,
@@ -114,7 +116,7 @@ def train_command(
             device=device,
             report=report,  # type: ignore[arg-type]
         )
-        trainer.start()
+        trainer.start(Path(init) if init else None)
         trainer.run(minutes=minutes)
     if not quiet:
         click.echo(str(Path(out) / "best.safetensors"))

@@ -20,6 +20,9 @@ class TrainingConfig:
     ``adversarial`` times a hinge loss against a discriminator that also sees the NIR, from the
     fraction ``adversarial_from`` of the steps on.
 
+    ``haze`` is the largest reflectance that a veil of haze adds to the measured bands of some
+    patches, while the colours stay those of the surface.
+
     Colour hint: ``hint_share`` of the patches get one, made from the truth with an error of its log
     ratios of up to ``hint_error``; the others learn to do without.
     """
@@ -46,6 +49,7 @@ class TrainingConfig:
     gain_jitter: float = 0.15
     nir_jitter: float = 0.06
     coarsen: float = 0.25
+    haze: float = 0.0
     hole_share: float = 0.15
     hint_share: float = 0.6
     hint_error: float = 0.3

@@ -113,9 +113,9 @@ def _read_index(index: Path) -> dict[Path, tuple[str, str]]:
             for row in table:
                 key = (index.parent / row["file"]).resolve()
                 places[key] = (row["group"] or key.stem, row.get("level", ""))
+    except TrainingError:
+        raise
     except (OSError, ValueError, csv.Error) as error:
-        if isinstance(error, TrainingError):
-            raise
         raise TrainingError(f"{index}: can't be read ({error})") from error
     return places
 
@@ -209,6 +209,9 @@ def _turn(part: _A, turns: int, mirror: bool) -> _A:
     turned: Any = np.rot90(part, turns, axes=(-2, -1))
     return turned[..., ::-1] if mirror else turned
 
+
+HAZE_SHARE = 0.4
+"""Share of the patches that get a veil of haze, if there is any."""
 
 HINT_CELLS = (8, 16, 32, 64)
 """Sides in pixels of the cells that a training hint is averaged over, besides the whole scene."""
@@ -308,8 +311,14 @@ def _jitter(
     common = np.exp(rng.uniform(-1, 1) * config.gain_jitter) ** power
     own = np.exp(rng.uniform(-1, 1) * config.nir_jitter) ** power
     limit = np.float32(config.table_max)
+    inputs = inputs * np.float32(common * own)
+    if config.haze > 0 and rng.random() < HAZE_SHARE:
+        veil = np.float32(rng.uniform(0, config.haze))
+        linear = from_working(inputs, config.quantity) * (1 - veil)
+        full = 1 if config.quantity is Quantity.REFLECTANCE else 255
+        inputs = to_working(linear + veil * np.float32(full), config.quantity)
     return (
-        np.minimum(inputs * np.float32(common * own), limit),
+        np.minimum(inputs, limit),
         np.minimum(colours * np.float32(common), limit),
     )
 

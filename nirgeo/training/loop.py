@@ -20,7 +20,7 @@ from nirgeo import hints
 from nirgeo.errors import TrainingError
 from nirgeo.generator import GeneratorConfig, LocalAffineGenerator, channels_last
 from nirgeo.metrics import scene_error
-from nirgeo.modelfile import ModelSpec, write_model
+from nirgeo.modelfile import ModelSpec, load_generator, read_model, write_model
 from nirgeo.radiometry import Quantity, from_working
 from nirgeo.training import losses
 from nirgeo.training.checkpoint import load_checkpoint, read_facts, save_checkpoint
@@ -184,8 +184,12 @@ class Trainer:
             "discriminator": self.discriminator,
         }
 
-    def start(self) -> None:
-        """Fit the table, or take up the checkpoint in the folder."""
+    def start(self, initial: Path | None = None) -> None:
+        """Fit the table, or take up the checkpoint in the folder.
+
+        With ``initial``, a model file of the same shape, a new run starts from its weights, table
+        included. The score of step 0 stays that of a newly fitted table.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         config_file = self.folder / "config.json"
         checkpoint = self.folder / CHECKPOINT
@@ -215,6 +219,16 @@ class Trainer:
             self.average, self.validation, self.config.quantity, self.device
         )
         self._validate()
+        if initial is not None:
+            self._take_weights(initial)
+
+    def _take_weights(self, initial: Path) -> None:
+        model = read_model(initial)
+        if dict(model.spec.generator) != self.network.config.to_json():
+            raise TrainingError(f"{initial}: its network has another shape than this configuration")
+        weights = load_generator(model).state_dict()
+        self.network.load_state_dict(weights)
+        self.average.load_state_dict(weights)
 
     def _cut_log(self) -> None:
         """Forget what was logged after the checkpoint; it is about to happen again."""

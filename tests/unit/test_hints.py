@@ -1,0 +1,135 @@
+"""The colour hint: its coding, and that it depends on the place alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import rasterio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nirgeo import hints
+from nirgeo.errors import ModelError
+from nirgeo.location_prior import HintField, ToneMap, hint_field, look_up
+from nirgeo.source import Grid
+
+TONES = ToneMap((0.1, -0.3), ((0.5, 0.0), (0.0, 0.5)), (0.15, 0.15))
+SAHARA, AMAZON, ATLANTIC = (9.0, 23.5), (-62.0, -5.0), (-35.0, 30.0)
+
+
+def place(lon: float, lat: float) -> tuple[np.ndarray, float]:
+    ratios, land = look_up(np.array([lon]), np.array([lat]))
+    return ratios[:, 0], float(land[0])
+
+
+def test_trust_is_one_without_error_and_falls() -> None:
+    assert hints.trust(0.0) == 1
+    assert hints.trust(hints.HALF_TRUST) == pytest.approx(0.5)
+    assert hints.trust(10.0) < 0.02
+
+
+def test_ratios_and_their_coding() -> None:
+    colour = np.array([0.4, 0.2, 0.1])
+    ratios = hints.log_ratios(colour)
+    np.testing.assert_allclose(ratios, [np.log(2), -np.log(2)])
+    coded = hints.encode(ratios[:, None], np.array([0.5]))[:, 0]
+    np.testing.assert_allclose(coded, [np.log(2) / 2, -np.log(2) / 2, 0.5], rtol=1e-6)
+    assert np.isfinite(hints.log_ratios(np.zeros(3))).all()
+    assert (hints.encode(ratios[:, None], np.zeros(1)) == 0).all()
+
+
+def test_upsampling_keeps_a_constant_and_is_linear_between_centres() -> None:
+    constant = np.full((3, 2, 2), 0.7, dtype=np.float32)
+    np.testing.assert_allclose(hints.upsample(constant, 16, 16), 0.7, rtol=1e-6)
+    cells = np.zeros((3, 1, 2), dtype=np.float32)
+    cells[:, 0, 1] = 1
+    row = hints.upsample(cells, 1, 8)[0, 0]
+    np.testing.assert_allclose(row, [0, 0, 0.125, 0.375, 0.625, 0.875, 1, 1], rtol=1e-6)
+
+
+def test_the_map_knows_desert_forest_and_sea() -> None:
+    desert, land = place(*SAHARA)
+    assert land > 0.99
+    assert desert[0] > 0.3, "the Sahara is red"
+    forest, land = place(*AMAZON)
+    assert land > 0.9
+    assert forest[0] < 0, "the Amazon is green"
+    assert place(*ATLANTIC)[1] == 0
+
+
+def test_longitudes_wrap_and_nonsense_is_unknown() -> None:
+    east, _ = place(179.99, 68.0)
+    west, _ = place(-180.01, 68.0)
+    np.testing.assert_allclose(east, west, atol=1e-9)
+    for lon, lat in ((np.nan, 10.0), (10.0, np.inf), (10.0, 95.0)):
+        assert place(lon, lat)[1] == 0
+
+
+@given(
+    row=st.integers(0, 3000),
+    col=st.integers(0, 3000),
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+)
+def test_a_cell_depends_on_its_place_alone(row: int, col: int, height: int, width: int) -> None:
+    nodes = np.random.default_rng(0).normal(size=(3, 20, 20)).astype(np.float32)
+    field = HintField(192, nodes)
+    row, col = row // 4 * 4, col // 4 * 4
+    window = field.cells(row, col, height, width, 4)
+    larger = field.cells(max(0, row - 40), max(0, col - 80), height + 30, width + 40, 4)
+    down, right = (row - max(0, row - 40)) // 4, (col - max(0, col - 80)) // 4
+    np.testing.assert_array_equal(window, larger[:, down : down + height, right : right + width])
+
+
+def grid(lon: float, lat: float, **changes: object) -> Grid:
+    affine = rasterio.Affine(1e-4, 0, lon, 0, -1e-4, lat)
+    facts: dict[str, object] = {"crs": "EPSG:4326", "transform": tuple(affine)[:6]}
+    return Grid(height=300, width=500, **(facts | changes))  # type: ignore[arg-type]
+
+
+def test_the_field_of_a_scene_says_what_the_map_and_the_tones_say() -> None:
+    field = hint_field(grid(*SAHARA), TONES)
+    assert field is not None
+    ratios, _ = place(*SAHARA)
+    trusted = float(hints.trust(0.15))
+    expected = np.append(TONES.apply(ratios[:, None])[:, 0] * trusted, trusted)
+    np.testing.assert_allclose(field.nodes[:, 0, 0], expected, atol=0.02)
+    assert field.cells(0, 0, 75, 125, 4).shape == (3, 75, 125)
+
+
+def test_without_a_place_or_at_sea_there_is_no_hint() -> None:
+    assert hint_field(grid(*SAHARA, crs=None), TONES) is None
+    assert hint_field(grid(*ATLANTIC), TONES) is None
+
+
+def test_ground_control_points_are_a_place_too() -> None:
+    lon, lat = SAHARA
+    corners = ((0.0, 0.0), (0.0, 500.0), (300.0, 0.0), (300.0, 500.0))
+    gcps = tuple((r, c, lon + c * 1e-4, lat - r * 1e-4, 0.0) for r, c in corners)
+    identity = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+    tied = Grid(300, 500, identity, None, gcps, "EPSG:4326")
+    a, b = hint_field(tied, TONES), hint_field(grid(lon, lat), TONES)
+    assert a is not None
+    assert b is not None
+    np.testing.assert_allclose(a.nodes, b.nodes, atol=1e-4)
+
+
+def test_the_lattice_stays_small_for_any_scene() -> None:
+    affine = rasterio.Affine(10, 0, 4e5, 0, -10, 6e6)
+    huge = Grid(100_000, 60_000, tuple(affine)[:6], "EPSG:32633")
+    field = hint_field(huge, TONES)
+    assert field is not None
+    assert max(field.nodes.shape[1:]) <= 65
+    assert field.spacing % 64 == 0
+    assert field.spacing * (field.nodes.shape[1] - 1) >= 100_000
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"offset": [1]}, {"matrix": [[1, 2], [3, None]]}, {"error": [float("nan"), 1]}, {"error": -1}],
+    ids=str,
+)
+def test_damaged_tones_are_refused(damage: dict[str, object]) -> None:
+    with pytest.raises(ModelError, match="tone map"):
+        ToneMap.from_json(TONES.to_json() | damage)
+    assert ToneMap.from_json(TONES.to_json()) == TONES
