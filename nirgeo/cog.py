@@ -7,18 +7,25 @@ with the scene.
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import rasterio
 import rasterio.shutil
-from rasterio.errors import RasterioError
+from rasterio import Affine
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+from rasterio.io import MemoryFile
 
 from nirgeo.errors import OptionError, TargetError
+from nirgeo.handles import GDAL_ERRORS
 from nirgeo.provenance import DESCRIPTION, NAMESPACE
 from nirgeo.source import Grid
 
@@ -36,8 +43,20 @@ COG_OPTIONS = frozenset(
     )
 )
 
+# Options that move the picture to another grid; they can't be tried without the picture.
+_WARPING = frozenset(
+    (
+        *("ALIGNED_LEVELS", "EXTENT", "RES", "TARGET_SRS", "TILING_SCHEME", "WARP_RESAMPLING"),
+        *("ZOOM_LEVEL", "ZOOM_LEVEL_STRATEGY"),
+    )
+)
+
 _LOSSLESS_LEVELS = {"DEFLATE", "ZSTD", "LERC_DEFLATE", "LERC_ZSTD"}
 _PREDICTABLE = {"DEFLATE", "ZSTD", "LZW"}
+
+
+# What GDAL reads from a GeoTIFF that has a transform and no CRS. Written again it would get a unit.
+_NAMELESS = 'LOCAL_CS["unnamed"'
 
 
 @dataclass(frozen=True)
@@ -50,12 +69,15 @@ class Picture:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def check_creation_options(options: Mapping[str, str]) -> dict[str, str]:
-    """Upper-case names, each one known to the COG driver.
+def check_creation_options(options: Mapping[str, str], dtype: str) -> dict[str, str]:
+    """Upper-case names, each one known to the COG driver, with values that it takes.
+
+    GDAL ignores what it does not understand, after a warning that is easily lost; and what it
+    refuses it refuses at the end of the work. So the options are tried on a small picture first.
 
     Raises
     ------
-    OptionError : a name is unknown; says which are known
+    OptionError : a name is unknown, or GDAL does not take a value
     """
     known = {str(k).upper(): str(v) for k, v in options.items()}
     unknown = sorted(set(known) - COG_OPTIONS)
@@ -64,7 +86,83 @@ def check_creation_options(options: Mapping[str, str]) -> dict[str, str]:
             f"--co {unknown[0]}: not a creation option of GDAL's COG driver; it knows "
             + ", ".join(sorted(COG_OPTIONS))
         )
+    for name, value in known.items():
+        if not _sound_value(name, value):
+            raise OptionError(f"--co {name}={value}: {_VALUES[name]}")
+    if "TARGET_SRS" in known:
+        try:
+            CRS.from_user_input(known["TARGET_SRS"])
+        except CRSError as error:
+            raise OptionError(
+                f"--co TARGET_SRS={known['TARGET_SRS']}: not a coordinate system ({error})"
+            ) from error
+    tried = {name: value for name, value in known.items() if name not in _WARPING}
+    if tried:
+        _try_options(tried, dtype)
     return known
+
+
+class _Warnings(logging.Handler):
+    """Collects what GDAL warns about while it is attached to rasterio's log."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+
+
+def _try_options(options: Mapping[str, str], dtype: str) -> None:
+    """Write a small picture, large enough to have an overview, and listen for complaints."""
+    side = min(int(options.get("BLOCKSIZE", 512)), 2048) + 1
+    listener = _Warnings()
+    log = logging.getLogger("rasterio")
+    log.addHandler(listener)
+    chosen = ", ".join(f"{k}={v}" for k, v in options.items())
+    try:
+        with (
+            rasterio.Env(GDAL_TIFF_INTERNAL_MASK="YES"),
+            MemoryFile() as source,
+            MemoryFile() as made,
+        ):
+            shape = {"count": 3, "height": side, "width": side}
+            # Without a georeference rasterio warns.
+            place = {"crs": "EPSG:3857", "transform": Affine(1.0, 0.0, 0.0, 0.0, -1.0, 0.0)}
+            with source.open(driver="GTiff", dtype=dtype, tiled=True, **shape, **place) as picture:
+                picture.write_mask(np.full((side, side), 255, dtype=np.uint8))
+            rasterio.shutil.copy(source.name, made.name, driver="COG", **cog_options(options))
+    except (*GDAL_ERRORS, MemoryError) as error:
+        raise OptionError(f"--co {chosen}: GDAL can't write a COG with that ({error})") from error
+    finally:
+        log.removeHandler(listener)
+    if listener.texts:
+        said = re.sub(r"^CPLE_\w+ in ", "", listener.texts[0])
+        raise OptionError(f"--co {chosen}: GDAL can't write a COG with that ({said})")
+
+
+# What the driver would find out only after hours of work, or replace by a default without a word.
+_COMPRESSIONS = ["NONE", "LZW", "JPEG", "DEFLATE", "ZSTD", "WEBP", "LZMA", "JXL"]
+_COMPRESSIONS += ["LERC", "LERC_DEFLATE", "LERC_ZSTD"]
+_BIGTIFF = ["YES", "NO", "IF_NEEDED", "IF_SAFER"]
+_VALUES = {
+    "COMPRESS": f"must be one of {', '.join(_COMPRESSIONS)}",
+    "BIGTIFF": f"must be one of {', '.join(_BIGTIFF)}",
+    "BLOCKSIZE": "must be a multiple of 16 from 128 to 8192",
+    "LEVEL": "must be a whole number from 1 to 22",
+    "QUALITY": "must be a whole number from 1 to 100",
+}
+
+
+def _sound_value(name: str, value: str) -> bool:
+    if name in ("COMPRESS", "BIGTIFF"):
+        return value.upper() in (_COMPRESSIONS if name == "COMPRESS" else _BIGTIFF)
+    if name in _VALUES:
+        number = int(value) if value.isdigit() else -1
+        if name == "BLOCKSIZE":
+            return 128 <= number <= 8192 and number % 16 == 0
+        return 1 <= number <= (22 if name == "LEVEL" else 100)
+    return True
 
 
 def cog_options(given: Mapping[str, str]) -> dict[str, str]:
@@ -77,10 +175,9 @@ def cog_options(given: Mapping[str, str]) -> dict[str, str]:
         "COMPRESS": "DEFLATE",
         "BLOCKSIZE": "512",
         "BIGTIFF": "IF_SAFER",
-        "OVERVIEW_RESAMPLING": "AVERAGE",
         "NUM_THREADS": "ALL_CPUS",
-        "GEOTIFF_VERSION": "1.1",
     } | dict(given)
+    options.setdefault("OVERVIEW_RESAMPLING", options.get("RESAMPLING", "AVERAGE"))
     compress = options["COMPRESS"].upper()
     if compress in _LOSSLESS_LEVELS:
         options.setdefault("LEVEL", "1")
@@ -93,7 +190,7 @@ def write_vrt(path: Path, store: Path, tile: int, picture: Picture) -> None:
     """Describe ``store`` (colours, then the mask as last band) as a georeferenced picture."""
     grid = picture.grid
     root = ET.Element("VRTDataset", rasterXSize=str(grid.width), rasterYSize=str(grid.height))
-    if grid.crs is not None:
+    if grid.crs is not None and not grid.crs.startswith(_NAMELESS):
         ET.SubElement(root, "SRS").text = grid.crs
     if not (grid.affine.is_identity and grid.crs is None):
         numbers = (repr(float(v)) for v in grid.affine.to_gdal())
@@ -188,7 +285,7 @@ def write_cog(
                 COPY_SRC_MDD="YES",
                 **cog_options(options),
             )
-    except (RasterioError, OSError, ValueError) as error:
+    except GDAL_ERRORS as error:
         free = os.statvfs(target.parent).f_bavail if hasattr(os, "statvfs") else 1
         if options and free:
             chosen = ", ".join(f"{k}={v}" for k, v in options.items())

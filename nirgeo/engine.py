@@ -28,7 +28,7 @@ from nirgeo.modelfile import Model
 from nirgeo.radiometry import Quantity, Scaling, ScalingClues, find_scaling
 from nirgeo.registry import AUTO, choose_model, load_model
 from nirgeo.scene import SCALING_ATTR, VALID, SceneView, digest, resolve_scale, view_of
-from nirgeo.source import Grid, RasterSource
+from nirgeo.source import Grid, RasterSource, can_hold
 from nirgeo.tiling import TILE, InputWindow, Window, input_window, lattice
 
 COLOUR_NAMES = ("red", "green", "blue")
@@ -290,7 +290,7 @@ def _colorize_parts(
         values[(slice(None), *into)] = block[(slice(None), *out_of)]
         if valid_count:
             valid[into] = parts[len(blocks) + k][out_of]
-    if nodata is not None and not np.isnan(nodata):
+    if nodata is not None and can_hold(values.dtype, nodata):
         valid &= (values != nodata).all(axis=0)
     if values.dtype.kind == "f":
         valid &= np.isfinite(values).all(axis=0)

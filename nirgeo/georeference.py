@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -17,86 +18,143 @@ from nirgeo.tiling import Window
 
 RPC_ATTR = "nirgeo_rpcs"
 
+ROW, COL = "row", "col"
+"""Coordinates with pixel positions, for scenes where ``x`` and ``y`` can't tell what was sliced."""
+
+_SLACK = 1e-3
+"""Coordinates within this share of a pixel of a recorded position are at that position."""
+
 
 def with_georeference(
     array: xr.DataArray, grid: Grid, region: Window, *, nodata: float | None = None
 ) -> xr.DataArray:
     """Attach coordinates, CRS, transform, ground control points and nodata as rioxarray does."""
-    affine = grid.affine * grid.affine.translation(region.col, region.row)
+    affine = grid.affine @ Affine.translation(region.col, region.row)
+    straight = affine.b == 0 and affine.d == 0
+    rows = np.arange(array.sizes["y"]) + 0.5
+    cols = np.arange(array.sizes["x"]) + 0.5
     if grid.crs is not None:
         array = array.rio.write_crs(CRS.from_user_input(grid.crs))
     if not (affine.is_identity and grid.crs is None):
         array = array.rio.write_transform(affine)
-        if affine.is_rectilinear and affine.b == 0 and affine.d == 0:
-            cols = np.arange(array.sizes["x"]) + 0.5
-            rows = np.arange(array.sizes["y"]) + 0.5
+        if straight:
             array = array.assign_coords(x=affine.c + cols * affine.a, y=affine.f + rows * affine.e)
             array = array.rio.write_transform(affine)
+    if grid.gcps or grid.rpcs or not straight:
+        array = array.assign_coords({ROW: ("y", rows), COL: ("x", cols)})
     if grid.gcps and grid.gcp_crs is not None:
-        points = [
-            GroundControlPoint(row - region.row, col - region.col, x, y, z)
-            for row, col, x, y, z in grid.gcps
-        ]
+        moved = _moved_points(grid.gcps, Affine.translation(region.col, region.row))
+        points = [GroundControlPoint(*point) for point in moved]
         array = array.rio.write_gcps(points, CRS.from_user_input(grid.gcp_crs))
     if grid.rpcs:
-        array.attrs[RPC_ATTR] = json.dumps(_shifted_rpcs(dict(grid.rpcs), region))
-    if nodata is not None:
-        array = array.rio.write_nodata(nodata)
-    return array
+        shift = Affine.translation(region.col, region.row)
+        array.attrs[RPC_ATTR] = json.dumps(_moved_rpcs(dict(grid.rpcs), shift))
+    value = None if nodata is None else as_stored(array.dtype, nodata)
+    return array if value is None else array.rio.write_nodata(value)
 
 
-def _shifted_rpcs(rpcs: dict[str, str], region: Window) -> dict[str, str]:
-    """Rational polynomials of a part of a scene: only the pixel offsets move."""
-    for key, shift in (("LINE_OFF", region.row), ("SAMP_OFF", region.col)):
-        if shift and key in rpcs:
-            rpcs[key] = repr(float(rpcs[key].split()[0]) - shift)
+def as_stored(dtype: np.dtype[Any], value: float) -> float | None:
+    """``value`` as a pixel of this type holds it; None if none can: it marks no pixel then."""
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            stored = float(dtype.type(value))
+        return None if math.isinf(stored) and math.isfinite(value) else stored
+    within = np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
+    return value if within and float(value).is_integer() else None
+
+
+def _moved_points(
+    points: tuple[tuple[float, float, float, float, float], ...], place: Affine
+) -> tuple[tuple[float, float, float, float, float], ...]:
+    """Ground control points of a part of a scene; ``place`` maps its pixels to the scene's."""
+    return tuple(
+        ((row - place.f) / place.e, (col - place.c) / place.a, x, y, z)
+        for row, col, x, y, z in points
+    )
+
+
+def _moved_rpcs(rpcs: dict[str, str], place: Affine) -> dict[str, str]:
+    """Rational polynomials of a part of a scene. They count pixels from centre to centre."""
+    for axis, first, step in (("LINE", place.f, place.e), ("SAMP", place.c, place.a)):
+        if (first, step) == (0, 1) or f"{axis}_OFF" not in rpcs:
+            continue
+        offset = float(rpcs[f"{axis}_OFF"].split()[0])
+        rpcs[f"{axis}_OFF"] = repr((offset + 0.5 - first) / step - 0.5)
+        if step != 1:
+            rpcs[f"{axis}_SCALE"] = repr(float(rpcs[f"{axis}_SCALE"].split()[0]) / step)
     return rpcs
+
+
+def _pixel_frame(array: xr.DataArray, recorded: Affine | None) -> Affine | None:
+    """From the array's pixels to those of the scene it was cut from; None where that is unknown.
+
+    Told by the coordinates ``row`` and ``col``, or by ``x`` and ``y`` together with the recorded
+    transform. Whole steps are taken as whole, so that no digit of the transform is lost.
+    """
+    if ROW in array.coords and COL in array.coords:
+        rows, cols = array[ROW].values, array[COL].values
+    elif recorded is not None and recorded.b == recorded.d == 0 and _has_xy(array):
+        cols = (array["x"].values - recorded.c) / recorded.a
+        rows = (array["y"].values - recorded.f) / recorded.e
+    else:
+        return None
+    (row, row_step), (col, col_step) = _first_and_step(rows), _first_and_step(cols)
+    if not (row_step and col_step):
+        return None
+    corner = Affine.translation(col - col_step / 2, row - row_step / 2)
+    return corner @ Affine.scale(col_step, row_step)
+
+
+def _first_and_step(centres: Any) -> tuple[float, float]:
+    """First pixel centre and the distance between centres, in pixels; step 0 if not regular."""
+    first = round(float(centres[0]) - 0.5) + 0.5
+    if abs(first - centres[0]) > 1e-3:
+        return 0.0, 0.0
+    if len(centres) == 1:
+        return first, 1.0
+    step = float(round((float(centres[-1]) - float(centres[0])) / (len(centres) - 1)))
+    expected = first + step * np.arange(len(centres))
+    return first, step if np.abs(expected - centres).max() < 1e-3 else 0.0
+
+
+def _has_xy(array: xr.DataArray) -> bool:
+    return "x" in array.coords and "y" in array.coords
+
+
+def _recorded_transform(array: xr.DataArray) -> Affine | None:
+    name = array.rio.grid_mapping
+    text = array.coords[name].attrs.get("GeoTransform") if name in array.coords else None
+    return None if text is None else Affine.from_gdal(*(float(v) for v in str(text).split()))
 
 
 def grid_of(array: xr.DataArray) -> Grid:
     """Size and georeference of a DataArray as rioxarray keeps them.
 
-    The transform is the recorded one, bit for bit, as long as the coordinates still agree with it;
-    after slicing it follows the coordinates.
+    The transform is the recorded one, bit for bit, as long as the coordinates agree with it. After
+    slicing it is moved by whole pixels; ground control points and RPCs move with it.
     """
-    height, width = array.sizes["y"], array.sizes["x"]
+    recorded = _recorded_transform(array)
+    frame = _pixel_frame(array, recorded)
+    if recorded is None:
+        transform = array.rio.transform(recalc=True) if _has_xy(array) else Affine.identity()
+    elif frame is not None:
+        transform = recorded @ frame
+    elif _has_xy(array):
+        transform = array.rio.transform(recalc=True)
+    else:
+        transform = recorded
+    place = frame if frame is not None else Affine.identity()
     crs = array.rio.crs
-    gcps = array.rio.get_gcps() or []
-    gcp_crs = crs if gcps else None
-    transform = _matching_transform(array)
+    points = array.rio.get_gcps() or []
+    gcps = _moved_points(tuple((p.row, p.col, p.x, p.y, p.z or 0.0) for p in points), place)
     rpcs = json.loads(array.attrs.get(RPC_ATTR, "{}"))
     return Grid(
-        height=height,
-        width=width,
+        height=array.sizes["y"],
+        width=array.sizes["x"],
         transform=tuple(transform)[:6],
-        crs=crs.to_wkt() if crs is not None and not gcps else None,
-        gcps=tuple((g.row, g.col, g.x, g.y, g.z or 0.0) for g in gcps),
-        gcp_crs=gcp_crs.to_wkt() if gcp_crs is not None else None,
-        rpcs=tuple(sorted(rpcs.items())),
+        crs=crs.to_wkt() if crs is not None and not points else None,
+        gcps=gcps,
+        gcp_crs=crs.to_wkt() if crs is not None and points else None,
+        rpcs=tuple(sorted(_moved_rpcs(rpcs, place).items())),
         area_or_point=str(array.attrs.get("AREA_OR_POINT", "Area")),
     )
-
-
-def _matching_transform(array: xr.DataArray) -> Any:
-    text = None
-    name = array.rio.grid_mapping
-    if name in array.coords:
-        text = array.coords[name].attrs.get("GeoTransform")
-    recorded = None
-    if text is not None:
-        recorded = Affine.from_gdal(*(float(v) for v in str(text).split()))
-    if "x" not in array.coords or "y" not in array.coords:
-        return recorded if recorded is not None else Affine.identity()
-    xs, ys = array["x"].values, array["y"].values
-    if recorded is not None and recorded.b == recorded.d == 0:
-        first = recorded * (0.5, 0.5)
-        last = recorded * (len(xs) - 0.5, len(ys) - 0.5)
-        slack = 1e-3 * max(abs(recorded.a), abs(recorded.e))
-        if all(
-            abs(a - b) <= slack
-            for a, b in zip((*first, *last), (xs[0], ys[0], xs[-1], ys[-1]), strict=True)
-        ):
-            return recorded
-    elif recorded is not None:
-        return recorded
-    return array.rio.transform(recalc=True)

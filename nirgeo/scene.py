@@ -20,7 +20,7 @@ from nirgeo.errors import GridError, OptionError
 from nirgeo.georeference import with_georeference
 from nirgeo.layers import array_from_tasks, facts_of
 from nirgeo.radiometry import Scaling, find_scaling
-from nirgeo.source import Grid, RasterSource, open_source
+from nirgeo.source import Grid, RasterSource, can_hold, open_source
 from nirgeo.tiling import DEFAULT_CHUNK_TILES, ChunkGrid, Window
 
 SCALING_ATTR = "nirgeo_scaling"
@@ -79,8 +79,10 @@ def open_scene(
 
     Nothing but a few sample tiles is read. Bands whose role is known are named ``red``, ``green``,
     ``blue`` or ``nir``. The coordinate ``valid`` (``y``, ``x``) is False where the NIR band is
-    masked. CRS, transform, ground control points and nodata are where rioxarray expects them; the
-    scaling to reflectance or display counts stands in ``attrs["nirgeo_scaling"]``.
+    masked. CRS, transform, ground control points and nodata are where rioxarray expects them (a
+    scene with points, polynomials or a rotated transform has pixel positions ``row`` and ``col``
+    too, so that slices keep their place). The scaling to reflectance or display counts stands in
+    ``attrs["nirgeo_scaling"]``.
 
     Parameters
     ----------
@@ -199,10 +201,13 @@ def region_of(grid: Grid, bounds: tuple[float, float, float, float] | None) -> W
         raise OptionError(
             f"--bounds {west:g} {south:g} {east:g} {north:g}: need west < east and south < north"
         )
-    if grid.affine.is_identity and not grid.georeferenced:
-        raise OptionError("--bounds needs a georeferenced scene; this one has pixels only")
+    if grid.affine.is_identity and grid.crs is None:
+        raise OptionError(
+            "--bounds needs a scene with a transform to map coordinates; this one has "
+            + ("control points or polynomials only" if grid.georeferenced else "pixels only")
+        )
     inverse = ~grid.affine
-    corners = [inverse * (x, y) for x in (west, east) for y in (south, north)]
+    corners = [inverse @ (x, y) for x in (west, east) for y in (south, north)]
     # A thousandth of a pixel of slack: bounds that name a pixel's edge must not take in the next.
     slack = 1e-3
     first_col = max(0, math.floor(min(c for c, _ in corners) + slack))
@@ -211,8 +216,8 @@ def region_of(grid: Grid, bounds: tuple[float, float, float, float] | None) -> W
     last_row = min(grid.height, math.ceil(max(r for _, r in corners) - slack))
     if first_col >= last_col or first_row >= last_row:
         a = grid.affine
-        x0, y0 = a * (0, 0)
-        x1, y1 = a * (grid.width, grid.height)
+        x0, y0 = a @ (0, 0)
+        x1, y1 = a @ (grid.width, grid.height)
         raise GridError(
             f"--bounds {west:g} {south:g} {east:g} {north:g} lie outside the scene, which spans "
             f"{min(x0, x1):g} {min(y0, y1):g} {max(x0, x1):g} {max(y0, y1):g}"
@@ -266,7 +271,8 @@ def _shared_nodata(source: RasterSource) -> float | None:
         with handles.gdal_env(band.path):
             values.add(handles.dataset(band.path).nodatavals[band.index - 1])
     distinct = {repr(v): v for v in values}
-    return next(iter(distinct.values())) if len(distinct) == 1 else None
+    only = next(iter(distinct.values())) if len(distinct) == 1 else None
+    return only if only is not None and can_hold(source.dtype, only) else None
 
 
 def view_of(scene: xr.DataArray) -> SceneView | None:

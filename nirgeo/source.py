@@ -179,7 +179,7 @@ class RasterSource:
                         f"{window.col} ({error}); the file may be truncated or damaged"
                     ) from error
             data = values[position]
-            if band.nodata is not None and not math.isnan(band.nodata):
+            if band.nodata is not None and can_hold(data.dtype, band.nodata):
                 valid &= data != band.nodata
             if data.dtype.kind == "f":
                 valid &= np.isfinite(data)
@@ -192,6 +192,16 @@ def _refuse_complex(band: SourceBand) -> None:
             f"{band.path}: band {band.index} is complex ({band.dtype}); nirgeo colorizes "
             "measured intensities, take the magnitude first"
         )
+
+
+def can_hold(dtype: np.dtype[Any], value: float) -> bool:
+    """Whether some pixel of this type can equal ``value``; NaN equals nothing."""
+    if math.isnan(value):
+        return False
+    if dtype.kind == "f":
+        return True
+    limits = np.iinfo(dtype)
+    return float(value).is_integer() and limits.min <= value <= limits.max
 
 
 def _file_path(path: str | os.PathLike[str]) -> str:

@@ -70,10 +70,10 @@ def write_geotiff(
     ------
     TargetExistsError, TargetLockedError, TargetError, ResumeError, OptionError, EmptySceneError
     """
-    options = cog.check_creation_options(creation_options or {})
     if workers is not None and workers < 1:
         raise OptionError(f"--workers {workers}: need at least one")
     data, valid, grid = _blocks(rgb)
+    options = cog.check_creation_options(creation_options or {}, str(data.dtype))
     target = Target(path, overwrite=overwrite)
     identity = _identity(rgb, data) | {"creation_options": options}
     with target.guarded() as folder:

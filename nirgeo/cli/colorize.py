@@ -115,7 +115,8 @@ def _colorize_one(
 
     path, remark = target
     # What can be refused without looking at the scene is refused first.
-    creation_options = check_creation_options(dict(options["creation_options"]))
+    dtype = "float32" if options["as_"] == "reflectance" else "uint8"
+    creation_options = check_creation_options(dict(options["creation_options"]), dtype)
     Target(path, overwrite=options["overwrite"])
     model = None if options["model"] == "auto" else load_model(options["model"])
     if remark is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -152,6 +153,21 @@ def process(
     child = start(*arguments, cwd=cwd, env=env, prelude=prelude)
     out, err = child.communicate(timeout=240)
     return child.returncode, out, err
+
+
+def tiff_tag(path: Path, tag: int) -> int | None:
+    """The first number of a tag in a little-endian TIFF's first directory."""
+    raw = path.read_bytes()
+    big = raw[2] == 43
+    (start,) = struct.unpack_from("<Q" if big else "<I", raw, 8 if big else 4)
+    (count,) = struct.unpack_from("<Q" if big else "<H", raw, start)
+    entries, size = (start + 8, 20) if big else (start + 2, 12)
+    for position in range(entries, entries + count * size, size):
+        name, kind = struct.unpack_from("<HH", raw, position)
+        if name == tag:
+            form = {3: "<H", 4: "<I", 16: "<Q"}[kind]
+            return int(struct.unpack_from(form, raw, position + size - (8 if big else 4))[0])
+    return None
 
 
 def listing(folder: Path) -> dict[str, tuple[int, int]]:

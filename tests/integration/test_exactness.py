@@ -183,8 +183,8 @@ def test_bounds_give_exactly_the_pixels_of_the_full_run(
     whole = whole_picture(values[None], valid, full_size, output=output)
     # Rows 37 to 214, columns 51 to 190: the halo comes from outside on every side.
     row, col, height, width = 37, 51, 177, 139
-    west, north = NORTH_UP_10M * (col, row)
-    east, south = NORTH_UP_10M * (col + width, row + height)
+    west, north = NORTH_UP_10M @ (col, row)
+    east, south = NORTH_UP_10M @ (col + width, row + height)
     inside = (slice(None), slice(row, row + height), slice(col, col + width))
     for chunk in (1, 16):
         scene = nirgeo.open_scene(path, chunk=chunk, scale=SCALE, bounds=(west, south, east, north))
@@ -194,7 +194,7 @@ def test_bounds_give_exactly_the_pixels_of_the_full_run(
         np.testing.assert_array_equal(pixels, whole[inside])
         np.testing.assert_array_equal(mask, valid[inside[1:]])
         with rasterio.open(target) as file:
-            assert file.transform == NORTH_UP_10M * NORTH_UP_10M.translation(col, row)
+            assert file.transform == NORTH_UP_10M @ NORTH_UP_10M.translation(col, row)
 
 
 def test_chunks_of_one_tile_are_literal_dask_chunks_up_to_the_file(
