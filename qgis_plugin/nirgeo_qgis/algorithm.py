@@ -7,6 +7,7 @@ from typing import Any
 
 from qgis.core import (
     QgsProcessingAlgorithm,
+    QgsProcessingContext,
     QgsProcessingException,
     QgsProcessingFeedback,
     QgsProcessingParameterDefinition,
@@ -15,13 +16,16 @@ from qgis.PyQt.QtGui import QIcon
 
 from .interpreter import InterpreterError
 from .nirgeo_cli import InstallationError, NirgeoCommand
+from .scene import Scene
 from .settings import nirgeo_command
 
 ICON = os.path.join(os.path.dirname(__file__), "icon.svg")
 
 
 class NirgeoAlgorithm(QgsProcessingAlgorithm):
-    """A form over one command of nirgeo."""
+    """A form over one command of nirgeo, for one raster layer."""
+
+    INPUT = "INPUT"
 
     def createInstance(self) -> NirgeoAlgorithm:
         return type(self)()
@@ -45,6 +49,19 @@ class NirgeoAlgorithm(QgsProcessingAlgorithm):
         except InterpreterError as error:
             return False, str(error)
         return True, ""
+
+    def checkParameterValues(
+        self, parameters: dict[str, Any], context: QgsProcessingContext
+    ) -> tuple[bool, str]:
+        """Refuse a layer that can't be used while the form is still open."""
+        possible, message = super().checkParameterValues(parameters, context)
+        layer = self.parameterAsRasterLayer(parameters, self.INPUT, context) if possible else None
+        if layer is not None:
+            try:
+                Scene.of(layer)
+            except QgsProcessingException as error:
+                return False, str(error)
+        return possible, message
 
     def add(
         self, parameter: QgsProcessingParameterDefinition, help_text: str, *, advanced: bool = False

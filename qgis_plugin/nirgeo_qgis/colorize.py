@@ -12,7 +12,6 @@ from qgis.core import (
     QgsProcessingException,
     QgsProcessingFeedback,
     QgsProcessingParameterBand,
-    QgsProcessingParameterDefinition,
     QgsProcessingParameterExtent,
     QgsProcessingParameterNumber,
     QgsProcessingParameterRasterDestination,
@@ -33,7 +32,6 @@ from .wording import LABELS
 class Colorize(NirgeoAlgorithm):
     """Runs nirgeo in a child process; this object only gathers options and reports."""
 
-    INPUT = "INPUT"
     BAND = "BAND"
     RED = "RED"
     GREEN = "GREEN"
@@ -96,9 +94,7 @@ class Colorize(NirgeoAlgorithm):
                 text,
             )
         self.add(
-            _choice(
-                QgsProcessingParameterString(self.MODEL, LABELS["--model"], AUTO), "ModelWidget"
-            ),
+            _choice(self.MODEL, LABELS["--model"], "ModelWidget"),
             "A shipped model by name, or a model file. With 'auto', nirgeo chooses by the kind of "
             "values in the input.",
         )
@@ -114,9 +110,7 @@ class Colorize(NirgeoAlgorithm):
             advanced=True,
         )
         self.add(
-            _choice(
-                QgsProcessingParameterString(self.DEVICE, LABELS["--device"], AUTO), "DeviceWidget"
-            ),
+            _choice(self.DEVICE, LABELS["--device"], "DeviceWidget"),
             "Where the network runs: auto, cpu, cuda, cuda:1, mps.",
             advanced=True,
         )
@@ -225,9 +219,9 @@ class Colorize(NirgeoAlgorithm):
         return number
 
 
-def _choice(
-    parameter: QgsProcessingParameterDefinition, widget: str
-) -> QgsProcessingParameterDefinition:
-    """Give a text parameter a list to choose from, made when a dialog opens and not before."""
+def _choice(name: str, label: str, widget: str) -> QgsProcessingParameterString:
+    """A text with a list to choose from, which is made when a dialog opens and not before."""
+    # Optional, so that a model need not set it.
+    parameter = QgsProcessingParameterString(name, label, AUTO, optional=True)
     parameter.setMetadata({"widget_wrapper": {"class": f"{__package__}.choices.{widget}"}})
     return parameter

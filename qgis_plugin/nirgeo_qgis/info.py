@@ -25,7 +25,6 @@ from .scene import Scene
 class Info(NirgeoAlgorithm):
     """What nirgeo sees in a layer; without a layer, whether nirgeo itself is well."""
 
-    INPUT = "INPUT"
     OUTPUT = "OUTPUT"
     FACTS = "FACTS"
 

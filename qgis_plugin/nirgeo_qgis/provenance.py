@@ -25,7 +25,7 @@ def read_provenance(path: str) -> dict[str, str]:
     try:
         with open(path, "rb") as file:
             text = _metadata_xml(file)
-    except (OSError, ValueError, struct.error):
+    except (OSError, ValueError, OverflowError, struct.error):
         return {}
     return {html.unescape(name): html.unescape(value) for name, value in _ITEM.findall(text)}
 
@@ -52,7 +52,7 @@ def _metadata_xml(file: BinaryIO) -> str:
             if length > len(value):
                 file.seek(struct.unpack(order + ("I" if len(value) == 4 else "Q"), value)[0])
                 value = file.read(length)
-            return value.decode("utf-8", "replace").rstrip("\0")
+            return str(value, "utf-8", "replace").rstrip("\0")
     return ""
 
 

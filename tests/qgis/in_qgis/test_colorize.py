@@ -1,0 +1,407 @@
+"""``nirgeo:colorize``: with the real nirgeo, and with doubles that fail in every way."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import processing
+import pytest
+from osgeo import gdal
+from plugin_helpers import Fake, is_alive, pid_in, write_reflectance
+from processing.gui.Postprocessing import handleAlgorithmResults
+from qgis.core import (
+    QgsApplication,
+    QgsCoordinateReferenceSystem,
+    QgsProcessingContext,
+    QgsProcessingException,
+    QgsProcessingFeedback,
+    QgsProcessingModelAlgorithm,
+    QgsProcessingModelChildAlgorithm,
+    QgsProcessingModelChildParameterSource,
+    QgsProcessingModelOutput,
+    QgsProcessingModelParameter,
+    QgsProcessingOutputLayerDefinition,
+    QgsProcessingParameterRasterLayer,
+    QgsProject,
+    QgsRasterLayer,
+    QgsRectangle,
+    QgsReferencedRectangle,
+)
+
+pytestmark = pytest.mark.qgis
+
+gdal.UseExceptions()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def tags_of(path: object) -> dict[str, str]:
+    return gdal.Open(str(path)).GetMetadata("NIRGEO")  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return folder
+
+
+# With the real nirgeo.
+
+
+def test_a_layer_becomes_a_natural_colour_file(
+    real: None, layer: QgsRasterLayer, out: Path, log: Any
+) -> None:
+    target = out / "rgb.tif"
+    result = processing.run(
+        "nirgeo:colorize", {"INPUT": layer, "OUTPUT": str(target)}, feedback=log
+    )
+    assert result["OUTPUT"] == str(target)
+    assert names(out) == ["rgb.tif"]
+    made = gdal.Open(str(target))
+    assert (made.RasterXSize, made.RasterYSize, made.RasterCount) == (64, 64, 3)
+    assert made.GetGeoTransform() == (500_000, 10, 0, 5_000_000, 0, -10)
+    assert tags_of(target)["SYNTHETIC"] == "yes"
+    assert log.percent[-1] == 100
+    assert any("near infrared: band 1" in text for text in log.info)
+    assert not log.errors
+
+
+def test_every_parameter_reaches_nirgeo(real: None, out: Path, log: Any) -> None:
+    scene = write_reflectance(out / "scene.tif", bands=4)
+    processing.run(
+        "nirgeo:colorize",
+        {
+            "INPUT": str(scene),
+            "BAND": 4,
+            "RED": 3,
+            "GREEN": 2,
+            "MODEL": "satellite-nir",
+            "EXTENT": "500100,500300,4999500,4999900 [EPSG:32632]",
+            "SCALE": "0.0002,-0.1",
+            "DEVICE": "cpu",
+            "CHUNK": 2,
+            "OPTIONS": "COMPRESS=LZW|OVERVIEWS=NONE",
+            "OUTPUT": str(out / "rgb.tif"),
+        },
+        feedback=log,
+    )
+    made = gdal.Open(str(out / "rgb.tif"))
+    assert (made.RasterXSize, made.RasterYSize) == (20, 40)
+    assert made.GetMetadata("IMAGE_STRUCTURE")["COMPRESSION"] == "LZW"
+    assert tags_of(out / "rgb.tif")["MODEL"].startswith("satellite-nir@")
+    assert tags_of(out / "rgb.tif")["SCALING"].startswith("reflectance:0.0002,-0.1")
+    assert any("near infrared: band 4" in text for text in log.info)
+
+
+def test_an_extent_in_another_system_is_brought_to_the_layers(
+    real: None, layer: QgsRasterLayer, out: Path
+) -> None:
+    # The scene lies at 9° east, 45° north; a generous part of it in degrees.
+    part = QgsReferencedRectangle(
+        QgsRectangle(9.001, 45.149, 9.003, 45.151), QgsCoordinateReferenceSystem("EPSG:4326")
+    )
+    processing.run(
+        "nirgeo:colorize",
+        {"INPUT": layer, "EXTENT": part, "OUTPUT": str(out / "rgb.tif")},
+    )
+    made = gdal.Open(str(out / "rgb.tif"))
+    west, _, _, north, _, _ = made.GetGeoTransform()
+    assert 500_070 <= west <= 500_090
+    assert 14 <= made.RasterXSize <= 18
+    assert 20 <= made.RasterYSize <= 26
+    assert north < 5_000_000
+
+
+def test_the_result_on_the_map(real: None, layer: QgsRasterLayer, log: Any) -> None:
+    """Styled, named after the input, with its provenance."""
+    made = run_and_load({"INPUT": layer, "OUTPUT": temporary()}, log)
+    assert made.name() == "Spring scene (natural colour)"
+    renderer = made.renderer()
+    assert renderer.type() == "multibandcolor"
+    assert renderer.usesBands() == [1, 2, 3]
+    assert renderer.alphaBand() == 4
+    for enhancement in (renderer.redContrastEnhancement(), renderer.blueContrastEnhancement()):
+        assert enhancement is None
+    metadata = made.metadata()
+    assert "Synthetic" in metadata.abstract()
+    history = "\n".join(metadata.history())
+    for fact in ("Spring scene", "MODEL: ", "MODEL_SHA256: ", "SYNTHETIC: yes", "colorize -o"):
+        assert fact in history
+
+
+def test_a_name_that_the_caller_chose_stays(real: None, layer: QgsRasterLayer, log: Any) -> None:
+    chosen = temporary()
+    chosen.destinationName = "My picture"
+    assert run_and_load({"INPUT": layer, "OUTPUT": chosen}, log).name() == "My picture"
+
+
+def test_a_mask_is_transparent(real: None, tmp_path: Path, log: Any) -> None:
+    scene = write_reflectance(tmp_path / "scene.tif")
+    dataset = gdal.Open(str(scene), gdal.GA_Update)
+    pixels = dataset.ReadAsArray()
+    pixels[:, :20] = 0
+    dataset.GetRasterBand(1).WriteArray(pixels)
+    dataset.GetRasterBand(1).SetNoDataValue(0)
+    del dataset
+    layer = QgsRasterLayer(str(scene), "with a hole")
+    made = run_and_load({"INPUT": layer, "OUTPUT": temporary()}, log)
+    block = made.renderer().block(1, made.extent(), 64, 64)
+    assert block.color(5, 5) >> 24 == 0
+    assert block.color(5, 50) >> 24 == 255
+
+
+def test_a_system_given_by_hand_is_kept(real: None, tmp_path: Path, log: Any) -> None:
+    plain = tmp_path / "plain.tif"
+    gdal.Translate(str(plain), str(write_reflectance(tmp_path / "s.tif")), noData="none")
+    dataset = gdal.Open(str(plain), gdal.GA_Update)
+    dataset.SetProjection("")
+    del dataset
+    layer = QgsRasterLayer(str(plain), "no system")
+    layer.setCrs(QgsCoordinateReferenceSystem("EPSG:32632"))
+    made = run_and_load({"INPUT": layer, "OUTPUT": temporary()}, log)
+    assert made.crs().authid() == "EPSG:32632"
+
+
+def test_in_a_model(real: None, layer: QgsRasterLayer, out: Path, log: Any) -> None:
+    model = QgsProcessingModelAlgorithm("natural colour", "tests")
+    model.addModelParameter(
+        QgsProcessingParameterRasterLayer("scene"), QgsProcessingModelParameter("scene")
+    )
+    child = QgsProcessingModelChildAlgorithm("nirgeo:colorize")
+    child.setChildId("colorize")
+    source = QgsProcessingModelChildParameterSource
+    child.addParameterSources("INPUT", [source.fromModelParameter("scene")])
+    child.addParameterSources("MODEL", [source.fromStaticValue("auto")])
+    result = QgsProcessingModelOutput("picture", "picture")
+    result.setChildId("colorize")
+    result.setChildOutputName("OUTPUT")
+    child.setModelOutputs({"picture": result})
+    model.addChildAlgorithm(child)
+    ok, problems = model.validate()
+    assert ok, problems
+    target = out / "rgb.tif"
+    processing.run(
+        model,
+        {"scene": layer, "colorize:picture": str(target)},
+        feedback=log,
+    )
+    assert tags_of(target)["SYNTHETIC"] == "yes"
+
+
+def test_an_existing_output_is_replaced(real: None, layer: QgsRasterLayer, out: Path) -> None:
+    target = out / "rgb.tif"
+    shutil.copy(layer.source(), target)
+    processing.run("nirgeo:colorize", {"INPUT": layer, "OUTPUT": str(target)})
+    assert tags_of(target)["SYNTHETIC"] == "yes"
+
+
+def test_a_refusal_is_told_in_words_of_the_form(
+    real: None, layer: QgsRasterLayer, out: Path
+) -> None:
+    with pytest.raises(QgsProcessingException, match="no model named"):
+        processing.run(
+            "nirgeo:colorize",
+            {"INPUT": layer, "MODEL": "no-such", "OUTPUT": str(out / "rgb.tif")},
+        )
+    assert names(out) == []
+
+
+def test_a_band_that_is_not_there_is_refused(real: None, layer: QgsRasterLayer, out: Path) -> None:
+    with pytest.raises(QgsProcessingException, match="7"):
+        processing.run(
+            "nirgeo:colorize", {"INPUT": layer, "BAND": 7, "OUTPUT": str(out / "rgb.tif")}
+        )
+    assert names(out) == []
+
+
+# Layers that are not files.
+
+
+def test_a_layer_in_memory_is_exported_first(
+    real: None, scene: Path, out: Path, log: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary_files = tmp_path / "temporary"
+    temporary_files.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary_files))
+    gdal.FileFromMemBuffer("/vsimem/scene.tif", scene.read_bytes())
+    layer = QgsRasterLayer("/vsimem/scene.tif", "in memory")
+    assert layer.isValid()
+    try:
+        processing.run(
+            "nirgeo:colorize", {"INPUT": layer, "OUTPUT": str(out / "memory.tif")}, feedback=log
+        )
+    finally:
+        gdal.Unlink("/vsimem/scene.tif")
+    processing.run("nirgeo:colorize", {"INPUT": str(scene), "OUTPUT": str(out / "file.tif")})
+    assert any("copied to a temporary one" in text for text in log.info)
+    assert pixels(out / "memory.tif") == pixels(out / "file.tif")
+    assert names(temporary_files) == []
+
+
+def test_a_layer_that_qgis_computes_is_exported_first(
+    real: None, layer: QgsRasterLayer, out: Path, log: Any
+) -> None:
+    source = layer.source()
+    extent = layer.extent()
+    uri = (
+        f"?crs=EPSG:32632&extent={extent.xMinimum()},{extent.yMinimum()},{extent.xMaximum()},"
+        f"{extent.yMaximum()}&width=64&height=64&formula=%22a@1%22&a:uri={source}&a:provider=gdal"
+    )
+    computed = QgsRasterLayer(uri, "computed", "virtualraster")
+    assert computed.isValid()
+    processing.run(
+        "nirgeo:colorize",
+        {"INPUT": computed, "SCALE": "0.0001", "OUTPUT": str(out / "rgb.tif")},
+        feedback=log,
+    )
+    assert tags_of(out / "rgb.tif")["SYNTHETIC"] == "yes"
+
+
+def test_a_map_service_is_refused(use_fake: Fake, out: Path) -> None:
+    use_fake()
+    layer = QgsRasterLayer("type=xyz&url=http://localhost:9/{z}/{x}/{y}.png", "tiles", "wms")
+    assert layer.isValid()
+    with pytest.raises(QgsProcessingException, match="pictures, not measurements"):
+        processing.run("nirgeo:colorize", {"INPUT": layer, "OUTPUT": str(out / "rgb.tif")})
+
+
+# Failing and cancelled children.
+
+HALF_MADE = """
+folder, name = os.path.split(output)
+os.mkdir(os.path.join(folder, "." + name + ".nirgeo"))
+open(os.path.join(folder, "." + name + ".nirgeo", "blocks"), "w").write("x")
+open(output + ".part", "w").write("x")
+say(event="start", protocol=1, total=2, resumed=0)
+say(event="progress", done=1, total=2)
+"""
+
+WAITING = (
+    HALF_MADE
+    + """
+open(os.path.join(folder, "..", "pid"), "w").write(f"{os.getpid()}\\n")
+time.sleep(60)
+"""
+)
+
+
+def test_a_child_that_is_killed_leaves_nothing(
+    use_fake: Fake, layer: QgsRasterLayer, out: Path
+) -> None:
+    use_fake(HALF_MADE + "os.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(QgsProcessingException, match="memory ran out"):
+        processing.run("nirgeo:colorize", {"INPUT": layer, "OUTPUT": str(out / "rgb.tif")})
+    assert names(out) == []
+
+
+def test_a_failing_child_tells_its_reason(
+    use_fake: Fake, layer: QgsRasterLayer, out: Path, log: Any
+) -> None:
+    use_fake(
+        HALF_MADE + "say(event='error', code='target-unwritable', message='disk full')\nexit(1)"
+    )
+    with pytest.raises(QgsProcessingException, match="disk full"):
+        processing.run(
+            "nirgeo:colorize", {"INPUT": layer, "OUTPUT": str(out / "rgb.tif")}, feedback=log
+        )
+    assert names(out) == []
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_cancelling_leaves_no_child_and_no_file(
+    use_fake: Fake, layer: QgsRasterLayer, out: Path, log: Any, stubborn: bool
+) -> None:
+    ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" if stubborn else ""
+    use_fake(ignore + WAITING)
+    cancelled: list[float] = []
+
+    def cancel_when_at_work() -> None:
+        pid_in(out.parent / "pid")
+        cancelled.append(time.monotonic())
+        log.cancel()
+
+    thread = threading.Thread(target=cancel_when_at_work)
+    thread.start()
+    processing.run(
+        "nirgeo:colorize", {"INPUT": layer, "OUTPUT": str(out / "rgb.tif")}, feedback=log
+    )
+    thread.join()
+    took = time.monotonic() - cancelled[0]
+    assert took < (6 if stubborn else 2.5)
+    assert not is_alive(pid_in(out.parent / "pid"))
+    assert names(out) == []
+    assert log.percent[0] == 50
+    assert any("Cancelled" in text for text in log.info)
+
+
+def test_cancelling_the_real_nirgeo_leaves_no_child_and_no_file(
+    real: None, out: Path, log: Any
+) -> None:
+    scene = write_reflectance(out.parent / "large.tif", size=1024)
+    threading.Timer(1.5, log.cancel).start()  # while torch is being imported, or soon after
+    processing.run(
+        "nirgeo:colorize",
+        {"INPUT": str(scene), "CHUNK": 1, "OUTPUT": str(out / "rgb.tif")},
+        feedback=log,
+    )
+    assert names(out) == []
+    assert any("Cancelled" in text for text in log.info)
+
+
+def test_two_runs_at_once(real: None, scene: Path, out: Path) -> None:
+    """As batch and the task manager do: one tool, several background threads."""
+    outputs = [out / "a.tif", out / "b.tif"]
+    failures: list[BaseException] = []
+
+    def run(target: Path) -> None:
+        try:
+            tool = QgsApplication.processingRegistry().algorithmById("nirgeo:colorize").create()
+            context = QgsProcessingContext()
+            _, ok = tool.run(
+                {"INPUT": str(scene), "OUTPUT": str(target)}, context, QgsProcessingFeedback()
+            )
+            assert ok
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(target,)) for target in outputs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+
+
+# Helpers.
+
+
+def pixels(path: Path) -> bytes:
+    return gdal.Open(str(path)).ReadAsArray().tobytes()  # type: ignore[no-any-return]
+
+
+def temporary() -> QgsProcessingOutputLayerDefinition:
+    return QgsProcessingOutputLayerDefinition("TEMPORARY_OUTPUT", QgsProject.instance())
+
+
+def run_and_load(parameters: dict[str, Any], feedback: Any) -> QgsRasterLayer:
+    """Run as the dialog does, and return the layer that has come onto the map."""
+    tool = QgsApplication.processingRegistry().algorithmById("nirgeo:colorize").create()
+    context = QgsProcessingContext()
+    context.setProject(QgsProject.instance())
+    # The dialog fills in the output's name like this.
+    if not parameters["OUTPUT"].destinationName:
+        parameters["OUTPUT"].destinationName = tool.parameterDefinition("OUTPUT").description()
+    before = set(QgsProject.instance().mapLayers())
+    _, ok = tool.run(parameters, context, feedback)
+    assert ok, feedback.errors
+    assert handleAlgorithmResults(tool, context, feedback)
+    (new,) = set(QgsProject.instance().mapLayers()) - before
+    return QgsProject.instance().mapLayer(new)

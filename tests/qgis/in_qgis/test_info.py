@@ -1,0 +1,75 @@
+"""``nirgeo:info``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import processing
+import pytest
+from plugin_helpers import Fake
+from qgis.core import QgsProcessingException, QgsRasterLayer
+
+pytestmark = pytest.mark.qgis
+
+
+def test_a_scene(real: None, layer: QgsRasterLayer, tmp_path: Path, log: Any) -> None:
+    page = tmp_path / "info.html"
+    results = processing.run("nirgeo:info", {"INPUT": layer, "OUTPUT": str(page)}, feedback=log)
+    facts = json.loads(results["FACTS"])
+    assert facts["size"].startswith("64")
+    assert facts["crs"] == "EPSG:32632"
+    assert "nir=1" in facts["roles"]
+    assert "<td>EPSG:32632</td>" in page.read_text("utf-8")
+    assert any(text.startswith("scaling: ") for text in log.info)
+
+
+def test_without_a_scene_it_tests_the_installation(real: None, log: Any) -> None:
+    facts = json.loads(processing.run("nirgeo:info", {}, feedback=log)["FACTS"])
+    assert facts["protocol"] == 1
+    assert facts["models"]
+    assert Path(facts["python"]).exists()
+
+
+def test_what_files_say_can_not_become_markup(
+    use_fake: Fake, layer: QgsRasterLayer, tmp_path: Path
+) -> None:
+    python = use_fake()
+    text = python.read_text("utf-8")
+    python.write_text(
+        text.replace(
+            'if command == "models":',
+            'if command == "info":\n'
+            "    print(json.dumps({'bands': ['<script>alert(1)</script>']}))\n"
+            "    sys.exit()\n"
+            'if command == "models":',
+        ),
+        "utf-8",
+    )
+    page = tmp_path / "info.html"
+    processing.run("nirgeo:info", {"INPUT": layer, "OUTPUT": str(page)})
+    assert "<script>" not in page.read_text("utf-8")
+    assert "&lt;script&gt;" in page.read_text("utf-8")
+
+
+@pytest.mark.parametrize(("protocol", "older"), [(2, "this plugin"), (0, "nirgeo")])
+def test_another_protocol_is_refused(use_fake: Fake, protocol: int, older: str) -> None:
+    use_fake(protocol=protocol)
+    with pytest.raises(QgsProcessingException, match=f"Update {older}"):
+        processing.run("nirgeo:info", {})
+
+
+def test_a_broken_interpreter_says_what_to_do(
+    provider: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho 'No module named nirgeo' >&2; exit 1\n")
+    python.chmod(0o755)
+    monkeypatch.setenv("NIRGEO_PYTHON", str(python))
+    with pytest.raises(QgsProcessingException) as caught:
+        processing.run("nirgeo:info", {})
+    message = str(caught.value)
+    assert "No module named nirgeo" in message
+    assert "Options › Processing › Providers › nirgeo" in message
+    assert "\n" not in message
