@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from qgis.core import (
@@ -12,6 +13,7 @@ from qgis.core import (
     QgsProcessingFeedback,
     QgsProcessingParameterDefinition,
 )
+from qgis.PyQt.QtCore import QCoreApplication, QEventLoop, QThread
 from qgis.PyQt.QtGui import QIcon
 
 from .interpreter import InterpreterError
@@ -74,6 +76,21 @@ class NirgeoAlgorithm(QgsProcessingAlgorithm):
         self.addParameter(parameter)
 
 
+def cancellation(feedback: QgsProcessingFeedback) -> Callable[[], bool]:
+    """Whether the user has cancelled, as a question that may be asked while a child runs."""
+
+    def is_cancelled() -> bool:
+        # qgis_process and the Python console run tools in the main thread, and Ctrl-C or a button
+        # reach the feedback through its events only. Nothing new is begun meanwhile.
+        application = QCoreApplication.instance()
+        if application is not None and QThread.currentThread() == application.thread():
+            QCoreApplication.processEvents(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
+        cancelled: bool = feedback.isCanceled()
+        return cancelled
+
+    return is_cancelled
+
+
 def working_nirgeo(feedback: QgsProcessingFeedback) -> tuple[NirgeoCommand, dict[str, Any]]:
     """A nirgeo that was just seen to answer, and its versions; the log says which one it is.
 
@@ -84,7 +101,7 @@ def working_nirgeo(feedback: QgsProcessingFeedback) -> tuple[NirgeoCommand, dict
     """
     try:
         command = nirgeo_command()
-        versions = command.versions(feedback.isCanceled)
+        versions = command.versions(cancellation(feedback))
     except (InterpreterError, InstallationError) as error:
         raise QgsProcessingException(str(error)) from error
     interpreter = command.interpreter

@@ -19,7 +19,7 @@ from qgis.core import (
     QgsProcessingParameterString,
 )
 
-from .algorithm import NirgeoAlgorithm, working_nirgeo
+from .algorithm import NirgeoAlgorithm, cancellation, working_nirgeo
 from .events import RunError
 from .leftovers import Beside
 from .nirgeo_cli import CancelledError
@@ -186,7 +186,7 @@ class Colorize(NirgeoAlgorithm):
                 feedback.pushCommandInfo(shlex.join(nirgeo.arguments(*arguments)))
                 beside = Beside(output)
                 try:
-                    result = nirgeo.run(arguments, feedback, feedback.isCanceled)
+                    result = nirgeo.run(arguments, feedback, cancellation(feedback))
                 except BaseException:
                     beside.clear()
                     raise

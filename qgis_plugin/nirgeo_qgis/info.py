@@ -16,7 +16,7 @@ from qgis.core import (
     QgsProcessingParameterRasterLayer,
 )
 
-from .algorithm import NirgeoAlgorithm, working_nirgeo
+from .algorithm import NirgeoAlgorithm, cancellation, working_nirgeo
 from .events import RunError
 from .nirgeo_cli import CancelledError
 from .scene import Scene
@@ -91,12 +91,12 @@ class Info(NirgeoAlgorithm):
                     "python": nirgeo.interpreter.path,
                     "found by": nirgeo.interpreter.origin,
                     **facts,
-                    "models": [m.describe() for m in nirgeo.models(feedback.isCanceled)],
+                    "models": [m.describe() for m in nirgeo.models(cancellation(feedback))],
                 }
             else:
                 with self._scene.as_file(feedback) as path:
                     facts = nirgeo.query(
-                        "info", "--json", "--", path, is_cancelled=feedback.isCanceled
+                        "info", "--json", "--", path, is_cancelled=cancellation(feedback)
                     )
         except CancelledError:
             return {}
