@@ -1,0 +1,564 @@
+"""Training scenes, the batches drawn from them, and the table fitted to them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import write_raster
+from numpy.typing import NDArray
+
+from nirgeo import hints
+from nirgeo.errors import TrainingError
+from nirgeo.radiometry import Quantity, from_working
+from nirgeo.training.config import TrainingConfig
+from nirgeo.training.data import (
+    HAZE_SHARE,
+    Sampler,
+    SceneEntry,
+    TrainingScene,
+    list_scenes,
+    load_scene,
+)
+from nirgeo.training.table import fit_table, hat_weights, input_range
+
+FloatArray = NDArray[np.float32]
+
+# Nothing random but the place, the position and the orientation of a patch.
+PLAIN = TrainingConfig(
+    quantity=Quantity.REFLECTANCE,
+    batch=8,
+    gain_jitter=0.0,
+    nir_jitter=0.0,
+    coarsen=0.0,
+    hole_share=0.0,
+    hint_share=0.0,
+)
+
+
+def scene(
+    name: str = "a",
+    *,
+    place: str | None = None,
+    size: tuple[int, int] = (96, 96),
+    inputs: Any = None,
+    colours: Any = None,
+    valid: NDArray[np.bool_] | None = None,
+    bands: int = 1,
+) -> TrainingScene:
+    """A scene of random values, or of those given (broadcast over the raster)."""
+    random = np.random.default_rng(len(name) + sum(map(ord, name)))
+
+    def fill(values: Any, channels: int) -> FloatArray:
+        if values is None:
+            return random.uniform(0.1, 0.7, (channels, *size)).astype(np.float32)
+        return np.broadcast_to(values, (channels, *size)).astype(np.float32)
+
+    return TrainingScene(
+        name,
+        place or name,
+        fill(inputs, bands),
+        fill(colours, 3),
+        np.ones(size, dtype=np.bool_) if valid is None else valid,
+    )
+
+
+def flat(*values: float) -> FloatArray:
+    return np.array(values, dtype=np.float32).reshape(-1, 1, 1)
+
+
+class TestBatches:
+    def test_shapes_and_types(self) -> None:
+        batch = Sampler([scene(bands=2)], replace(PLAIN, patch=64)).batch(0)
+        assert batch.inputs.shape == (8, 2, 64, 64)
+        assert batch.colours.shape == (8, 3, 64, 64)
+        assert batch.valid.shape == (8, 1, 64, 64)
+        assert batch.hint.shape == (8, 3, 16, 16)
+        assert {part.dtype for part in batch} == {np.dtype(np.float32)}
+
+    @pytest.mark.parametrize("quantity", list(Quantity))
+    def test_a_function_of_seed_and_step(self, quantity: Quantity) -> None:
+        config = TrainingConfig(quantity=quantity, batch=6, coarsen=0.5, hole_share=0.5)
+        scenes = [scene("a", size=(200, 150)), scene("b"), scene("c", place="b")]
+        one, two = Sampler(scenes, config), Sampler(list(scenes), config)
+        one.batch(3)  # what was drawn before does not matter
+        for step in (0, 7):
+            for a, b in zip(one.batch(step), two.batch(step), strict=True):
+                np.testing.assert_array_equal(a, b)
+        assert not np.array_equal(one.batch(0).inputs, one.batch(1).inputs)
+        other = Sampler(scenes, replace(config, seed=1))
+        assert not np.array_equal(one.batch(0).inputs, other.batch(0).inputs)
+
+    def test_pixels_of_all_parts_stay_together(self) -> None:
+        """Whatever is cut, turned and mirrored: input, colour and mask of a pixel go together."""
+        values = np.random.default_rng(3).uniform(0.1, 0.9, (1, 150, 130)).astype(np.float32)
+        mask = values[0] > 0.3
+        colours = np.concatenate([values, values**2, 1 - values])
+        one = scene(size=(150, 130), inputs=values, colours=colours, valid=mask)
+        batch = Sampler([one], replace(PLAIN, batch=32)).batch(0)
+        np.testing.assert_array_equal(batch.valid[:, 0], batch.colours[:, 0] > 0.3)
+        np.testing.assert_array_equal(batch.inputs[:, 0], batch.colours[:, 0] * batch.valid[:, 0])
+        np.testing.assert_allclose(batch.colours[:, 1], batch.colours[:, 0] ** 2, rtol=1e-6)
+
+    def test_all_eight_orientations_occur(self) -> None:
+        ramp = np.arange(64 * 64, dtype=np.float32).reshape(1, 64, 64) / 5000
+        batch = Sampler([scene(size=(64, 64), inputs=ramp)], replace(PLAIN, batch=128)).batch(0)
+        assert len({patch.tobytes() for patch in batch.inputs}) == 8
+
+    def test_every_position_can_be_drawn(self) -> None:
+        ramp = np.arange(66 * 67, dtype=np.float32).reshape(1, 66, 67) / 5000
+        batch = Sampler([scene(size=(66, 67), inputs=ramp)], replace(PLAIN, batch=200)).batch(0)
+        corners = {round(float(patch.min()) * 5000) for patch in batch.inputs}
+        assert corners == {row * 67 + col for row in range(3) for col in range(4)}
+
+    def test_invalid_pixels_are_zero(self) -> None:
+        mask = np.ones((96, 96), dtype=np.bool_)
+        mask[::3] = False
+        batch = Sampler([scene(valid=mask)], replace(PLAIN, coarsen=0.0)).batch(0)
+        assert (batch.inputs[batch.valid == 0] == 0).all()
+        assert (batch.inputs[batch.valid == 1] > 0).all()
+        assert 0.6 < batch.valid.mean() < 0.7
+
+    def test_holes(self) -> None:
+        whole = Sampler([scene()], PLAIN).batch(0)
+        assert whole.valid.all()
+        holed = Sampler([scene()], replace(PLAIN, hole_share=1.0, batch=32)).batch(0)
+        missing = 1 - holed.valid.mean(axis=(1, 2, 3))
+        assert (missing < 0.3).all()  # less than a quarter of the patch, and of its border
+        assert (missing > 0).mean() > 0.7  # a few fall outside
+        assert (holed.inputs[holed.valid == 0] == 0).all()
+
+    def test_a_patch_larger_than_the_scene_is_filled_up_with_nothing(self) -> None:
+        batch = Sampler([scene(size=(64, 200))], replace(PLAIN, patch=128)).batch(0)
+        assert batch.inputs.shape[2:] == (128, 128)
+        assert (batch.valid.sum(axis=(1, 2, 3)) == 64 * 128).all()
+        assert (batch.inputs[batch.valid == 0] == 0).all()
+
+    def test_patches_are_half_valid_where_that_can_be_had(self) -> None:
+        mask = np.zeros((192, 192), dtype=np.bool_)
+        mask[:, :120] = True
+        batch = Sampler([scene(size=(192, 192), valid=mask)], replace(PLAIN, batch=64)).batch(0)
+        assert (batch.valid.mean(axis=(1, 2, 3)) >= 0.5).mean() > 0.95
+
+
+class TestWeights:
+    def test_area_to_a_power(self) -> None:
+        scenes = [scene("a", size=(128, 128)), scene("b", size=(256, 128))]
+        sampler = Sampler(scenes, replace(PLAIN, area_exponent=0.5))
+        np.testing.assert_allclose(sampler.weights[1] / sampler.weights[0], 2**0.5)
+        assert sampler.weights.sum() == pytest.approx(1)
+
+    def test_scenes_of_one_place_share_its_weight(self) -> None:
+        scenes = [scene(n, place="p", size=(128, 128)) for n in "abcd"] + [
+            scene("e", size=(256, 256))
+        ]
+        sampler = Sampler(scenes, PLAIN)
+        assert [[s.name for s in place] for place in sampler.places] == [["e"], list("abcd")]
+        np.testing.assert_allclose(sampler.weights, 0.5)
+
+    def test_only_valid_pixels_count(self) -> None:
+        mask = np.zeros((128, 128), dtype=np.bool_)
+        mask[:, :64] = True
+        sampler = Sampler(
+            [scene("a", size=(128, 128), valid=mask), scene("b", size=(128, 128))],
+            replace(PLAIN, area_exponent=1.0),
+        )
+        np.testing.assert_allclose(sampler.weights, [1 / 3, 2 / 3])
+
+    def test_small_places_get_their_share_together(self) -> None:
+        scenes = [scene(f"s{k}", size=(64, 64)) for k in range(10)]
+        scenes += [scene("x", size=(128, 128)), scene("y", size=(256, 256))]
+        sampler = Sampler(scenes, replace(PLAIN, small_place_share=0.2))
+        names = [place[0].name for place in sampler.places]
+        small = np.array([name.startswith("s") for name in names])
+        np.testing.assert_allclose(sampler.weights[small], 0.02)
+        assert sampler.weights[~small].sum() == pytest.approx(0.8)
+        x, y = (sampler.weights[names.index(n)] for n in "xy")
+        np.testing.assert_allclose(y / x, 4**PLAIN.area_exponent)
+
+    def test_small_places_alone_are_equal(self) -> None:
+        scenes = [scene(f"s{k}", size=(64, 64)) for k in range(4)]
+        np.testing.assert_allclose(Sampler(scenes, PLAIN).weights, 0.25)
+
+    def test_draws_follow_the_weights(self) -> None:
+        scenes = [
+            scene("a", size=(64, 64), inputs=0.1),
+            scene("b", size=(128, 128), inputs=0.2),
+            scene("c", size=(256, 256), inputs=0.3),
+        ]
+        sampler = Sampler(scenes, replace(PLAIN, batch=64, small_place_share=0.5))
+        values = np.concatenate([sampler.batch(k).inputs[:, 0, 0, 0] for k in range(12)])
+        shares = [float(np.isclose(values, v).mean()) for v in (0.1, 0.2, 0.3)]
+        np.testing.assert_allclose(shares, sampler.weights, atol=4 * 0.5 / len(values) ** 0.5)
+
+    @pytest.mark.parametrize(
+        "scenes",
+        [
+            [],
+            [scene(size=(63, 200))],
+            [scene(valid=np.zeros((96, 96), dtype=np.bool_))],
+        ],
+        ids=["none", "too small", "nothing valid"],
+    )
+    def test_nothing_to_draw_from(self, scenes: list[TrainingScene]) -> None:
+        with pytest.raises(TrainingError, match="64×64 px with valid pixels"):
+            Sampler(scenes, PLAIN)
+
+
+class TestAugmentation:
+    @pytest.mark.parametrize("quantity", list(Quantity))
+    def test_the_ratio_of_colours_is_kept(self, quantity: Quantity) -> None:
+        linear = np.array([0.05, 0.09, 0.03])
+        working = np.sqrt(linear) if quantity is Quantity.REFLECTANCE else linear
+        one = scene(size=(256, 256), inputs=flat(0.5), colours=flat(*working))
+        config = replace(
+            PLAIN, quantity=quantity, gain_jitter=0.5, nir_jitter=0.2, coarsen=0.5, batch=64
+        )
+        batch = Sampler([one], config).batch(0)
+        colours = from_working(batch.colours, quantity)
+        np.testing.assert_allclose(colours[:, 0] / colours[:, 1], 5 / 9, rtol=1e-4)
+        np.testing.assert_allclose(colours[:, 2] / colours[:, 1], 3 / 9, rtol=1e-4)
+        # And the light does change, by up to a factor of e^0.5 either way.
+        light = colours[:, 1, 0, 0] / colours[:, 1, 0, 0].mean()
+        assert light.min() < 0.75
+        assert light.max() > 1.3
+
+    @pytest.mark.parametrize("quantity", list(Quantity))
+    def test_the_measured_band_follows_the_light_but_for_its_own_gain(
+        self, quantity: Quantity
+    ) -> None:
+        value = 0.25 if quantity is Quantity.REFLECTANCE else 0.5
+        one = scene(inputs=flat(0.5), colours=flat(0.4, 0.4, 0.4))
+        config = replace(PLAIN, quantity=quantity, gain_jitter=0.3, nir_jitter=0.1, batch=256)
+        batch = Sampler([one], config).batch(0)
+        nir = from_working(batch.inputs[:, 0, 0, 0], quantity)
+        green = from_working(batch.colours[:, 1, 0, 0], quantity)
+        reference = from_working(flat(0.4), quantity).item()
+        unit = 1 if quantity is Quantity.REFLECTANCE else 255
+        own = np.log((nir / (value * unit)) / (green / reference))
+        assert np.abs(own).max() <= 0.1 + 1e-5
+        assert own.std() == pytest.approx(0.1 / 3**0.5, rel=0.2)
+        assert abs(np.corrcoef(np.log(nir), np.log(green))[0, 1]) > 0.8
+
+    @pytest.mark.parametrize("quantity", list(Quantity))
+    def test_coarsening_averages_light(self, quantity: Quantity) -> None:
+        dark, bright = 0.2, 0.8
+        board = np.where(np.indices((256, 256)).sum(axis=0) % 2, dark, bright)
+        one = scene(size=(256, 256), inputs=board, colours=board)
+        batch = Sampler([one], replace(PLAIN, quantity=quantity, coarsen=1.0)).batch(0)
+        if quantity is Quantity.REFLECTANCE:
+            expected = ((dark**2 + bright**2) / 2) ** 0.5
+        else:
+            expected = (dark + bright) / 2
+        np.testing.assert_allclose(batch.inputs, expected, rtol=1e-5)
+        np.testing.assert_allclose(batch.colours, expected, rtol=1e-5)
+
+    def test_a_coarse_pixel_is_valid_if_all_of_it_is(self) -> None:
+        mask = np.ones((256, 256), dtype=np.bool_)
+        mask[8::16, 8::16] = False
+        one = scene(size=(256, 256), inputs=flat(0.5), valid=mask)
+        batch = Sampler([one], replace(PLAIN, coarsen=1.0)).batch(0)
+        assert batch.valid.mean() == pytest.approx(1 - 1 / 64)
+        assert set(np.unique(batch.inputs).round(5)) == {0.0, 0.5}
+
+    def test_small_scenes_are_not_coarsened(self) -> None:
+        board = np.where(np.indices((127, 127)).sum(axis=0) % 2, 0.2, 0.8)
+        batch = Sampler([scene(size=(127, 127), inputs=board)], replace(PLAIN, coarsen=1.0)).batch(
+            0
+        )
+        np.testing.assert_allclose(np.unique(batch.inputs), [0.2, 0.8])
+
+    @pytest.mark.parametrize("quantity", list(Quantity))
+    def test_haze_brightens_the_measured_band_and_not_the_colours(self, quantity: Quantity) -> None:
+        one = scene(inputs=flat(0.4), colours=flat(0.4, 0.3, 0.2))
+        config = replace(PLAIN, quantity=quantity, haze=0.1, batch=200)
+        batch = Sampler([one], config).batch(0)
+        for channel, value in enumerate((0.4, 0.3, 0.2)):
+            np.testing.assert_allclose(batch.colours[:, channel], value, rtol=1e-6)
+        full = 1 if quantity is Quantity.REFLECTANCE else 255
+        clear = from_working(flat(0.4), quantity).item() / full
+        seen = from_working(batch.inputs[:, 0, 0, 0], quantity) / full
+        veil = (seen - clear) / (1 - clear)  # seen = clear · (1 − veil) + veil
+        assert veil.min() == pytest.approx(0, abs=1e-6)
+        assert 0.09 < veil.max() <= 0.1 + 1e-6
+        hazy = veil > 1e-6
+        assert hazy.mean() == pytest.approx(HAZE_SHARE, abs=4 * (0.24 / 200) ** 0.5)
+        np.testing.assert_allclose(batch.inputs, batch.inputs[:, :, :1, :1] * np.ones((64, 64)))
+
+    def test_values_stay_inside_the_table(self) -> None:
+        one = scene(inputs=flat(1.2), colours=flat(1.2, 1.2, 1.2))
+        batch = Sampler([one], replace(PLAIN, gain_jitter=1.0)).batch(0)
+        limit = np.float32(PLAIN.table_max)
+        assert batch.inputs.max() == batch.colours.max() == limit
+
+
+class TestHints:
+    def test_none_is_all_zeros(self) -> None:
+        assert not Sampler([scene()], PLAIN).batch(0).hint.any()
+
+    def test_share(self) -> None:
+        batch = Sampler([scene()], replace(PLAIN, hint_share=0.6, batch=256)).batch(0)
+        given = batch.hint[:, 2].any(axis=(1, 2)).mean()
+        assert given == pytest.approx(0.6, abs=4 * (0.24 / 256) ** 0.5)
+
+    @pytest.mark.parametrize("quantity", list(Quantity))
+    def test_without_error_a_hint_is_the_truth(self, quantity: Quantity) -> None:
+        linear = np.array([0.05, 0.09, 0.03])
+        working = np.sqrt(linear) if quantity is Quantity.REFLECTANCE else linear
+        config = replace(
+            PLAIN, quantity=quantity, hint_share=1.0, hint_error=0.0, gain_jitter=0.3, batch=32
+        )
+        hint = Sampler([scene(colours=flat(*working))], config).batch(0).hint
+        np.testing.assert_allclose(hint[:, 0], np.log(5 / 9), atol=1e-4)
+        np.testing.assert_allclose(hint[:, 1], np.log(3 / 9), atol=1e-4)
+        np.testing.assert_allclose(hint[:, 2], 1)
+
+    def test_a_hint_lies_where_its_colours_lie(self) -> None:
+        # Left red, right blue: wherever a patch was cut and however it was turned, the hint of a
+        # cell has the sign of the colours under it.
+        colours = np.empty((3, 128, 128), dtype=np.float32)
+        colours[1] = 0.4
+        colours[0, :, :64], colours[0, :, 64:] = 0.6, 0.2
+        colours[2] = 0.8 - colours[0]
+        config = replace(PLAIN, hint_share=1.0, hint_error=0.0, batch=64)
+        batch = Sampler([scene(size=(128, 128), colours=colours)], config).batch(0)
+        truth = 2 * np.log(batch.colours[:, 0] / batch.colours[:, 1])
+        cells = truth.reshape(64, 16, 4, 16, 4).mean(axis=(2, 4))
+        local = batch.hint[:, 0].std(axis=(1, 2)) > 0.3  # cells small enough to tell sides apart
+        assert local.sum() > 10
+        likeness = [
+            np.corrcoef(hint.ravel(), true.ravel())[0, 1]
+            for hint, true in zip(batch.hint[local, 0], cells[local], strict=True)
+        ]
+        assert min(likeness) > 0.4  # cells of half a patch blur a lot
+        assert np.median(likeness) > 0.9
+
+    def test_trust_falls_with_the_error(self) -> None:
+        config = replace(PLAIN, hint_share=1.0, hint_error=0.3, batch=256)
+        hint = Sampler([scene(colours=flat(0.3, 0.3, 0.3))], config).batch(0).hint
+        trusted = hint[:, 2].mean(axis=(1, 2))
+        assert trusted.min() >= hints.trust(0.3) - 1e-6
+        assert trusted.max() > 0.9
+        # The truth is a ratio of one, so what the hint says is its error.
+        error = np.abs(hint[:, 0].mean(axis=(1, 2)) / trusted)
+        sure = trusted > np.median(trusted)
+        assert error[sure].mean() < 0.5 * error[~sure].mean()
+
+
+class TestListScenes:
+    @staticmethod
+    def _tree(folder: Path) -> None:
+        for name in ("a.tif", "sub/b.TIFF", "sub/deep/c.vrt", "notes.txt", "d.tif.aux.xml"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).touch()
+
+    def test_without_an_index_every_file_is_a_place(self, tmp_path: Path) -> None:
+        self._tree(tmp_path)
+        entries = list_scenes([tmp_path])
+        assert entries == [
+            SceneEntry(tmp_path / "a.tif", "a"),
+            SceneEntry(tmp_path / "sub" / "b.TIFF", "b"),
+            SceneEntry(tmp_path / "sub" / "deep" / "c.vrt", "c"),
+        ]
+
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+    def test_index(self, tmp_path: Path, encoding: str) -> None:
+        self._tree(tmp_path)
+        index = tmp_path / "index.csv"
+        index.write_text(
+            "file,group,level,remark\na.tif,Zürich,L2A,x\nsub/b.TIFF,Zürich,L1C,\n",
+            encoding=encoding,
+        )
+        places = {e.path.name: e.place for e in list_scenes([tmp_path], index)}
+        assert places == {"a.tif": "Zürich", "b.TIFF": "Zürich", "c.vrt": "c"}
+        chosen = list_scenes([tmp_path], index, levels=["L2A"])
+        assert chosen == [SceneEntry(tmp_path / "a.tif", "Zürich")]
+
+    def test_paths_of_the_index_are_relative_to_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self._tree(tmp_path / "data")
+        index = tmp_path / "lists" / "index.csv"
+        index.parent.mkdir()
+        index.write_text("file,group\n../data/a.tif,here\n")
+        monkeypatch.chdir(tmp_path)
+        entries = list_scenes([Path("data")], Path("lists/index.csv"))
+        assert {e.path.name: e.place for e in entries}["a.tif"] == "here"
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("path,group\na.tif,x\n", "no column 'file'"),
+            ("file,place\na.tif,x\n", "no column 'group'"),
+            ("", "no column 'file'"),
+        ],
+    )
+    def test_an_index_without_its_columns(self, tmp_path: Path, text: str, message: str) -> None:
+        self._tree(tmp_path)
+        (tmp_path / "index.csv").write_text(text)
+        with pytest.raises(TrainingError, match=message):
+            list_scenes([tmp_path], tmp_path / "index.csv")
+
+    def test_an_index_that_is_not_there(self, tmp_path: Path) -> None:
+        with pytest.raises(TrainingError, match=r"index\.csv: can't be read"):
+            list_scenes([tmp_path], tmp_path / "index.csv")
+
+    def test_a_short_row_is_a_place_of_its_own(self, tmp_path: Path) -> None:
+        self._tree(tmp_path)
+        (tmp_path / "index.csv").write_text("file,group\na.tif\nsub/b.TIFF,\n")
+        places = {e.place for e in list_scenes([tmp_path], tmp_path / "index.csv")}
+        assert places == {"a", "b", "c"}
+
+    def test_nothing_found(self, tmp_path: Path) -> None:
+        with pytest.raises(TrainingError, match="no training scene in"):
+            list_scenes([tmp_path])
+        self._tree(tmp_path)
+        with pytest.raises(TrainingError, match="with level L9"):
+            list_scenes([tmp_path], levels=["L9"])
+
+
+class TestLoadScene:
+    def test_reflectance(self, tmp_path: Path) -> None:
+        array = np.random.default_rng(0).integers(1, 9000, (4, 70, 66)).astype(np.uint16)
+        array[0, 3, 5] = 0
+        path = write_raster(
+            tmp_path / "x.tif", array, nodata=0, descriptions=("green", "nir", "blue", "red")
+        )
+        loaded = load_scene(SceneEntry(path, "p"), ("nir",), Quantity.REFLECTANCE)
+        assert (loaded.name, loaded.place, loaded.shape) == ("x", "p", (70, 66))
+        valid = array[0] != 0
+        np.testing.assert_array_equal(loaded.valid, valid)
+        np.testing.assert_allclose(loaded.inputs, np.sqrt(array[1:2] * 1e-4) * valid, rtol=1e-6)
+        np.testing.assert_allclose(
+            loaded.colours, np.sqrt(array[[3, 0, 2]] * 1e-4) * valid, rtol=1e-6
+        )
+
+    def test_counts(self, tmp_path: Path) -> None:
+        array = np.random.default_rng(0).integers(0, 256, (4, 64, 64)).astype(np.uint8)
+        path = write_raster(tmp_path / "x.tif", array, descriptions=("red", "green", "blue", "nir"))
+        loaded = load_scene(SceneEntry(path, "p"), ("nir", "red"), Quantity.COUNTS)
+        np.testing.assert_allclose(loaded.inputs, array[[3, 0]] / 255, rtol=1e-6)
+        np.testing.assert_allclose(loaded.colours, array[:3] / 255, rtol=1e-6)
+        np.testing.assert_allclose(
+            loaded.mean_colour, (array[:3] / 255).mean(axis=(1, 2)), rtol=1e-5
+        )
+
+    def test_another_quantity(self, tmp_path: Path) -> None:
+        path = write_raster(
+            tmp_path / "x.tif",
+            np.zeros((4, 8, 8), dtype=np.uint8),
+            descriptions=("red", "green", "blue", "nir"),
+        )
+        with pytest.raises(TrainingError, match=r"x\.tif: holds counts, wanted reflectance"):
+            load_scene(SceneEntry(path, "p"), ("nir",), Quantity.REFLECTANCE)
+
+    def test_a_missing_colour(self, tmp_path: Path) -> None:
+        path = write_raster(
+            tmp_path / "x.tif", np.zeros((2, 8, 8), dtype=np.uint8), descriptions=("red", "nir")
+        )
+        with pytest.raises(TrainingError, match=r"x\.tif: .*green band"):
+            load_scene(SceneEntry(path, "p"), ("nir",), Quantity.COUNTS)
+
+    def test_no_raster(self, tmp_path: Path) -> None:
+        with pytest.raises(TrainingError, match=r"none\.tif"):
+            load_scene(SceneEntry(tmp_path / "none.tif", "p"), ("nir",), Quantity.COUNTS)
+
+
+class TestTable:
+    def test_hat_weights(self) -> None:
+        values = np.array([-1.0, 0.0, 0.3, 1.0, 2.0], dtype=np.float32)
+        left, part = hat_weights(values, 5, 1.0)
+        assert left.tolist() == [0, 0, 1, 3, 3]
+        np.testing.assert_allclose(part, [0, 0, 0.2, 1, 1], atol=1e-6)
+
+    def test_a_piecewise_linear_mapping_is_recovered(self) -> None:
+        knots, maximum = 9, PLAIN.table_max
+        truth = np.random.default_rng(1).uniform(0.1, 0.9, (knots, 3))
+        nir = np.random.default_rng(2).uniform(0, maximum, (128, 128))
+        positions = np.linspace(0, maximum, knots)
+        colours = np.stack([np.interp(nir, positions, truth[:, c]) for c in range(3)])
+        sampler = Sampler([scene(size=(128, 128), inputs=nir, colours=colours)], PLAIN)
+        table = fit_table(sampler, knots, maximum, batches=4, smoothness=1e-9)
+        assert table.shape == (1, knots, 3)
+        np.testing.assert_allclose(table[0], truth, atol=1e-4)
+
+    def test_a_straight_line_is_carried_on_where_nothing_was_seen(self) -> None:
+        # Second differences are what is penalised: a line costs nothing, at any smoothness.
+        nir = np.random.default_rng(2).uniform(0.3, 0.5, (128, 128))
+        colours = np.stack([0.2 + 0.5 * nir, 0.1 + nir, 0.8 - nir])
+        sampler = Sampler([scene(size=(128, 128), inputs=nir, colours=colours)], PLAIN)
+        table = fit_table(sampler, 17, PLAIN.table_max, batches=4)
+        positions = np.linspace(0, PLAIN.table_max, 17)
+        expected = np.stack([0.2 + 0.5 * positions, 0.1 + positions, 0.8 - positions], axis=1)
+        np.testing.assert_allclose(table[0], expected, atol=2e-3)
+
+    def test_two_bands_add_up(self) -> None:
+        random = np.random.default_rng(4)
+        inputs = random.uniform(0, 1, (2, 128, 128))
+        colours = np.stack([0.3 * inputs[0] + 0.4 * inputs[1]] * 3)
+        config = replace(PLAIN, quantity=Quantity.COUNTS)
+        sampler = Sampler([scene(size=(128, 128), inputs=inputs, colours=colours, bands=2)], config)
+        table = fit_table(sampler, 5, 1.0, batches=4)
+        positions = np.linspace(0, 1, 5)
+        for a, b in ((0.1, 0.9), (0.5, 0.5), (1.0, 0.0)):
+            predicted = sum(np.interp(v, positions, table[k, :, 1]) for k, v in enumerate((a, b)))
+            assert predicted == pytest.approx(0.3 * a + 0.4 * b, abs=1e-3)
+
+    def test_invalid_pixels_have_no_say(self) -> None:
+        nir = np.full((128, 128), 0.5)
+        mask = np.zeros((128, 128), dtype=np.bool_)
+        mask[:, :80] = True
+        colours = np.where(mask, 0.3, 77.0)
+        sampler = Sampler([scene(size=(128, 128), inputs=nir, colours=colours, valid=mask)], PLAIN)
+        table = fit_table(sampler, 5, PLAIN.table_max, batches=4)
+        middle = np.interp(0.5, np.linspace(0, PLAIN.table_max, 5), table[0, :, 0])
+        assert middle == pytest.approx(0.3, abs=1e-3)
+
+    def test_the_range_of_inputs(self) -> None:
+        random = np.random.default_rng(4)
+        inputs = np.stack(
+            [random.uniform(0.2, 0.6, (128, 128)), random.uniform(0, 1.2, (128, 128))]
+        )
+        sampler = Sampler([scene(size=(128, 128), inputs=inputs, bands=2)], PLAIN)
+        maximum = PLAIN.table_max
+        rows = input_range(sampler, maximum, batches=4)
+        ramp = maximum / 8
+        np.testing.assert_allclose(rows[0], [0.2 - ramp, 0.2, 0.6, 0.6 + ramp], atol=2e-3)
+        np.testing.assert_allclose(rows[1], [-ramp, 0.0, 1.2, 1.2 + ramp], atol=3e-3)
+
+    def test_the_range_of_a_single_value_still_rises(self) -> None:
+        rows = input_range(Sampler([scene(inputs=flat(0.5))], PLAIN), PLAIN.table_max, batches=1)
+        assert (np.diff(rows[0]) > 0).all()
+        assert rows[0, 1] <= 0.5 <= rows[0, 2]
+
+
+class TestConfig:
+    def test_json_round_trip(self) -> None:
+        config = TrainingConfig(Quantity.COUNTS, bands=("nir", "red"), steps=7, seed=3)
+        assert TrainingConfig.from_json(config.to_json()) == config
+
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            {"patch": 0},
+            {"patch": 32},
+            {"patch": -64},
+            {"patch": 100},
+            {"steps": 0},
+            {"batch": 0},
+            {"validate_every": 0},
+            {"seed": -1},
+        ],
+        ids=str,
+    )
+    def test_refused(self, bad: dict[str, int]) -> None:
+        with pytest.raises(TrainingError):
+            TrainingConfig(Quantity.COUNTS, **bad)  # type: ignore[arg-type]
+
+    def test_table_covers_the_working_space(self) -> None:
+        # The largest value that to_working lets through must lie in the table.
+        assert PLAIN.table_max >= 1.5**0.5
+        assert replace(PLAIN, quantity=Quantity.COUNTS).table_max == 1

@@ -1,0 +1,428 @@
+"""The training loop on a problem small enough for a test and too hard for a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from nirgeo.errors import TrainingError
+from nirgeo.modelfile import ModelSpec, load_generator, read_model
+from nirgeo.radiometry import Quantity
+from nirgeo.training import losses
+from nirgeo.training.checkpoint import load_checkpoint, read_facts, save_checkpoint
+from nirgeo.training.config import TrainingConfig
+from nirgeo.training.data import TrainingScene
+from nirgeo.training.loop import (
+    BEST,
+    CHECKPOINT,
+    LOG,
+    Trainer,
+    generator_config,
+    learning_rate,
+    place_means,
+    predict_scene,
+    validation_hint,
+)
+
+CPU = torch.device("cpu")
+
+CONFIG = TrainingConfig(
+    quantity=Quantity.REFLECTANCE,
+    width=8,
+    depth=1,
+    knots=9,
+    batch=4,
+    steps=30,
+    warmup=3,
+    learning_rate=3e-3,
+    validate_every=10,
+    dropout=0.1,
+    hint_share=0.5,
+    adversarial=0.01,
+    adversarial_from=0.3,
+)
+
+
+def patchwork(name: str, seed: int, size: int = 96) -> TrainingScene:
+    """Bright and dark fields with noise, so that a pixel alone can't tell which one it is in.
+
+    Bright fields are green, dark ones brown: a table must guess, the neighbourhood knows.
+    """
+    random = np.random.default_rng(seed)
+    field = np.kron(random.random((size // 16, size // 16)) > 0.5, np.ones((16, 16))) > 0
+    nir = np.clip(np.where(field, 0.6, 0.45) + random.normal(0, 0.1, (size, size)), 0.05, 1)
+    colours = np.stack(
+        [np.where(field, 0.2, 0.5) * nir, np.where(field, 0.5, 0.35) * nir, 0.2 * nir]
+    )
+    valid = np.ones((size, size), dtype=np.bool_)
+    valid[:5, :9] = False
+    inputs = np.where(valid, nir, 0)[None]
+    return TrainingScene(name, name, inputs.astype(np.float32), colours.astype(np.float32), valid)
+
+
+TRAINING = [patchwork("t1", 1), patchwork("t2", 2)]
+VALIDATION = [patchwork("v1", 11), patchwork("v2", 12)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Networks this small are slower on two threads, and far slower beside another training."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class PowerCutError(Exception):
+    """Stands for a power cut."""
+
+
+def trained(
+    folder: Path,
+    config: TrainingConfig = CONFIG,
+    *,
+    power_cut_at: int | None = None,
+    **options: Any,
+) -> Trainer:
+    """A training that ran to its end, or until a power cut right after a line of the log."""
+
+    def report(event: Mapping[str, Any]) -> None:
+        if event["step"] == power_cut_at:
+            raise PowerCutError
+
+    trainer = Trainer(config, TRAINING, VALIDATION, folder, report=report, **options)
+    trainer.start()
+    trainer.run()
+    return trainer
+
+
+def state(trainer: Trainer) -> dict[str, NDArray[Any]]:
+    """Every number that decides how the training goes on."""
+    tensors = {
+        f"{name}/{key}": value.numpy().copy()
+        for name, module in trainer.modules.items()
+        for key, value in module.state_dict().items()
+    }
+    for name, optimizer in trainer.optimizers.items():
+        for index, slots in optimizer.state_dict()["state"].items():
+            tensors |= {f"{name}|{index}.{k}": np.asarray(v) for k, v in slots.items()}
+    return tensors
+
+
+def log_of(folder: Path) -> list[dict[str, Any]]:
+    """The log without the clock."""
+    events = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
+    for event in events:
+        event.pop("seconds")
+    return events
+
+
+def assert_same(one: Trainer, two: Trainer) -> None:
+    first, second = state(one), state(two)
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        np.testing.assert_array_equal(value, second[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
+    """One whole training, which several tests look at."""
+    return trained(tmp_path_factory.mktemp("finished"))
+
+
+class TestTraining:
+    def test_it_learns_what_the_table_can_not_know(self, tmp_path: Path) -> None:
+        config = replace(
+            CONFIG, steps=120, validate_every=40, adversarial=0.0, hint_share=0.0, batch=6
+        )
+        events = [e for e in log_of(trained(tmp_path, config).folder) if e["event"] == "validation"]
+        assert events[0]["relative"] == pytest.approx(1)  # before the first step: the table itself
+        assert events[-1]["relative"] < 0.8
+        assert events[-1]["angular"] < 0.8 * events[0]["angular"]
+
+    def test_seed_decides_everything(self, finished: Trainer, tmp_path: Path) -> None:
+        torch.manual_seed(99)  # what the process has drawn before must not matter
+        again = trained(tmp_path / "again")
+        assert_same(finished, again)
+        assert log_of(again.folder) == log_of(finished.folder)
+        other = trained(tmp_path / "other", replace(CONFIG, seed=1))
+        assert not np.array_equal(
+            state(other)["network/stem.weight"], state(finished)["network/stem.weight"]
+        )
+
+    def test_torch_s_own_random_numbers_are_left_alone(self, tmp_path: Path) -> None:
+        torch.manual_seed(5)
+        before = torch.get_rng_state()
+        trained(tmp_path, replace(CONFIG, steps=3))
+        assert torch.equal(torch.get_rng_state(), before)
+
+    def test_dropout_differs_from_step_to_step(self, tmp_path: Path) -> None:
+        # A mask that is the same in every step would be another, smaller network.
+        trainer = Trainer(replace(CONFIG, dropout=0.5), TRAINING, VALIDATION, tmp_path)
+        masks = []
+        trainer.network.head.register_forward_pre_hook(
+            lambda _, inputs: masks.append((inputs[0] == 0).all(dim=(2, 3)))
+        )
+        trainer.start()
+        masks.clear()
+        for trainer.step in range(3):
+            trainer._train_step()
+        assert not torch.equal(masks[0], masks[1])
+        assert not torch.equal(masks[1], masks[2])
+
+    def test_the_table_stays_as_it_was_fitted(self, finished: Trainer, tmp_path: Path) -> None:
+        fresh = Trainer(CONFIG, TRAINING, VALIDATION, tmp_path)
+        fresh.start()
+        for name in ("table.values", "input_range"):
+            expected = fresh.network.state_dict()[name]
+            assert expected.abs().max() > 0
+            assert torch.equal(finished.network.state_dict()[name], expected)
+            assert torch.equal(finished.average.state_dict()[name], expected)
+
+    def test_the_average_is_neither_the_start_nor_the_end(self, finished: Trainer) -> None:
+        average, last = finished.average.stem.weight, finished.network.stem.weight
+        assert not torch.equal(average, last)
+        assert average.abs().max() > 0
+
+    def test_log(self, finished: Trainer) -> None:
+        events = log_of(finished.folder)
+        assert [e["step"] for e in events if e["event"] == "validation"] == [0, 10, 20, 30]
+        assert [e["step"] for e in events if e["event"] == "train"] == [20]
+        train = next(e for e in events if e["event"] == "train")
+        assert train["learning_rate"] == learning_rate(19, CONFIG)
+        assert {"l1", "cosine", "discriminator", "adversarial"} <= train.keys()
+        best = [e["judged"] for e in events if e.get("best")]
+        assert best == sorted(best, reverse=True)
+        config = json.loads((finished.folder / "config.json").read_text())
+        assert TrainingConfig.from_json(config) == CONFIG
+
+    def test_the_best_weights_become_a_model_file(self, tmp_path: Path) -> None:
+        spec = ModelSpec(
+            name="test",
+            version=1,
+            bands=("nir",),
+            quantity=Quantity.REFLECTANCE,
+            generator=generator_config(CONFIG).to_json(),
+        )
+        trainer = trained(tmp_path, spec=spec)
+        network = load_generator(read_model(tmp_path / BEST))
+        events = [e for e in log_of(tmp_path) if e["event"] == "validation"]
+        best = [e for e in events if e["best"]][-1]
+        places = place_means(network, VALIDATION, CONFIG.quantity, CPU)
+        assert np.mean([p[0] for p in places.values()]) == pytest.approx(best["angular"])
+        assert best["judged"] == min(e["judged"] for e in events) == trainer.best
+
+    def test_a_second_stage_starts_from_the_weights_of_the_first(self, tmp_path: Path) -> None:
+        spec = ModelSpec(
+            name="first",
+            version=1,
+            bands=("nir",),
+            quantity=Quantity.REFLECTANCE,
+            generator=generator_config(CONFIG).to_json(),
+        )
+        config = replace(CONFIG, adversarial=0.0)
+        first = trained(tmp_path / "first", config, spec=spec)
+        weights = load_generator(read_model(first.folder / BEST)).state_dict()
+        second = Trainer(config, TRAINING, VALIDATION, tmp_path / "second")
+        second.start(first.folder / BEST)
+        for network in (second.network, second.average):
+            for name, value in network.state_dict().items():
+                assert torch.equal(value, weights[name]), name
+        # It is measured against the table, as every training is.
+        assert log_of(second.folder)[0]["relative"] == pytest.approx(1)
+        assert second.score().relative < 1
+        wider = Trainer(replace(config, width=12), TRAINING, VALIDATION, tmp_path / "wider")
+        with pytest.raises(TrainingError, match="another shape"):
+            wider.start(first.folder / BEST)
+
+    def test_a_training_that_explodes_says_so(self, tmp_path: Path) -> None:
+        trainer = Trainer(
+            replace(CONFIG, learning_rate=1e30, steps=20), TRAINING, VALIDATION, tmp_path
+        )
+        trainer.start()
+        with pytest.raises(TrainingError, match="lower learning_rate"):
+            trainer.run()
+
+
+class TestPlaces:
+    def test_shared_places_are_refused(self, tmp_path: Path) -> None:
+        shared = replace(VALIDATION[0], place=TRAINING[0].place)
+        with pytest.raises(TrainingError, match=r"share places.*: t1$"):
+            Trainer(CONFIG, TRAINING, [shared, VALIDATION[1]], tmp_path)
+        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize("nothing", [True, False])
+    def test_nothing_to_validate_on_is_refused(self, tmp_path: Path, nothing: bool) -> None:
+        empty = replace(VALIDATION[0], valid=np.zeros_like(VALIDATION[0].valid))
+        with pytest.raises(TrainingError, match="no validation scene has a valid pixel"):
+            Trainer(CONFIG, TRAINING, [] if nothing else [empty], tmp_path)
+
+    @pytest.mark.filterwarnings("error")
+    def test_an_empty_scene_among_others_does_no_harm(self, tmp_path: Path) -> None:
+        empty = replace(VALIDATION[0], valid=np.zeros_like(VALIDATION[0].valid))
+        trainer = Trainer(CONFIG, TRAINING, [empty, VALIDATION[1]], tmp_path)
+        trainer.start()
+        assert trainer.score(hinted=True).relative > 0
+
+    def test_scenes_of_a_place_are_averaged_before_places(self, finished: Trainer) -> None:
+        one, two = VALIDATION
+        apart = place_means(finished.average, [one, two], CONFIG.quantity, CPU)
+        together = place_means(
+            finished.average, [one, replace(two, place=one.place)], CONFIG.quantity, CPU
+        )
+        assert together.keys() == {one.place}
+        np.testing.assert_allclose(together["v1"], np.mean(list(apart.values()), axis=0))
+
+
+class TestResume:
+    @pytest.mark.parametrize("cut", [10, 20, 30])
+    def test_after_a_power_cut(self, finished: Trainer, tmp_path: Path, cut: int) -> None:
+        """The cut comes after a line of the log and before the checkpoint of that step."""
+        with pytest.raises(PowerCutError):
+            trained(tmp_path, power_cut_at=cut)
+        resumed = trained(tmp_path)
+        assert_same(finished, resumed)
+        assert log_of(tmp_path) == log_of(finished.folder)
+        assert resumed.best == finished.best
+
+    def test_after_running_out_of_time(self, finished: Trainer, tmp_path: Path) -> None:
+        for _ in range(3):  # a minute budget of nothing is one step
+            trainer = Trainer(CONFIG, TRAINING, VALIDATION, tmp_path)
+            trainer.start()
+            trainer.run(minutes=0)
+        assert read_facts(tmp_path / CHECKPOINT)["step"] == 3
+        assert_same(finished, trained(tmp_path))
+        assert log_of(tmp_path) == log_of(finished.folder)
+
+    def test_a_line_of_the_log_cut_in_the_middle(self, finished: Trainer, tmp_path: Path) -> None:
+        with pytest.raises(PowerCutError):
+            trained(tmp_path, power_cut_at=20)
+        log = tmp_path / LOG
+        log.write_text(log.read_text().rstrip()[:-9])
+        trained(tmp_path)
+        assert log_of(tmp_path) == log_of(finished.folder)
+
+    def test_a_finished_training_is_left_as_it_is(self, finished: Trainer, tmp_path: Path) -> None:
+        again = Trainer(CONFIG, TRAINING, VALIDATION, finished.folder)
+        before = log_of(finished.folder)
+        again.start()
+        again.run()
+        assert_same(finished, again)
+        assert log_of(finished.folder) == before
+
+    @pytest.mark.parametrize("change", [{"learning_rate": 0.5}, {"width": 12}], ids=str)
+    def test_with_another_configuration(self, finished: Trainer, change: dict[str, Any]) -> None:
+        other = Trainer(replace(CONFIG, **change), TRAINING, VALIDATION, finished.folder)
+        with pytest.raises(TrainingError, match="another configuration; use another folder"):
+            other.start()
+
+
+class TestCheckpoint:
+    def test_round_trip(self, finished: Trainer, tmp_path: Path) -> None:
+        path = tmp_path / "c.safetensors"
+        facts = {"best": float("inf"), "text": "ü", "places": {"a": [1.5, 2.0]}}
+        save_checkpoint(path, finished.modules, finished.optimizers, facts)
+        fresh = Trainer(replace(CONFIG, seed=8), TRAINING, VALIDATION, tmp_path / "x")
+        assert load_checkpoint(path, fresh.modules, fresh.optimizers) == facts
+        assert_same(finished, fresh)
+        assert list(tmp_path.iterdir()) == [path]
+
+    @pytest.mark.parametrize(
+        "content", [b"", b"garbage, but long enough", b"\x02" + bytes(7) + b"{}"]
+    )
+    def test_garbage(self, finished: Trainer, tmp_path: Path, content: bytes) -> None:
+        path = tmp_path / "c.safetensors"
+        path.write_bytes(content)
+        with pytest.raises(TrainingError, match=r"c\.safetensors: can't be resumed from"):
+            load_checkpoint(path, finished.modules, finished.optimizers)
+
+    def test_of_another_network(self, finished: Trainer, tmp_path: Path) -> None:
+        other = Trainer(replace(CONFIG, depth=2), TRAINING, VALIDATION, tmp_path)
+        with pytest.raises(TrainingError, match="can't be resumed from"):
+            load_checkpoint(finished.folder / CHECKPOINT, other.modules, other.optimizers)
+
+
+class TestPrediction:
+    @pytest.mark.parametrize("size", [(96, 96), (61, 30), (5, 7)])
+    def test_a_scene_of_any_size(self, finished: Trainer, size: tuple[int, int]) -> None:
+        whole = VALIDATION[0]
+        cut = (slice(None), slice(size[0]), slice(size[1]))
+        part = TrainingScene("c", "c", whole.inputs[cut], whole.colours[cut], whole.valid[cut[1:]])
+        predicted = predict_scene(finished.average.eval(), part, CPU)
+        assert predicted.shape == (3, *size)
+        # Far enough from the cut nobody can tell that there was one.
+        inner = tuple(slice(max(0, n - finished.average.halo) if n < 96 else n) for n in size)
+        np.testing.assert_allclose(
+            predicted[(slice(None), *inner)],
+            predict_scene(finished.average, whole, CPU)[(slice(None), *inner)],
+            atol=1e-5,
+        )
+
+    def test_a_hint_holds_for_the_whole_scene(self, finished: Trainer) -> None:
+        hint = validation_hint(VALIDATION[0], CONFIG.quantity)
+        assert hint.shape == (3,)
+        np.testing.assert_array_equal(hint, validation_hint(VALIDATION[0], CONFIG.quantity))
+        network = finished.average.eval()
+        without = predict_scene(network, VALIDATION[0], CPU)
+        zeros = np.zeros(3, dtype=np.float32)
+        np.testing.assert_array_equal(predict_scene(network, VALIDATION[0], CPU, zeros), without)
+        assert not np.array_equal(predict_scene(network, VALIDATION[0], CPU, hint), without)
+
+
+class TestLearningRate:
+    def test_warm_up_then_half_a_cosine(self) -> None:
+        config = replace(CONFIG, steps=100, warmup=10, learning_rate=1.0)
+        rates = [learning_rate(step, config) for step in range(101)]
+        np.testing.assert_allclose(rates[:10], np.arange(1, 11) / 10)
+        assert rates[10] == pytest.approx(1)
+        assert rates[55] == pytest.approx(0.505)
+        assert rates[100] == pytest.approx(0.01)
+        assert rates[10:] == sorted(rates[10:], reverse=True)
+
+    def test_without_warm_up(self) -> None:
+        assert learning_rate(0, replace(CONFIG, warmup=0)) == CONFIG.learning_rate
+
+
+class TestLosses:
+    def test_invalid_pixels_do_not_count(self) -> None:
+        random = torch.Generator().manual_seed(0)
+        truth = torch.rand(2, 3, 8, 8, generator=random)
+        prediction = truth + 0.25
+        valid = torch.ones(2, 1, 8, 8)
+        valid[:, :, :4] = 0
+        prediction[:, :, :4] = 99
+        assert losses.reconstruction(prediction, truth, valid).item() == pytest.approx(0.25)
+        nothing = torch.zeros_like(valid)
+        assert losses.reconstruction(prediction, truth, nothing).item() == 0
+        for quantity in Quantity:
+            assert losses.direction(prediction, truth, nothing, quantity).item() == 0
+
+    @pytest.mark.parametrize("quantity", list(Quantity))
+    def test_direction_is_blind_to_brightness_alone(self, quantity: Quantity) -> None:
+        truth = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 0.5 + 0.3
+        valid = torch.ones(1, 1, 8, 8)
+        assert losses.direction(truth * 0.5, truth, valid, quantity).item() == pytest.approx(
+            0, abs=1e-5
+        )
+        assert losses.direction(truth.flip(1), truth, valid, quantity).item() > 1e-2
+
+    def test_direction_against_the_angle(self) -> None:
+        truth = torch.tensor([0.3, 0.4, 0.2]).view(1, 3, 1, 1)
+        prediction = torch.tensor([0.4, 0.3, 0.3]).view(1, 3, 1, 1)
+        a, b = (v.flatten().numpy() for v in (truth, prediction))
+        cosine = a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
+        loss = losses.direction(prediction, truth, torch.ones(1, 1, 1, 1), Quantity.COUNTS)
+        assert loss.item() == pytest.approx(1 - cosine, rel=1e-4)
+
+    def test_hinges(self) -> None:
+        real, fake = torch.tensor([2.0, 0.5]), torch.tensor([-3.0, 0.5])
+        assert losses.discriminator_hinge(real, fake).item() == pytest.approx(0.25 + 0.75)
+        assert losses.generator_hinge(fake).item() == pytest.approx(1.25)
