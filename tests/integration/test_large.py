@@ -1,0 +1,87 @@
+"""Scenes larger than memory likes: sparse sources, so that the disk does not have to hold them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.windows import Window
+
+from nirgeo.modelfile import Model
+
+pytestmark = pytest.mark.slow
+
+MEASURE = """
+import json, resource, sys
+from click.testing import CliRunner
+from nirgeo.cli.main import main
+result = CliRunner().invoke(main, sys.argv[1:])
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps({"code": result.exit_code, "peak": peak, "error": result.stderr}))
+"""
+
+
+def sparse_scene(path: Path, side: int, *, dtype: str = "uint16", every: int = 2048) -> Path:
+    """Mostly nodata; one filled block of 512² in every ``every``², and never written elsewhere."""
+    profile = {
+        "driver": "GTiff",
+        "count": 1,
+        "dtype": dtype,
+        "height": side,
+        "width": side,
+        "nodata": 0,
+        "tiled": True,
+        "blockxsize": 512,
+        "blockysize": 512,
+        "sparse_ok": True,
+        "bigtiff": "yes",
+        "crs": "EPSG:32633",
+        "transform": rasterio.Affine(10, 0, 4e5, 0, -10, 6e6),
+    }
+    rng = np.random.default_rng(0)
+    with rasterio.open(path, "w", **profile) as file:
+        for row in range(0, side - 512, every):
+            for col in range(0, side - 512, every):
+                block = rng.integers(500, 4000, (512, 512)).astype(dtype)
+                file.write(block, 1, window=Window(col, row, 512, 512))
+    return path
+
+
+def run(*args: object) -> dict[str, object]:
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, *map(str, args)], capture_output=True, text=True, check=True
+    )
+    result: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    assert result["code"] == 0, result["error"]
+    return result
+
+
+def test_memory_does_not_grow_with_the_scene(tmp_path: Path, full_size: Model) -> None:
+    peaks = []
+    for side in (4096, 12288):
+        scene = sparse_scene(tmp_path / f"{side}.tif", side, every=side // 4)
+        options = ["--model", full_size.path, "--scale", "0.0001", "--workers", "2", "-q"]
+        result = run("colorize", scene, "-o", tmp_path / f"{side}_rgb.tif", *options)
+        peaks.append(int(str(result["peak"])))
+    assert peaks[1] < 1.3 * peaks[0], peaks
+
+
+def test_a_source_of_more_than_four_gibibytes(tmp_path: Path, tiny: Model) -> None:
+    side = 48_000  # 4.3 GiB of 16-bit pixels, were they written
+    scene = sparse_scene(tmp_path / "huge.tif", side, every=16_384)
+    target = tmp_path / "huge_rgb.tif"
+    options = ["--model", tiny.path, "--scale", "0.0001", "--workers", "2", "-q"]
+    run("colorize", scene, "-o", target, *options)
+    with rasterio.open(target) as file, rasterio.open(scene) as source:
+        assert file.shape == (side, side)
+        assert file.transform == source.transform
+        for row in range(0, side - 512, 16_384):
+            window = Window(row, row, 512, 600)
+            mask = file.dataset_mask(window=window)
+            assert (mask == source.dataset_mask(window=window)).all()
+            assert file.read(window=window)[:, mask > 0].any()
