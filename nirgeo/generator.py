@@ -75,6 +75,44 @@ class GeneratorConfig:
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    @property
+    def stem_channels(self) -> int:
+        """Channels entering the trunk: folded bands, share of valid pixels, colour hint."""
+        return self.in_bands * self.shuffle**2 + 1 + HINT_CHANNELS
+
+    @property
+    def path(self) -> tuple[Operation, ...]:
+        """The operations between input and output, for :func:`nirgeo.receptive_field.halo`."""
+        blocks = (Conv(3), Conv(1)) * self.depth
+        return (Unshuffle(self.shuffle), Conv(3), *blocks, Conv(1), Upsample(self.shuffle))
+
+    @property
+    def halo(self) -> int:
+        """Receptive-field radius in pixels, the upsampling included."""
+        return halo(self.path, self.shuffle)
+
+    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the network's tensors, as a model file must hold them.
+
+        Known without building the network: torch loads 800 modules to build one without memory,
+        and one with memory must not be built before a file was looked at.
+        """
+        shapes: dict[str, tuple[int, ...]] = {
+            "input_range": (self.in_bands, 4),
+            "table.values": (self.in_bands, self.knots, self.out_bands),
+            "stem.weight": (self.width, self.stem_channels, 3, 3),
+            "stem.bias": (self.width,),
+        }
+        for k in range(self.depth):
+            shapes |= {
+                f"blocks.{k}.spatial.weight": (self.width, self.width, 3, 3),
+                f"blocks.{k}.spatial.bias": (self.width,),
+                f"blocks.{k}.pointwise.weight": (self.width, self.width, 1, 1),
+                f"blocks.{k}.pointwise.bias": (self.width,),
+            }
+        coarse = self.out_bands * (self.in_bands + 1)
+        return shapes | {"head.weight": (coarse, self.width, 1, 1), "head.bias": (coarse,)}
+
 
 def pointwise(channels_in: int, channels_out: int) -> nn.Conv2d:
     """A 1×1 convolution that torch computes with one kernel whatever the number of threads.
@@ -152,11 +190,10 @@ class LocalAffineGenerator(nn.Module):
         super().__init__()
         self.config = config
         self.stride = config.shuffle
-        channels = config.in_bands * config.shuffle**2 + 1 + HINT_CHANNELS
         self.table = PiecewiseLinear(
             config.in_bands, config.knots, config.out_bands, config.table_max
         )
-        self.stem = nn.Conv2d(channels, config.width, 3, padding=1)
+        self.stem = nn.Conv2d(config.stem_channels, config.width, 3, padding=1)
         self.blocks = nn.Sequential(*(ResidualBlock(config.width) for _ in range(config.depth)))
         self.head = pointwise(config.width, config.out_bands * (config.in_bands + 1))
         nn.init.zeros_(self.head.weight)
@@ -165,21 +202,9 @@ class LocalAffineGenerator(nn.Module):
         self.register_buffer("input_range", wide_open.repeat(config.in_bands, 1))
 
     @property
-    def path(self) -> tuple[Operation, ...]:
-        """The operations between input and output, for :func:`nirgeo.receptive_field.halo`."""
-        blocks = (Conv(3), Conv(1)) * self.config.depth
-        return (
-            Unshuffle(self.config.shuffle),
-            Conv(3),
-            *blocks,
-            Conv(1),
-            Upsample(self.config.shuffle),
-        )
-
-    @property
     def halo(self) -> int:
         """Receptive-field radius in pixels, the upsampling included."""
-        return halo(self.path, self.stride)
+        return self.config.halo
 
     def fade(self, x: Tensor) -> Tensor:
         """How far the correction may act: (N, 1, H, W) in 0…1."""
@@ -243,6 +268,4 @@ def network_reach(config: Mapping[str, Any]) -> tuple[int, int]:
         shape = GeneratorConfig(**config)
     except TypeError as error:
         raise ModelError(f"damaged generator shape ({error})") from error
-    with torch.device("meta"):
-        generator = LocalAffineGenerator(shape)
-    return generator.halo, generator.stride
+    return shape.halo, shape.shuffle

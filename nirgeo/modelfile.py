@@ -238,8 +238,7 @@ def load_generator(model: Model) -> LocalAffineGenerator:
         config = GeneratorConfig(**model.spec.generator)
     except TypeError as error:
         raise ModelError(f"{model.path}: damaged generator shape ({error})") from error
-    with torch.device("meta"):
-        expected = LocalAffineGenerator(config).state_dict()
+    expected = config.tensor_shapes()
     weights = {}
     try:
         with safe_open(model.path, framework="numpy") as file:
@@ -249,13 +248,13 @@ def load_generator(model: Model) -> LocalAffineGenerator:
                 # The names come from the file: quoted and cut, so that the message stays a line.
                 some = ", ".join(repr(name)[:60] for name in differing[:4])
                 raise ModelError(f"{model.path}: tensors do not fit: {some}")
-            for name, tensor in expected.items():
+            for name, wanted in expected.items():
                 part = file.get_slice(name)
                 shape = tuple(part.get_shape())
-                if shape != tuple(tensor.shape) or part.get_dtype() != "F32":
+                if shape != wanted or part.get_dtype() != "F32":
                     raise ModelError(
                         f"{model.path}: tensor {name} is {part.get_dtype()} {shape}, expected F32 "
-                        f"{tuple(tensor.shape)}"
+                        f"{wanted}"
                     )
                 values = file.get_tensor(name)
                 if not np.isfinite(values).all():

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from nirgeo.errors import ModelError
 from nirgeo.generator import (
-    HINT_CHANNELS,
     GeneratorConfig,
     LocalAffineGenerator,
     PiecewiseLinear,
     network_reach,
 )
+from nirgeo.hints import CHANNELS as HINT_CHANNELS
 from nirgeo.tiling import ChunkGrid, Window, input_window
 
 FloatArray = NDArray[np.float32]
@@ -294,6 +294,16 @@ class TestConfig:
             "head.weight": (9, 12, 1, 1),
             "head.bias": (9,),
         }
+
+    @pytest.mark.parametrize(
+        "shape",
+        [{}, {"depth": 0}, {"in_bands": 3, "out_bands": 1, "width": 7, "depth": 3, "shuffle": 8}],
+        ids=str,
+    )
+    def test_shapes_known_without_building_the_network(self, shape: dict[str, int]) -> None:
+        config = GeneratorConfig(**shape)
+        built = LocalAffineGenerator(config).state_dict()
+        assert config.tensor_shapes() == {k: tuple(v.shape) for k, v in built.items()}
 
     def test_reach_without_weights(self) -> None:
         network = random_generator(width=8, depth=3, shuffle=2)
