@@ -73,6 +73,7 @@ class Recipe:
             "output": self.output,
             "brightness": self.brightness,
             "gamma": self.gamma,
+            "device": self.device.partition(":")[0],  # a GPU's last bits are its own
             "colour_hint": None if self.hint is None else self.hint.identity(),
         }
 

@@ -61,13 +61,18 @@ class Journal:
                 finished[(int(i), int(j))] = int(record["valid"])
             except (KeyError, TypeError, ValueError):
                 break
-        self._file = open(self.path, "w", encoding="utf-8")  # noqa: SIM115 (closed by close)
-        # Written again without what could not be trusted, so that appending starts on a new line.
+        # Written again without what could not be trusted, so that appending starts on a new line;
+        # beside the old one, which stays whole until the new one is.
+        rewritten = self.path.with_suffix(".new")
+        self._file = open(rewritten, "w", encoding="utf-8")  # noqa: SIM115 (closed by close)
         for record in [records[0]] + [
             {"chunk": list(chunk), "valid": valid} for chunk, valid in finished.items()
         ]:
             self._file.write(json.dumps(record) + "\n")
         self._sync()
+        self.close()
+        os.replace(rewritten, self.path)
+        self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
         return finished
 
     def done(self, i: int, j: int, valid: int) -> None:
@@ -96,14 +101,18 @@ def _compare(recorded: Any, wanted: Mapping[str, Any]) -> None:
         key for key in recorded.keys() | wanted.keys() if recorded.get(key) != wanted.get(key)
     )
     if differing:
-        what = ", ".join(
-            f"{key} (was {_short(recorded.get(key))}, is {_short(wanted.get(key))})"
-            for key in differing
-        )
+        what = ", ".join(_change(key, recorded.get(key), wanted.get(key)) for key in differing)
         raise ResumeError(
             f"the interrupted run was other work: {what}. Repeat its options, or leave --resume "
             "away to start anew"
         )
+
+
+def _change(key: str, before: Any, now: Any) -> str:
+    if key == "scene":  # a page of paths, bands and times
+        return "the scene is another, or has changed"
+    old, new = _short(before), _short(now)
+    return key if old == new else f"{key} (was {old}, is {new})"
 
 
 def _short(value: Any, limit: int = 60) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from nirgeo import handles
 from nirgeo.errors import GridError, OptionError
 from nirgeo.georeference import with_georeference
 from nirgeo.layers import array_from_tasks, facts_of
@@ -50,11 +51,20 @@ class SceneView:
             for b in source.bands
         ]
         return {
-            "scene": json.loads(json.dumps([bands, source.stamps, source.roles])),
+            "scene": json.loads(json.dumps([bands, _stamps(source), source.roles])),
             "region": [self.region.row, self.region.col, self.region.height, self.region.width],
             "chunk": self.chunk_tiles,
             "scaling": self.scaling.tag(),
         }
+
+
+def _stamps(source: RasterSource) -> list[tuple[str, tuple[int, int] | None]]:
+    """Size and time of change of every file behind a scene: masks beside it, sources of a VRT."""
+    files = dict(source.stamps)
+    for path, _ in source.stamps:
+        with handles.gdal_env(path):
+            files |= {f: handles.file_stamp(f) for f in handles.dataset(path).files}
+    return sorted(files.items())
 
 
 def digest(facts: Mapping[str, Any]) -> str:
@@ -261,8 +271,6 @@ def to_dataarray(view: SceneView) -> xr.DataArray:
 
 def _shared_nodata(source: RasterSource) -> float | None:
     """The nodata value if every band has the same one."""
-    from nirgeo import handles
-
     values: set[float | None] = set()
     for band in source.bands:
         if band.nodata is not None:

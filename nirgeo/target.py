@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+import rasterio
+from filelock import BaseFileLock, FileLock, Timeout
 from rasterio.errors import RasterioError
+from rasterio.shutil import copyfiles
+from rasterio.windows import Window
 
 from nirgeo.errors import TargetError, TargetExistsError, TargetLockedError
+from nirgeo.handles import GDAL_ERRORS
 
 
 class Target:
@@ -43,15 +46,20 @@ class Target:
         self.check()
 
     def check(self) -> None:
+        if "://" in self.name:
+            raise TargetError(
+                f"{self.name}: results are written to files, or with GDAL's /vsi… paths, for "
+                "example /vsis3/BUCKET/KEY.tif"
+            )
+        place = Path(self.name)
+        if not self.remote and place.is_dir():
+            raise TargetError(f"{self.name} is a folder; name a file in it")
         if not self.overwrite and self._exists():
             raise TargetExistsError(
                 f"{self.name} exists and won't be overwritten without the `--overwrite` option"
             )
         if self.remote:
             return
-        place = Path(self.name)
-        if place.is_dir():
-            raise TargetError(f"{self.name} is a folder; name a file in it")
         parent = place.parent
         if not parent.is_dir():
             raise TargetError(f"{parent} is not a folder; make it first")
@@ -61,8 +69,6 @@ class Target:
     def _exists(self) -> bool:
         if not self.remote:
             return os.path.lexists(self.name)
-        import rasterio
-
         try:
             with rasterio.open(self.name):
                 return True
@@ -85,30 +91,54 @@ class Target:
         TargetLockedError : another run holds it
         TargetError : the folder can't be made
         """
+        lock = self._lock()
         try:
-            self.folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise TargetError(f"{self.folder.parent} can't be written to ({error})") from error
-        lock = FileLock(self.folder / "lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise TargetLockedError(
-                f"another run is writing {self.name}; wait for it, or choose another output"
-            ) from None
-        except OSError as error:
-            raise TargetError(f"{self.folder} can't be written to ({error})") from error
-        try:
-            if not self.folder.is_dir():  # the run before us removed it as we took its lock
-                raise TargetLockedError(f"another run just finished {self.name}; try again")
             self.check()  # the run before us may just have made it
             yield self.folder
         finally:
+            # Only when nothing but the lock is left: an interrupted run keeps its chunks. The lock
+            # is removed while it is held, so that no other run can have begun to use the folder.
+            # Windows removes no open file: there it goes afterwards, unless another run opened it.
+            if os.name == "posix":
+                self._remove_lock_if_alone()
             lock.release()
+            if os.name != "posix":
+                self._remove_lock_if_alone()
             with suppress(OSError):
-                # Only when nothing but the lock is left: an interrupted run keeps its chunks.
-                if set(os.listdir(self.folder)) <= {"lock"}:
-                    shutil.rmtree(self.folder)
+                self.folder.rmdir()
+
+    def _lock(self) -> BaseFileLock:
+        path = self.folder / "lock"
+        for _ in range(10):
+            try:
+                os.mkdir(self.folder)  # Path.mkdir fails where another run removes it just then
+            except FileExistsError:
+                if self.folder.is_file():
+                    raise TargetError(f"{self.folder} is in the way; remove it") from None
+            except OSError as error:
+                raise TargetError(f"{self.folder.parent} can't be written to ({error})") from error
+            lock = FileLock(path, timeout=0)
+            try:
+                lock.acquire()
+            except Timeout:
+                break
+            except (FileNotFoundError, FileExistsError):  # the run before us removes the folder
+                continue
+            except OSError as error:
+                with suppress(OSError):
+                    self.folder.rmdir()
+                raise TargetError(f"{self.folder} can't be written to ({error})") from error
+            if path.exists():
+                return lock
+            lock.release()  # it guarded a file that is gone
+        raise TargetLockedError(
+            f"another run is writing {self.name}; wait for it, or choose another output"
+        )
+
+    def _remove_lock_if_alone(self) -> None:
+        with suppress(OSError):
+            if set(os.listdir(self.folder)) == {"lock"}:
+                (self.folder / "lock").unlink()
 
     def clear(self) -> None:
         """Remove everything in the working folder but the lock."""
@@ -125,9 +155,15 @@ class Target:
             os.replace(finished, self.name)
             _sync_folder(Path(self.name).parent)
             return
-        from rasterio.shutil import copyfiles
-
-        copyfiles(str(finished), self.name)
+        try:
+            copyfiles(str(finished), self.name)
+            # GDAL reports no failure of some of its file systems. A COG ends with the pixels of
+            # its lower right corner: what can be read there is whole.
+            with rasterio.open(self.name) as copy:
+                corner = Window(copy.width - 1, copy.height - 1, 1, 1)
+                copy.read(window=corner)
+        except GDAL_ERRORS as error:
+            raise TargetError(f"{self.name} can't be written ({error})") from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from nirgeo import cog, provenance
+from nirgeo._version import __version__
 from nirgeo.blockstore import BlockStore
 from nirgeo.errors import EmptySceneError, GridError, OptionError, TargetError
 from nirgeo.georeference import grid_of
@@ -84,11 +86,14 @@ def write_geotiff(
             if finished is not None and not store.open():
                 finished = None
             if finished is None:
+                journal.close()
                 target.clear()
                 store.create()
                 journal.create(identity)
                 finished = {}
-            todo = [(i, j) for i, j, _ in grid.windows() if (i, j) not in finished]
+            chunks = [(i, j) for i, j, _ in grid.windows()]
+            finished = {chunk: finished[chunk] for chunk in chunks if chunk in finished}
+            todo = [chunk for chunk in chunks if chunk not in finished]
             if on_start is not None:
                 on_start(len(grid) - len(todo), len(grid))
             counts = _compute(data, valid, todo, store, journal, workers, len(grid), on_progress)
@@ -149,8 +154,11 @@ def _blocks(rgb: xr.DataArray) -> tuple[da.Array, da.Array | None, ChunkGrid]:
 
 
 def _identity(rgb: xr.DataArray, data: da.Array) -> dict[str, Any]:
+    """What a run must share with an interrupted one to continue from it."""
     facts = facts_of(rgb.data)
     known = dict(facts) if isinstance(facts, dict) else {"array": data.name}
+    # Another version may make other pixels, and half a picture of each would be neither's.
+    known |= {"software": f"nirgeo {__version__}, torch {version('torch')}"}
     return json.loads(json.dumps(known | {"pixels": [str(data.dtype), *data.shape]}))
 
 

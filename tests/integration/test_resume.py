@@ -1,0 +1,628 @@
+"""Runs that are killed, interrupted, repeated and run twice at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+from helpers import random_model, write_raster
+from numpy.typing import NDArray
+from pictures import command, events, listing, punch_holes, read, scene_values, start
+
+import nirgeo
+from nirgeo.errors import ResumeError, TargetLockedError
+from nirgeo.journal import Journal
+from nirgeo.modelfile import Model
+from nirgeo.target import Target
+
+CHUNKS = 30  # of one tile each
+
+# Chunks take their time, so that a run is still at work when it is stopped. With "slow copy" the
+# last step does, before it and after it: the result then lies in the working folder, unpublished.
+SLOW = """
+import time
+import nirgeo.inference as inference
+run_network = inference.run_network
+def slow(*arguments):
+    time.sleep(0.05)
+    return run_network(*arguments)
+inference.run_network = slow
+"""
+SLOW_COPY = """
+import time
+import nirgeo.cog as cog
+write_cog = cog.write_cog
+def slow(*arguments):
+    time.sleep({before})
+    write_cog(*arguments)
+    time.sleep({after})
+cog.write_cog = slow
+"""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A scene, a model, and what an uninterrupted run makes of them."""
+
+    scene: Path
+    model: Model
+    finished: bytes
+
+    def arguments(self, target: Path, *more: object) -> list[object]:
+        options = ("--model", self.model.path, "--chunk", 1, "--progress", "jsonl", "-o", target)
+        return ["colorize", self.scene, "--scale", "0.0001", "--workers", 2, *options, *more]
+
+    def begin(self, target: Path, *more: object, prelude: str = SLOW) -> subprocess.Popen[str]:
+        return start(*self.arguments(target, *more), prelude=prelude)
+
+    def run(self, target: Path, *more: object, expect: int = 0) -> list[dict[str, Any]]:
+        return events(command(*self.arguments(target, *more), expect=expect).stdout)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory, tiny: Model) -> Work:
+    folder = tmp_path_factory.mktemp("work")
+    values, valid = scene_values(310, 370), punch_holes(310, 370)
+    values[~valid] = 0
+    values[128:192, 64:128] = 0  # a chunk without a valid pixel
+    scene = write_raster(folder / "scene.tif", values, nodata=0)
+    unfinished = Work(scene, tiny, b"")
+    unfinished.run(folder / "whole.tif")
+    return Work(scene, tiny, (folder / "whole.tif").read_bytes())
+
+
+def wait_for(child: subprocess.Popen[str], done: int) -> None:
+    """Until so many chunks are done."""
+    assert child.stdout is not None
+    for line in child.stdout:
+        event = json.loads(line)
+        assert event["event"] in ("start", "progress"), event
+        if event.get("done", 0) >= done:
+            return
+    raise AssertionError(f"the run ended early: {child.communicate()}")
+
+
+def stop(child: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str, str]:
+    child.send_signal(number)
+    out, err = child.communicate(timeout=60)
+    return child.returncode, out, err
+
+
+def kill_at(work: Work, target: Path, done: int, *more: object, prelude: str = SLOW) -> None:
+    child = work.begin(target, *more, prelude=prelude)
+    wait_for(child, done)
+    if done == CHUNKS:
+        time.sleep(0.5)  # into the last step
+    code, _, _ = stop(child, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    assert (target.parent / f".{target.name}.nirgeo" / "journal.jsonl").exists()
+
+
+@pytest.fixture(scope="module")
+def killed(work: Work, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], None]:
+    """``killed(target)``: leaves beside ``target`` what a killed run leaves."""
+    state = tmp_path_factory.mktemp("killed") / ".out.tif.nirgeo"
+    kill_at(work, state.parent / "out.tif", 12)
+
+    def copy(target: Path) -> None:
+        shutil.copytree(state, target.parent / f".{target.name}.nirgeo")
+
+    return copy
+
+
+def state_of(target: Path) -> Path:
+    return target.parent / f".{target.name}.nirgeo"
+
+
+# --- SIGKILL --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("done", [1, 13, CHUNKS - 1])
+def test_a_killed_run_is_resumed_to_identical_bytes(tmp_path: Path, work: Work, done: int) -> None:
+    target = tmp_path / "out.tif"
+    kill_at(work, target, done)
+    assert not target.exists()
+    log = work.run(target, "--resume")
+    assert log[0]["event"] == "start"
+    assert done <= log[0]["resumed"] < CHUNKS
+    assert log[0]["total"] == CHUNKS
+    assert log[1] == {"event": "progress", "done": log[0]["resumed"] + 1, "total": CHUNKS}
+    assert log[-1] == {"event": "result", "path": str(target)}
+    assert target.read_bytes() == work.finished
+    assert list(listing(tmp_path)) == ["out.tif"]
+
+
+@pytest.mark.parametrize(("before", "after"), [(5, 0), (0, 5)], ids=["before", "after"])
+def test_a_run_killed_while_it_made_the_file(
+    tmp_path: Path, work: Work, before: float, after: float
+) -> None:
+    target = tmp_path / "out.tif"
+    kill_at(work, target, CHUNKS, prelude=SLOW_COPY.format(before=before, after=after))
+    assert not target.exists()
+    assert (state_of(target) / "result.tif").exists() == (after > 0)
+    log = work.run(target, "--resume")
+    assert log == [
+        {"event": "start", "protocol": 1, "total": CHUNKS, "resumed": CHUNKS},
+        {"event": "result", "path": str(target)},
+    ]
+    assert target.read_bytes() == work.finished
+    assert list(listing(tmp_path)) == ["out.tif"]
+
+
+def test_killed_again_and_again(tmp_path: Path, work: Work) -> None:
+    target = tmp_path / "out.tif"
+    resumed = []
+    for _ in range(3):
+        child = work.begin(target, "--resume")
+        assert child.stdout is not None
+        resumed.append(json.loads(child.stdout.readline())["resumed"])
+        wait_for(child, resumed[-1] + 5)
+        stop(child, signal.SIGKILL)
+    assert resumed[0] == 0
+    assert resumed[1] >= 5
+    assert resumed[2] >= resumed[1] + 5
+    assert work.run(target, "--resume")[0]["resumed"] >= resumed[2] + 5
+    assert target.read_bytes() == work.finished
+    assert list(listing(tmp_path)) == ["out.tif"]
+
+
+def test_without_resume_a_killed_run_is_forgotten(
+    tmp_path: Path, work: Work, killed: Callable[[Path], None]
+) -> None:
+    target = tmp_path / "out.tif"
+    killed(target)
+    log = work.run(target)
+    assert log[0]["resumed"] == 0
+    assert target.read_bytes() == work.finished
+    assert list(listing(tmp_path)) == ["out.tif"]
+
+
+# --- Ctrl-C and SIGTERM ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+    ids=["SIGINT", "SIGTERM"],
+)
+def test_an_interrupted_run_leaves_nothing(
+    tmp_path: Path, work: Work, number: signal.Signals, code: int, word: str
+) -> None:
+    target = tmp_path / "out.tif"
+    child = work.begin(target)
+    wait_for(child, 5)
+    status, out, err = stop(child, number)
+    assert status == code
+    assert events(out)[-1] == {"event": "error", "code": word, "message": word}
+    assert err.splitlines()[-1] == f"Error: {word}"
+    assert "Traceback" not in err
+    assert listing(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143)],
+    ids=["SIGINT", "SIGTERM"],
+)
+def test_with_resume_an_interrupted_run_keeps_its_chunks(
+    tmp_path: Path, work: Work, number: signal.Signals, code: int
+) -> None:
+    target = tmp_path / "out.tif"
+    child = work.begin(target, "--resume")
+    wait_for(child, 5)
+    assert stop(child, number)[0] == code
+    assert not target.exists()
+    assert (state_of(target) / "journal.jsonl").exists()
+    assert work.run(target, "--resume")[0]["resumed"] >= 5
+    assert target.read_bytes() == work.finished
+    assert list(listing(tmp_path)) == ["out.tif"]
+
+
+def test_interrupted_while_it_made_the_file(tmp_path: Path, work: Work) -> None:
+    target = tmp_path / "out.tif"
+    child = work.begin(target, prelude=SLOW_COPY.format(before=5, after=5))
+    wait_for(child, CHUNKS)
+    time.sleep(0.3)
+    assert stop(child, signal.SIGINT)[0] == 130
+    assert listing(tmp_path) == {}
+
+
+def test_interrupted_before_it_began(tmp_path: Path, work: Work) -> None:
+    # While the scene is opened there is no state yet; nothing may appear.
+    prelude = "import time, nirgeo.scene as s\ndef wait(*a, **k):\n    time.sleep(20)\n"
+    child = work.begin(tmp_path / "out.tif", prelude=prelude + "s.open_scene = wait\n")
+    time.sleep(4)
+    code, out, err = stop(child, signal.SIGINT)
+    assert code == 130, err
+    assert events(out)[-1]["code"] == "interrupted"
+    assert listing(tmp_path) == {}
+
+
+# --- what can't be resumed ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (("--chunk", 2), "chunk"),
+        (("--gamma", 1.2), "gamma"),
+        (("--brightness", 1.1), "brightness"),
+        (("--scale", "0.0002"), "scaling"),
+        (("--as", "reflectance"), "output"),
+        (("--nodata", 1), "scene"),
+        (("--co", "COMPRESS=ZSTD"), "creation_options"),
+        (("--bounds", 500_000, 4_997_000, 502_000, 5_000_000), "region"),
+        (("--model", "MODEL"), "model"),
+        (("SCENE",), "scene"),
+    ],
+    ids=lambda c: str(c[0]) if isinstance(c, tuple) else None,
+)
+def test_other_work_is_not_resumed(
+    tmp_path: Path,
+    work: Work,
+    killed: Callable[[Path], None],
+    change: tuple[object, ...],
+    word: str,
+) -> None:
+    target = tmp_path / "out.tif"
+    killed(target)
+    before = listing(tmp_path)
+    arguments = work.arguments(target, "--resume")
+    if change == ("SCENE",):
+        other = tmp_path / "scene.tif"
+        shutil.copy2(work.scene, other)
+        before = listing(tmp_path)
+        arguments[1] = other
+    elif "MODEL" in change:
+        arguments += ["--model", random_model(tmp_path / "m", seed=99).path]
+        before = listing(tmp_path)
+    else:
+        arguments += change
+    result = command(*arguments, expect=1)
+    (error,) = [e for e in events(result.stdout) if e["event"] == "error"]
+    assert error["code"] == "resume-mismatch"
+    assert word in error["message"]
+    assert "--resume" in error["message"]
+    assert result.stderr.splitlines()[-1] == f"Error: {error['message']}"
+    assert "\n" not in error["message"]
+    assert len(error["message"]) < 400
+    after = listing(tmp_path)
+    assert {k: v for k, v in after.items() if not k.endswith(("lock", ".nirgeo"))} == {
+        k: v for k, v in before.items() if not k.endswith(("lock", ".nirgeo"))
+    }
+    # And the right options still continue it.
+    log = work.run(target, "--resume")
+    assert log[0]["resumed"] >= 12
+    assert target.read_bytes() == work.finished
+
+
+@pytest.mark.parametrize("kind", ["tif", "vrt", "mask"])
+def test_a_scene_that_changed_is_noticed(tmp_path: Path, tiny: Model, kind: str) -> None:
+    values = scene_values(200, 200)
+    tif = write_raster(tmp_path / "in" / "scene.tif", values)
+    scene = tif
+    if kind == "vrt":
+        scene = tmp_path / "in" / "scene.vrt"
+        from rasterio.shutil import copy
+
+        copy(tif, scene, driver="VRT")
+    changing = tif
+    if kind == "mask":
+        import rasterio
+
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(tif, "r+") as file:
+            file.write_mask(values > 300)
+        changing = Path(f"{tif}.msk")
+    work = Work(scene, tiny, b"")
+    target = tmp_path / "out.tif"
+    child = work.begin(target)
+    wait_for(child, 3)
+    stop(child, signal.SIGKILL)
+    status = changing.stat()
+    os.utime(changing, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    log = work.run(target, "--resume", expect=1)
+    assert log[-1]["code"] == "resume-mismatch"
+    assert "scene" in log[-1]["message"]
+
+
+def test_another_version_does_not_continue(
+    tmp_path: Path, work: Work, killed: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "out.tif"
+    killed(target)
+    from nirgeo import write
+
+    monkeypatch.setattr(write, "__version__", "99.0")
+    error = work.run(target, "--resume", expect=1)[-1]
+    assert error["code"] == "resume-mismatch"
+    assert "99.0" in error["message"]
+
+
+def test_resume_with_nothing_to_resume_starts_anew(tmp_path: Path, work: Work) -> None:
+    target = tmp_path / "out.tif"
+    assert work.run(target, "--resume")[0]["resumed"] == 0
+    assert target.read_bytes() == work.finished
+    assert work.run(target, "--resume", expect=1)[-1]["code"] == "target-exists"
+    target.write_bytes(b"older")
+    log = work.run(target, "--resume", "--overwrite")
+    assert log[0]["resumed"] == 0
+    assert target.read_bytes() == work.finished
+    assert list(listing(tmp_path)) == ["out.tif"]
+
+
+def test_resume_goes_with_overwrite(
+    tmp_path: Path, work: Work, killed: Callable[[Path], None]
+) -> None:
+    target = tmp_path / "out.tif"
+    target.write_bytes(b"older")
+    killed(target)
+    assert work.run(target, "--resume", expect=1)[-1]["code"] == "target-exists"
+    assert target.read_bytes() == b"older"
+    assert work.run(target, "--resume", "--overwrite")[0]["resumed"] >= 12
+    assert target.read_bytes() == work.finished
+    assert list(listing(tmp_path)) == ["out.tif"]
+
+
+# --- damaged state --------------------------------------------------------------------------------
+
+
+def tear_last_line(state: Path) -> int:
+    journal = state / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:-1]) + lines[-1][:9])
+    return len(lines) - 2
+
+
+def spoil_sixth_chunk(state: Path) -> int:
+    journal = state / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    lines[6] = b"\x00\xff garbage\n"
+    journal.write_bytes(b"".join(lines))
+    return 5
+
+
+def spoil_first_line(state: Path) -> int:
+    journal = state / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([b"{\n", *lines[1:]]))
+    return 0
+
+
+def add_impossible_chunks(state: Path) -> int:
+    journal = state / "journal.jsonl"
+    before = journal.read_bytes()
+    with journal.open("ab") as file:
+        for chunk in ("[99, 0]", "[-1, 0]"):
+            file.write(b'{"chunk": %s, "valid": 5}\n' % chunk.encode())
+    return before.count(b"\n") - 1
+
+
+def repeat_a_chunk(state: Path) -> int:
+    journal = state / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([*lines, lines[3]]))
+    return len(lines) - 1
+
+
+def empty_journal(state: Path) -> int:
+    (state / "journal.jsonl").write_bytes(b"")
+    return 0
+
+
+def no_journal(state: Path) -> int:
+    (state / "journal.jsonl").unlink()
+    return 0
+
+
+def other_format(state: Path) -> int:
+    (state / "journal.jsonl").write_text('{"format": 99, "identity": {}}\n')
+    return 0
+
+
+def no_store(state: Path) -> int:
+    (state / "blocks.tif").unlink()
+    return 0
+
+
+def short_store(state: Path) -> int:
+    os.truncate(state / "blocks.tif", 1000)
+    return 0
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        tear_last_line,
+        spoil_sixth_chunk,
+        spoil_first_line,
+        add_impossible_chunks,
+        repeat_a_chunk,
+        empty_journal,
+        no_journal,
+        other_format,
+        no_store,
+        short_store,
+    ],
+    ids=lambda f: f.__name__,
+)
+def test_damaged_state_costs_work_and_nothing_else(
+    tmp_path: Path,
+    work: Work,
+    killed: Callable[[Path], None],
+    damage: Callable[[Path], int],
+) -> None:
+    target = tmp_path / "out.tif"
+    killed(target)
+    left = damage(state_of(target))
+    log = work.run(target, "--resume")
+    assert log[0]["resumed"] == left
+    assert target.read_bytes() == work.finished
+    assert list(listing(tmp_path)) == ["out.tif"]
+
+
+def test_a_journal_stays_whole_while_it_is_rewritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Killed while it cleans the journal of an earlier run, a run must not lose that run's chunks.
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.create({"work": 1})
+    for k in range(5):
+        journal.done(0, k, 7)
+    journal.close()
+    before = journal.path.read_bytes()
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", die)
+        with pytest.raises(Killed):
+            Journal(journal.path).resume({"work": 1})
+    assert journal.path.read_bytes() == before
+    assert Journal(journal.path).resume({"work": 1}) == {(0, k): 7 for k in range(5)}
+    with pytest.raises(ResumeError, match="work"):
+        Journal(journal.path).resume({"work": 2})
+
+
+# --- two at once ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [(), ("--overwrite",), ("--resume",)], ids=str)
+def test_a_target_that_is_being_written_is_refused(
+    tmp_path: Path, work: Work, options: tuple[str, ...]
+) -> None:
+    target = tmp_path / "out.tif"
+    first = work.begin(target, prelude=SLOW.replace("0.05", "0.3"))
+    wait_for(first, 1)
+    log = work.run(target, *options, expect=1)
+    (error,) = [e for e in log if e["event"] == "error"]
+    assert error["code"] == "target-locked"
+    assert str(target) in error["message"]
+    assert "another run" in error["message"]
+    _, rest = first.communicate(timeout=120)
+    assert first.returncode == 0, rest
+    assert target.read_bytes() == work.finished
+    assert list(listing(tmp_path)) == ["out.tif"]
+
+
+def test_the_lock_lets_one_in_and_never_loses_a_folder(tmp_path: Path) -> None:
+    # Threads take, use and give back one target as fast as they can. Locks of the operating system
+    # hold between open files, so threads stand for processes here.
+    inside: list[int] = []
+    problems: list[BaseException | str] = []
+    entered = [0] * 6
+
+    def worker(number: int) -> None:
+        stop_at = time.monotonic() + 2
+        while time.monotonic() < stop_at:
+            try:
+                with Target(tmp_path / "out.tif", overwrite=True).guarded() as folder:
+                    inside.append(number)
+                    mine = folder / "journal.jsonl"
+                    mine.write_text(str(number))
+                    if inside != [number]:
+                        problems.append(f"{inside} at once")
+                    if mine.read_text() != str(number):
+                        problems.append("another run's journal")
+                    mine.unlink()
+                    entered[number] += 1
+                    inside.remove(number)
+            except TargetLockedError:
+                time.sleep(0.0002)
+            except BaseException as error:
+                problems.append(error)
+                return
+
+    threads = [threading.Thread(target=worker, args=(k,)) for k in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not problems
+    assert sum(entered) > 50
+    assert list(listing(tmp_path)) == []
+
+
+# --- the same from Python -------------------------------------------------------------------------
+
+
+def failing_at(
+    rgb: xr.DataArray, where: tuple[int, int, int], computed: list[Any]
+) -> Iterator[xr.DataArray]:
+    """Twice the same lazy picture: the first fails at a chunk, the second does not."""
+    broken = [True]
+
+    def pass_on(block: NDArray[Any], block_id: tuple[int, ...] | None = None) -> NDArray[Any]:
+        if block_id == where and broken[0]:
+            raise RuntimeError("this chunk fails")
+        computed.append(block_id)
+        return block
+
+    data = rgb.data.map_blocks(
+        pass_on, dtype=rgb.dtype, meta=np.empty((0, 0, 0), rgb.dtype), name="may-fail"
+    )
+    yield rgb.copy(data=data)
+    broken[0] = False
+    yield rgb.copy(data=data)
+
+
+def test_only_missing_chunks_are_computed_again(tmp_path: Path, work: Work) -> None:
+    scene = nirgeo.open_scene(work.scene, scale="0.0001", chunk=1)
+    rgb = nirgeo.colorize(scene, work.model)
+    computed: list[Any] = []
+    attempts = failing_at(rgb, (0, 3, 2), computed)
+    target = tmp_path / "out.tif"
+    with pytest.raises(RuntimeError, match="this chunk fails"):
+        nirgeo.write_geotiff(next(attempts), target, resume=True, workers=1)
+    first = list(computed)
+    assert 0 < len(first) < CHUNKS
+    computed.clear()
+    starts: list[tuple[int, int]] = []
+    nirgeo.write_geotiff(
+        next(attempts), target, resume=True, workers=1, on_start=lambda *s: starts.append(s)
+    )
+    assert starts == [(len(first), CHUNKS)]
+    assert sorted(first + computed) == [(0, i, j) for i in range(5) for j in range(6)]
+    assert target.read_bytes() == work.finished
+
+
+def test_arrays_can_be_resumed_too(tmp_path: Path, tiny: Model) -> None:
+    # In memory or dask: a run is recognised by the values it is made from.
+    values = scene_values(200, 260)
+    target = tmp_path / "out.tif"
+
+    def rgb(seed_value: int) -> xr.DataArray:
+        changed = values.copy()
+        changed[0, 0] = seed_value
+        array = xr.DataArray(da.from_array(changed, chunks=64), dims=("y", "x"))
+        return nirgeo.colorize(array, tiny, scale="0.0001")
+
+    def interrupt(done: int, total: int) -> None:
+        if done == 4:
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        nirgeo.write_geotiff(rgb(1000), target, resume=True, on_progress=interrupt)
+    with pytest.raises(ResumeError, match="array"):
+        nirgeo.write_geotiff(rgb(1001), target, resume=True)
+    starts: list[tuple[int, int]] = []
+    nirgeo.write_geotiff(rgb(1000), target, resume=True, on_start=lambda *s: starts.append(s))
+    assert starts[0][0] >= 4
+    np.testing.assert_array_equal(read(target)[0], rgb(1000).values)
+    assert list(listing(tmp_path)) == ["out.tif"]
