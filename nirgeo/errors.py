@@ -88,3 +88,9 @@ class TrainingError(NirgeoError, ValueError):
     """Training data or a training configuration can't be used."""
 
     code = "training"
+
+
+class EvaluationError(NirgeoError, ValueError):
+    """An evaluation can't be made, or would not measure what it says it measures."""
+
+    code = "evaluation"

@@ -14,7 +14,8 @@ from qgis.core import QgsApplication, QgsProcessingParameterDefinition
 
 pytestmark = pytest.mark.qgis
 
-TOOLS = {"colorize", "info"}
+TOOLS = {"colorize", "evaluate", "info"}
+NEED_NIRGEO = TOOLS - {"evaluate"}
 REGISTRY = QgsApplication.processingRegistry
 
 
@@ -88,8 +89,8 @@ def test_without_an_interpreter_every_tool_says_what_to_do(
     monkeypatch.setenv("PATH", "/nowhere")
     for variable in ("VIRTUAL_ENV", "CONDA_PREFIX", "XDG_DATA_HOME"):
         monkeypatch.delenv(variable, raising=False)
-    for tool in provider.algorithms():
-        possible, message = tool.create().canExecute()
+    for name in NEED_NIRGEO:
+        possible, message = provider.algorithm(name).create().canExecute()
         assert not possible
         assert "Options › Processing › Providers › nirgeo" in message
         assert "NIRGEO_PYTHON" in message
