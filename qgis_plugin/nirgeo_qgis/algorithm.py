@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from qgis.core import (
+    NULL,
     QgsProcessingAlgorithm,
     QgsProcessingContext,
     QgsProcessingException,
@@ -24,12 +25,10 @@ from .settings import nirgeo_command
 ICON = os.path.join(os.path.dirname(__file__), "icon.svg")
 
 
-class NirgeoAlgorithm(QgsProcessingAlgorithm):
-    """A form over one command of nirgeo, for one raster layer."""
+class Tool(QgsProcessingAlgorithm):
+    """A tool of this provider."""
 
-    INPUT = "INPUT"
-
-    def createInstance(self) -> NirgeoAlgorithm:
+    def createInstance(self) -> Tool:
         return type(self)()
 
     def group(self) -> str:
@@ -43,6 +42,32 @@ class NirgeoAlgorithm(QgsProcessingAlgorithm):
 
     def svgIconPath(self) -> str:
         return ICON
+
+    def add(
+        self, parameter: QgsProcessingParameterDefinition, help_text: str, *, advanced: bool = False
+    ) -> None:
+        """Declare a parameter together with its explanation."""
+        parameter.setHelp(help_text)
+        if advanced:
+            flag = QgsProcessingParameterDefinition.Flag.FlagAdvanced
+            parameter.setFlags(parameter.flags() | flag)
+        self.addParameter(parameter)
+
+    def number(
+        self, parameters: dict[str, Any], name: str, context: QgsProcessingContext
+    ) -> int | None:
+        """A whole number that may be left out, for which QGIS would say 0."""
+        value = parameters.get(name)
+        if value is None or value == NULL or value == "":
+            return None
+        number: int = self.parameterAsInt(parameters, name, context)
+        return number
+
+
+class NirgeoTool(Tool):
+    """A form over one command of nirgeo, for one raster layer."""
+
+    INPUT = "INPUT"
 
     def canExecute(self) -> tuple[bool, str]:
         """Asked before the dialog opens; only looks at files."""
@@ -64,16 +89,6 @@ class NirgeoAlgorithm(QgsProcessingAlgorithm):
             except QgsProcessingException as error:
                 return False, str(error)
         return possible, message
-
-    def add(
-        self, parameter: QgsProcessingParameterDefinition, help_text: str, *, advanced: bool = False
-    ) -> None:
-        """Declare a parameter together with its explanation."""
-        parameter.setHelp(help_text)
-        if advanced:
-            flag = QgsProcessingParameterDefinition.Flag.FlagAdvanced
-            parameter.setFlags(parameter.flags() | flag)
-        self.addParameter(parameter)
 
 
 def cancellation(feedback: QgsProcessingFeedback) -> Callable[[], bool]:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from qgis.core import (
-    NULL,
     QgsProcessingContext,
     QgsProcessingException,
     QgsProcessingFeedback,
@@ -19,17 +18,17 @@ from qgis.core import (
     QgsProcessingParameterString,
 )
 
-from .algorithm import NirgeoAlgorithm, cancellation, working_nirgeo
+from .algorithm import NirgeoTool, cancellation, working_nirgeo
 from .events import RunError
 from .leftovers import Beside
 from .nirgeo_cli import CancelledError
 from .request import AUTO, ColorizeRequest, split_creation_options
-from .result_layer import style_when_loaded
+from .result_layer import ResultLayer, style_when_loaded
 from .scene import Scene
 from .wording import LABELS
 
 
-class Colorize(NirgeoAlgorithm):
+class Colorize(NirgeoTool):
     """Runs nirgeo in a child process; this object only gathers options and reports."""
 
     BAND = "BAND"
@@ -156,14 +155,14 @@ class Colorize(NirgeoAlgorithm):
         self._request = ColorizeRequest(
             scene="",
             output="",
-            nir=self._number(parameters, self.BAND, context),
-            red=self._number(parameters, self.RED, context),
-            green=self._number(parameters, self.GREEN, context),
+            nir=self.number(parameters, self.BAND, context),
+            red=self.number(parameters, self.RED, context),
+            green=self.number(parameters, self.GREEN, context),
             model=self.parameterAsString(parameters, self.MODEL, context).strip() or AUTO,
             bounds=bounds,
             scale=self.parameterAsString(parameters, self.SCALE, context).strip(),
             device=self.parameterAsString(parameters, self.DEVICE, context).strip() or AUTO,
-            chunk=self._number(parameters, self.CHUNK, context),
+            chunk=self.number(parameters, self.CHUNK, context),
             creation_options=split_creation_options(
                 self.parameterAsString(parameters, self.OPTIONS, context)
             ),
@@ -195,28 +194,18 @@ class Colorize(NirgeoAlgorithm):
             return {}
         except RunError as error:
             raise QgsProcessingException(str(error)) from error
+        history = [
+            f"Made from {self._scene.name} ({self._scene.path or 'not a file'})",
+            f"nirgeo {versions['nirgeo']}: {shlex.join(arguments)}",
+        ]
         style_when_loaded(
             context,
             output,
+            ResultLayer(output, self._scene.crs, history),
             name=f"{self._scene.name} (natural colour)",
             default_name=LABELS["-o"],
-            crs=self._scene.crs,
-            history=[
-                f"Made from {self._scene.name} ({self._scene.path or 'not a file'})",
-                f"nirgeo {versions['nirgeo']}: {shlex.join(arguments)}",
-            ],
         )
         return {self.OUTPUT: result}
-
-    def _number(
-        self, parameters: dict[str, Any], name: str, context: QgsProcessingContext
-    ) -> int | None:
-        """A number that may be left out, for which QGIS would say 0."""
-        value = parameters.get(name)
-        if value is None or value == NULL or value == "":
-            return None
-        number: int = self.parameterAsInt(parameters, name, context)
-        return number
 
 
 def _choice(name: str, label: str, widget: str) -> QgsProcessingParameterString:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import html
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from qgis.core import (
@@ -16,13 +14,14 @@ from qgis.core import (
     QgsProcessingParameterRasterLayer,
 )
 
-from .algorithm import NirgeoAlgorithm, cancellation, working_nirgeo
+from .algorithm import NirgeoTool, cancellation, working_nirgeo
 from .events import RunError
 from .nirgeo_cli import CancelledError
+from .report import page, rows
 from .scene import Scene
 
 
-class Info(NirgeoAlgorithm):
+class Info(NirgeoTool):
     """What nirgeo sees in a layer; without a layer, whether nirgeo itself is well."""
 
     OUTPUT = "OUTPUT"
@@ -102,32 +101,12 @@ class Info(NirgeoAlgorithm):
             return {}
         except RunError as error:
             raise QgsProcessingException(str(error)) from error
-        for label, text in _rows(facts):
+        for label, text in rows(facts):
             feedback.pushInfo(f"{label}: {text}")
         results = {self.FACTS: json.dumps(facts)}
         output = self.parameterAsFileOutput(parameters, self.OUTPUT, context)
         if output:
             with open(output, "w", encoding="utf-8") as file:
-                file.write(_page(facts))
+                file.write(page(facts))
             results[self.OUTPUT] = output
         return results
-
-
-def _rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    rows = []
-    for key, value in facts.items():
-        text = "; ".join(map(str, value)) if isinstance(value, list) else str(value)
-        rows.append((key.replace("_", " "), text))
-    return rows
-
-
-def _page(facts: Mapping[str, Any]) -> str:
-    """A table. Everything in it comes from files, so everything is escaped."""
-    lines = "\n".join(
-        f"<tr><th align='left'>{html.escape(label)}</th><td>{html.escape(text)}</td></tr>"
-        for label, text in _rows(facts)
-    )
-    return (
-        "<!DOCTYPE html>\n<html><head><meta charset='utf-8'><title>nirgeo</title></head>\n"
-        f"<body><table cellpadding='4'>\n{lines}\n</table></body></html>\n"
-    )

@@ -9,6 +9,7 @@ from qgis.PyQt.QtGui import QIcon
 
 from . import settings
 from .colorize import Colorize
+from .evaluate import Evaluate
 from .info import Info
 
 ICON = os.path.join(os.path.dirname(__file__), "icon.svg")
@@ -41,7 +42,7 @@ class NirgeoProvider(QgsProcessingProvider):
         settings.unregister()
 
     def loadAlgorithms(self) -> None:
-        for algorithm in (Colorize(), Info()):
+        for algorithm in (Colorize(), Evaluate(), Info()):
             self.addAlgorithm(algorithm)
 
     def supportedOutputRasterLayerExtensions(self) -> list[str]:

@@ -15,6 +15,8 @@ from qgis.core import (
     QgsRaster,
     QgsRasterDataProvider,
     QgsRasterLayer,
+    QgsSingleBandPseudoColorRenderer,
+    QgsStyle,
 )
 
 from .provenance import read_provenance
@@ -25,17 +27,16 @@ _ABSTRACT = (
 )
 
 # QGIS keeps a bare pointer to a post-processor, so Python has to keep the object.
-_ALIVE: list[ResultLayer] = []
+_ALIVE: list[QgsProcessingLayerPostProcessorInterface] = []
 
 
 def style_when_loaded(
     context: QgsProcessingContext,
     output: str,
+    processor: QgsProcessingLayerPostProcessorInterface,
     *,
     name: str,
     default_name: str,
-    crs: QgsCoordinateReferenceSystem,
-    history: Sequence[str],
 ) -> None:
     """Have a result named and styled when, and only if, QGIS puts it on the map.
 
@@ -48,9 +49,28 @@ def style_when_loaded(
     if details.name in ("", default_name):
         details.name = name
         details.forceName = True
-    processor = ResultLayer(output, crs, history)
     _ALIVE.append(processor)
     details.setPostProcessor(processor)
+
+
+class ErrorMap(QgsProcessingLayerPostProcessorInterface):
+    """Dresses a map of angles, every one in the same colours so that two can be compared."""
+
+    LARGEST = 30.0
+    """Degrees at the end of the colour ramp."""
+
+    def postProcessLayer(
+        self, layer: QgsMapLayer, context: QgsProcessingContext, feedback: QgsProcessingFeedback
+    ) -> None:
+        ramp = QgsStyle.defaultStyle().colorRamp("Magma")
+        if not isinstance(layer, QgsRasterLayer) or not layer.isValid() or ramp is None:
+            return
+        renderer = QgsSingleBandPseudoColorRenderer(layer.dataProvider(), 1)
+        renderer.setClassificationMin(0.0)
+        renderer.setClassificationMax(self.LARGEST)
+        renderer.createShader(ramp)
+        layer.setRenderer(renderer)
+        layer.triggerRepaint()
 
 
 class ResultLayer(QgsProcessingLayerPostProcessorInterface):
