@@ -102,7 +102,10 @@ def compare(
         # Division by zero is how this calculator says "no data".
         masked = formula + "".join(f' / ("{ref}" > 0)' for ref in valid)
         path = os.path.join(folder, f"{name}.tif")
-        _calculate(masked, path, layers[0], entries, steps)
+        if not feedback.isCanceled():  # a step does not know what happened before it
+            _calculate(masked, path, layers[0], entries, steps)
+        if feedback.isCanceled():
+            raise CalculationCancelledError
         return QgsRasterLayer(path, name)
 
     squares = calculate(0, "squares", f"({_sum(lambda p, t: f'({p} - {t}) ^ 2')}) / 3")
@@ -188,7 +191,7 @@ def _calculate(
     )
     result = calculator.processCalculation(feedback)
     if feedback.isCanceled():
-        raise CalculationCancelledError
+        return
     # An integer in QGIS 3, an enumeration in QGIS 4.
     if getattr(result, "value", result) != 0:
         raise QgsProcessingException(
