@@ -6,6 +6,7 @@ import click
 
 from nirgeo._version import __version__
 from nirgeo.cli.colorize import colorize_command
+from nirgeo.cli.evaluate import evaluate_command
 from nirgeo.cli.info import info_command
 from nirgeo.cli.models import models_command
 from nirgeo.cli.train import train_command
@@ -17,5 +18,11 @@ def main() -> None:
     """Natural-colour pictures from near-infrared rasters."""
 
 
-for _command in (colorize_command, info_command, models_command, train_command):
+for _command in (
+    colorize_command,
+    info_command,
+    models_command,
+    train_command,
+    evaluate_command,
+):
     main.add_command(_command)

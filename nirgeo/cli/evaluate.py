@@ -1,0 +1,203 @@
+"""``nirgeo evaluate``: models and baselines on places they have never seen."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nirgeo.cli import options as shared
+from nirgeo.cli.errors import reports_errors
+from nirgeo.cli.reporting import Silent
+from nirgeo.errors import TargetError, TargetExistsError
+
+if TYPE_CHECKING:
+    from nirgeo.evaluation.predict import BaselinePredictor
+    from nirgeo.radiometry import Quantity
+    from nirgeo.training.data import SceneEntry
+
+
+@click.command("evaluate", short_help="Score models on scenes with known colours.")
+@click.argument("models", nargs=-1, metavar="MODEL...")
+@click.option(
+    "--data",
+    multiple=True,
+    required=True,
+    metavar="FOLDER",
+    help="Scenes with red, green, blue and nir bands. Repeatable.",
+)
+@click.option("--index", metavar="CSV", help="Table with columns file, group (place), level.")
+@click.option("--level", "levels", multiple=True, help="Only scenes of this level. Repeatable.")
+@click.option("--limit", type=int, metavar="N", help="Only N scenes, spread evenly.")
+@click.option("--baselines", is_flag=True, help="Score every baseline too.")
+@click.option(
+    "--fit",
+    "fit",
+    multiple=True,
+    metavar="FOLDER",
+    help="Scenes of other places, for baselines that learn. Repeatable.",
+)
+@click.option(
+    "--leaky", is_flag=True, help="Allow --fit and --data to share places; every figure says so."
+)
+@click.option(
+    "--save-baselines", metavar="DIR", help="Keep the fitted baselines, to be named as MODEL later."
+)
+@click.option(
+    "--no-prior", is_flag=True, help="Do not use the known colour of the land at a scene's place."
+)
+@click.option("--json", "json_file", metavar="FILE", help="Write every figure as JSON.")
+@click.option("--html", "html_file", metavar="FILE", help="Write a report with pictures.")
+@click.option("--overwrite", is_flag=True, help="Replace existing reports.")
+@shared.device_option
+@click.option("--quiet", "-q", is_flag=True, help="No progress, no warnings; the table only.")
+@click.option("--verbose", "-v", is_flag=True, help="Show tracebacks.")
+@click.pass_context
+@reports_errors
+def evaluate_command(
+    ctx: click.Context,
+    models: tuple[str, ...],
+    data: tuple[str, ...],
+    index: str | None,
+    levels: tuple[str, ...],
+    limit: int | None,
+    baselines: bool,
+    fit: tuple[str, ...],
+    leaky: bool,
+    save_baselines: str | None,
+    no_prior: bool,
+    json_file: str | None,
+    html_file: str | None,
+    overwrite: bool,
+    device: str,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Score each MODEL on whole scenes whose colours are known, and print a table.
+
+    MODEL is a shipped model, a model file, a saved baseline, or baseline/NAME. The headline is the
+    mean over places: scenes of one place (column group of --index) are averaged first. Baselines
+    learn from the --fit folders, which must hold other places.
+    """
+    ctx.meta["nirgeo.reporter"] = Silent()
+    if not models and not baselines:
+        raise click.UsageError("Name a MODEL, or ask for --baselines.")
+    from nirgeo.evaluation.score import check_libraries, evaluate
+
+    check_libraries()
+    for file in (json_file, html_file):
+        check_report(file, overwrite=overwrite)
+    from nirgeo.baselines import BASELINES
+    from nirgeo.evaluation.fitting import check_apart
+    from nirgeo.evaluation.predict import UNFITTED, baseline_name, load_predictors
+    from nirgeo.evaluation.scenes import find_scenes, quantities_of
+    from nirgeo.evaluation.text import render_text
+
+    table = Path(index) if index else None
+    entries = find_scenes([Path(f) for f in data], table, levels, limit)
+    fitted = find_scenes([Path(f) for f in fit], table, levels) if fit else []
+    if not leaky:
+        # Against every scene of the data, not only those that --limit leaves.
+        check_apart(fitted, find_scenes([Path(f) for f in data], table, levels))
+    named = {text: baseline_name(text) for text in models}
+    files = [text for text, baseline in named.items() if baseline is None]
+    predictors = load_predictors(files, shared.resolve_device(device), prior=not no_prior)
+    wanted = {name for name in named.values() if name is not None}
+    if baselines:
+        wanted |= set(BASELINES) if fitted else UNFITTED
+        if not fitted and not quiet:
+            click.echo("Warning: only baselines that need no --fit FOLDER are scored", err=True)
+    if wanted:
+        quantities = sorted({p.quantity for p in predictors}) or quantities_of(entries)
+        ordered = [name for name in BASELINES if name in wanted]
+        predictors += _fitted(ordered, quantities, fitted, save_baselines, quiet)
+
+    def warn(text: str) -> None:
+        if not quiet:
+            click.echo(f"Warning: {text}", err=True)
+
+    with _bar(len(entries), "scoring", quiet) as bar:
+        result = evaluate(
+            entries, predictors, leaky=leaky and bool(fit), warn=warn, advance=lambda: bar.update(1)
+        )
+    result.levels, result.indexed, result.prior = tuple(levels), index is not None, not no_prior
+    click.echo(render_text(result))
+    if json_file is not None:
+        text = json.dumps(result.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
+        write_report(json_file, text + "\n")
+    if html_file is not None:
+        from nirgeo.evaluation.report import render_html
+
+        write_report(html_file, render_html(result, predictors))
+
+
+def _fitted(
+    names: list[str],
+    quantities: list[Quantity],
+    entries: list[SceneEntry],
+    save_to: str | None,
+    quiet: bool,
+) -> list[BaselinePredictor]:
+    """The baselines of ``names`` for each quantity, and their files if these are wanted."""
+    from nirgeo.baselines import save_baseline
+    from nirgeo.evaluation.fitting import fit_baselines
+    from nirgeo.evaluation.predict import BaselinePredictor
+
+    found = []
+    with _bar(len(names) * len(quantities), "fitting", quiet) as bar:
+        for quantity in quantities:
+            for baseline in fit_baselines(names, entries, quantity):
+                found.append(BaselinePredictor(baseline))
+                if save_to is not None:
+                    file = Path(save_to) / f"{baseline.name}-{quantity.value}.safetensors"
+                    try:
+                        file.parent.mkdir(parents=True, exist_ok=True)
+                        save_baseline(file, baseline)
+                    except OSError as error:
+                        raise TargetError(
+                            f"--save-baselines {save_to} can't be written to ({error})"
+                        ) from error
+                bar.update(1)
+    return found
+
+
+def _bar(length: int, label: str, quiet: bool) -> Any:
+    return click.progressbar(length=length, label=label, hidden=quiet, file=sys.stderr)
+
+
+def check_report(file: str | None, *, overwrite: bool) -> None:
+    """Refuse a report that can't be written before the work, not after it.
+
+    Raises
+    ------
+    TargetExistsError, TargetError
+    """
+    if file is None:
+        return
+    path = Path(file)
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise TargetError(f"{file}: name a file in an existing folder")
+    if path.exists() and not overwrite:
+        raise TargetExistsError(
+            f"{file} exists and won't be overwritten without the `--overwrite` option"
+        )
+
+
+def write_report(file: str, text: str) -> None:
+    """Write a report whole, then give it its name.
+
+    Raises
+    ------
+    TargetError : it can't be written
+    """
+    path = Path(file)
+    partial = path.with_name(path.name + ".part")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise TargetError(f"{file} can't be written ({error})") from error
+    click.echo(file, err=True)

@@ -1,0 +1,79 @@
+"""One chart: a mean and its interval per row, as SVG that an HTML page holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from nirgeo.evaluation.markup import Child, Markup, element
+from nirgeo.place_statistics import Interval
+
+_ROW, _TOP, _LEFT, _RIGHT, _WIDTH = 24, 10, 250, 60, 860
+
+
+def interval_chart(rows: Sequence[tuple[str, Interval, bool]], axis: str) -> Markup | None:
+    """A dot and a line per row; the third item of a row marks those that matter.
+
+    None where no row has a figure.
+    """
+    shown = [row for row in rows if math.isfinite(row[1].value)]
+    if not shown:
+        return None
+    top = max(_upper(interval) for _, interval, _ in shown)
+    step = _step(top)
+    end = max(step, math.ceil(top / step) * step)
+    bottom = _TOP + _ROW * len(shown)
+
+    def across(value: float) -> str:
+        return f"{_LEFT + (_WIDTH - _LEFT - _RIGHT) * value / end:.1f}"
+
+    parts: list[Child] = []
+    for k in range(round(end / step) + 1):
+        x = across(k * step)
+        parts += [
+            _line(x, str(_TOP), x, str(bottom), "currentColor", "0.5", "0.3"),
+            element("text", f"{k * step:g}", x=x, y=str(bottom + 18), text_anchor="middle"),
+        ]
+    for position, (label, interval, marked) in enumerate(shown):
+        y = _TOP + _ROW * position + _ROW / 2
+        colour = "#b4532a" if marked else "currentColor"
+        parts.append(element("text", label, x=str(_LEFT - 12), y=f"{y + 4:.1f}", text_anchor="end"))
+        if not math.isnan(interval.low):
+            low, high = across(interval.low), across(interval.high)
+            parts.append(_line(low, f"{y:.1f}", high, f"{y:.1f}", colour, "2", "0.8"))
+        parts.append(
+            element("circle", cx=across(interval.value), cy=f"{y:.1f}", r="4.5", fill=colour)
+        )
+    middle = f"{(_LEFT + _WIDTH - _RIGHT) / 2:.0f}"
+    parts.append(element("text", axis, x=middle, y=str(bottom + 40), text_anchor="middle"))
+    return element(
+        "svg",
+        parts,
+        viewBox=f"0 0 {_WIDTH} {bottom + 50}",
+        width=str(_WIDTH),
+        role="img",
+        aria_label=axis,
+    )
+
+
+def _line(x1: str, y1: str, x2: str, y2: str, stroke: str, width: str, opacity: str) -> Markup:
+    return element(
+        "line",
+        x1=x1,
+        y1=y1,
+        x2=x2,
+        y2=y2,
+        stroke=stroke,
+        stroke_width=width,
+        stroke_opacity=opacity,
+    )
+
+
+def _upper(interval: Interval) -> float:
+    return interval.value if math.isnan(interval.high) else max(interval.value, interval.high)
+
+
+def _step(top: float) -> float:
+    """1, 2 or 5 times a power of ten that divides the axis into at most eight parts."""
+    power = 10.0 ** math.floor(math.log10(top)) if top > 0 else 1.0
+    return next((s for s in (power / 5, power / 2, power, 2 * power) if top / s <= 8), 2 * power)

@@ -1,0 +1,112 @@
+"""Baselines fitted to training folders, on places other than those they are scored on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+
+import numpy as np
+
+from nirgeo.baselines import BASELINES, Baseline, Patch, samples_from
+from nirgeo.baselines.interface import RED_GREEN_NIR
+from nirgeo.errors import EvaluationError, TrainingError
+from nirgeo.evaluation.predict import UNFITTED
+from nirgeo.radiometry import Quantity
+from nirgeo.training.data import Sampler, SceneEntry, TrainingScene, load_scene
+from nirgeo.training.presets import configuration
+
+MAX_BATCHES = 60
+"""As many as the table under every generator is fitted to."""
+
+
+def check_apart(fitted: Iterable[SceneEntry], scored: Iterable[SceneEntry]) -> None:
+    """Refuse places that are learnt from and scored at once.
+
+    Raises
+    ------
+    EvaluationError : a place, or a file, is on both sides
+    """
+    fitted, scored = list(fitted), list(scored)
+    shared = {e.place for e in fitted} & {e.place for e in scored}
+    files = {e.path.resolve() for e in fitted}
+    shared |= {e.place for e in scored if e.path.resolve() in files}
+    if shared:
+        raise EvaluationError(
+            f"{len(shared)} places are both in --fit and in --data ({', '.join(sorted(shared)[:3])}"
+            f"{', …' if len(shared) > 3 else ''}), so the figures would measure memory; use other "
+            "folders, or ask for --leaky, under whose name they will stand"
+        )
+
+
+@dataclass(frozen=True)
+class Patches:
+    """The patches of a sampler, drawn anew, and alike, each time one iterates."""
+
+    sampler: Sampler
+    batches: int
+    bands: tuple[str, ...]
+
+    def __iter__(self) -> Iterator[Patch]:
+        for patch in samples_from(self.sampler, self.batches):
+            if self.bands != RED_GREEN_NIR:
+                yield patch
+                continue
+            # Red and green are given, so they are the true ones, whatever jitter NIR has.
+            yield replace(patch, inputs=np.concatenate((patch.colours[:2], patch.inputs)))
+
+
+def fit_baselines(
+    names: Sequence[str], entries: Sequence[SceneEntry], quantity: Quantity
+) -> Iterator[Baseline]:
+    """Each baseline of ``names``, fitted to the same patches that a training would draw.
+
+    Scenes of another quantity are left out. Baselines that learn nothing need no entries.
+
+    Raises
+    ------
+    EvaluationError : there is something to learn and no scene to learn it from, or scikit-learn
+        is missing
+    """
+    learning = [name for name in names if name not in UNFITTED]
+    if learning and not entries:
+        raise EvaluationError(
+            f"baseline {learning[0]} is learnt from scenes; name a folder of them with --fit"
+        )
+    if "trees" in names and find_spec("sklearn") is None:
+        raise EvaluationError(
+            "baseline trees needs scikit-learn, which is not installed; "
+            "install the extra: pip install 'nirgeo[evaluate]'"
+        )
+    sampler = _sampler(entries, quantity) if learning else None
+    for name in names:
+        kind = BASELINES[name]
+        if sampler is None or name in UNFITTED:
+            yield kind.fit([], quantity)
+        else:
+            yield kind.fit(Patches(sampler, _batches(sampler), kind.bands), quantity)
+
+
+def _sampler(entries: Sequence[SceneEntry], quantity: Quantity) -> Sampler:
+    preset = "aerial-nir" if quantity is Quantity.COUNTS else "satellite-nir"
+    config = replace(configuration(preset), hint_share=0.0)
+    scenes: list[TrainingScene] = []
+    for entry in entries:
+        try:
+            scenes.append(load_scene(entry, ("nir",), quantity))
+        except TrainingError:
+            continue
+    try:
+        return Sampler(scenes, config)
+    except TrainingError as error:
+        raise EvaluationError(
+            f"--fit: none of {len(entries)} scenes can be learnt from as {quantity.value} ({error})"
+        ) from error
+
+
+def _batches(sampler: Sampler) -> int:
+    """Enough to see every pixel twice on average, up to ``MAX_BATCHES``."""
+    area = sum(scene.valid.size for place in sampler.places for scene in place)
+    per_batch = sampler.config.batch * sampler.config.patch**2
+    return min(MAX_BATCHES, max(2, math.ceil(2 * area / per_batch)))
