@@ -6,6 +6,7 @@ import click
 
 from nirgeo._version import __version__
 from nirgeo.cli.colorize import colorize_command
+from nirgeo.cli.compare import compare_command
 from nirgeo.cli.evaluate import evaluate_command
 from nirgeo.cli.info import info_command
 from nirgeo.cli.models import models_command
@@ -24,5 +25,6 @@ for _command in (
     models_command,
     train_command,
     evaluate_command,
+    compare_command,
 ):
     main.add_command(_command)

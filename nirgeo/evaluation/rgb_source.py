@@ -1,0 +1,162 @@
+"""The colours of any raster: a picture, nirgeo's own output, or a scene with more bands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp
+
+from nirgeo import handles
+from nirgeo.errors import BandError, EvaluationError, GridError, NirgeoError
+from nirgeo.evaluation.scenes import CURVE, FloatArray, Mask
+from nirgeo.provenance import NAMESPACE
+from nirgeo.radiometry import DisplayCurve, Quantity, Scaling, find_scaling
+from nirgeo.source import Grid, RasterSource, open_source
+from nirgeo.tiling import Window
+from nirgeo.training.data import COLOURS
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """How reflectance became a picture; that of nirgeo unless a file records another."""
+
+    curve: DisplayCurve = CURVE
+    brightness: float = 1.0
+    gamma: float = 1.0
+    recorded: bool = False
+
+    def unit(self, reflectance: FloatArray) -> FloatArray:
+        """Counts / 255 of a picture of this reflectance, which may hold NaN."""
+        picture = self.curve.apply(
+            np.nan_to_num(reflectance, nan=0.0), brightness=self.brightness, gamma=self.gamma
+        )
+        return picture.astype(np.float32) / np.float32(255)
+
+
+@dataclass(frozen=True)
+class RgbSource:
+    """Red, green and blue of a raster; read in windows, as reflectance or as counts / 255."""
+
+    source: RasterSource
+    scaling: Scaling
+    rendering: Rendering
+
+    @property
+    def quantity(self) -> Quantity:
+        return self.scaling.quantity
+
+    @property
+    def grid(self) -> Grid:
+        return self.source.grid
+
+    def read(self, window: Window) -> tuple[FloatArray, Mask]:
+        """(3, h, w) reflectance or counts / 255, not below 0, and (h, w) where all are valid."""
+        numbers = [self.source.number_of(colour) for colour in COLOURS]
+        values, valid = self.source.read(window, numbers)
+        with np.errstate(invalid="ignore", over="ignore"):
+            scaled = self.scaling.apply(values)
+        if self.quantity is Quantity.COUNTS:
+            scaled = scaled / np.float32(255)
+        return np.where(valid, np.maximum(scaled, 0), np.float32(0)), valid
+
+    def on_grid(self, grid: Grid) -> RgbSource:
+        """The same raster resampled (bilinear) to another grid, pixels beyond it not valid.
+
+        Raises
+        ------
+        GridError : either of the two has no CRS
+        """
+        if grid.crs is None or self.grid.crs is None:
+            raise GridError(
+                f"the truth has {self.grid.width}×{self.grid.height} px and the prediction "
+                f"{grid.width}×{grid.height} px, and without a CRS on both they can't be brought "
+                "onto one grid; resample one of them first"
+            )
+        warp = handles.WarpTarget(grid.height, grid.width, grid.transform, grid.crs)
+        bands = tuple(replace(band, warp=warp) for band in self.source.bands)
+        return replace(self, source=replace(self.source, bands=bands, grid=grid))
+
+
+def same_grid(a: Grid, b: Grid, tolerance: float = 1e-3) -> bool:
+    """Whether the corners of two rasters of one size agree to a thousandth of a pixel."""
+    if a.shape != b.shape or (a.crs is None) != (b.crs is None):
+        return False
+    if a.crs and b.crs and CRS.from_user_input(a.crs) != CRS.from_user_input(b.crs):
+        return False
+    between = ~a.affine * b.affine
+    corners = [(x, y) for x in (0, a.width) for y in (0, a.height)]
+    moved = [between * corner for corner in corners]
+    return bool(np.abs(np.subtract(moved, corners)).max() <= tolerance)
+
+
+def open_rgb(
+    path: str, *, bands: Sequence[str] | None = None, scale: str | None = None
+) -> RgbSource:
+    """Find red, green and blue: by ``bands``, names, colour interpretation, or order.
+
+    The order counts only in a file of three bands, or of three and an alpha band.
+
+    Parameters
+    ----------
+    path : any raster that GDAL opens
+    bands : numbers or names of red, green and blue
+    scale : ``"GAIN[,OFFSET]"`` to reflectance, instead of what the file says
+
+    Raises
+    ------
+    SourceError, BandError, RadiometryError
+    EvaluationError : ``bands`` does not name three
+    """
+    if bands is not None and len(bands) != 3:
+        raise EvaluationError(f"{len(bands)} bands named; need three: red, green and blue")
+    roles = dict(zip(COLOURS, bands, strict=True)) if bands is not None else _find_colours(path)
+    # The reader wants to know which band is near infrared. Here red stands in for it: its scaling
+    # is that of the colours, and nothing else is made of it.
+    source = open_source(path, roles={"nir": roles["red"], **roles})
+    return RgbSource(source, find_scaling(source.clues, scale), _rendering(path))
+
+
+def _find_colours(path: str) -> dict[str, str]:
+    with handles.gdal_env(path):
+        opened = handles.dataset(path)
+        names = [(text or "").strip().lower() for text in opened.descriptions]
+        kinds = list(opened.colorinterp)
+    for labels in (names, [kind.name for kind in kinds]):
+        if all(labels.count(colour) == 1 for colour in COLOURS):
+            return {colour: str(labels.index(colour) + 1) for colour in COLOURS}
+    if len(kinds) == 3 or (len(kinds) == 4 and kinds[3] is ColorInterp.alpha):
+        return dict(zip(COLOURS, "123", strict=True))
+    try:
+        found = dict(open_source(path).roles)
+    except BandError:
+        found = {}
+    if not set(COLOURS) <= set(found):
+        listed = ", ".join(f"{k}: {name or '–'}" for k, name in enumerate(names, start=1))
+        raise BandError(
+            f"{path}: nothing says which bands are red, green and blue; name them with --bands "
+            f"R,G,B. Bands: {listed}"
+        )
+    return {colour: str(found[colour]) for colour in COLOURS}
+
+
+def _rendering(path: str) -> Rendering:
+    """The rendering that an output of nirgeo records."""
+    with handles.gdal_env(path):
+        tags: Mapping[str, str] = handles.dataset(path).tags(ns=NAMESPACE)
+    curve = re.fullmatch(r"srgb, gain (\S+)", tags.get("DISPLAY_CURVE", ""))
+    if curve is None:
+        return Rendering()
+    picture = re.fullmatch(r"brightness (\S+), gamma (\S+)", tags.get("PICTURE", ""))
+    try:
+        brightness, gamma = (float(v) for v in picture.groups()) if picture else (1.0, 1.0)
+        return Rendering(DisplayCurve(float(curve[1])), brightness, gamma, recorded=True)
+    except ValueError as error:
+        raise _damaged(path) from error
+
+
+def _damaged(path: str) -> NirgeoError:
+    return EvaluationError(f"{path}: its tags record an unreadable display curve; write it anew")
