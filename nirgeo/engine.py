@@ -27,7 +27,15 @@ from nirgeo.location_prior import HintField, ToneMap, hint_field
 from nirgeo.modelfile import Model
 from nirgeo.radiometry import Quantity, Scaling, ScalingClues, find_scaling
 from nirgeo.registry import AUTO, choose_model, load_model
-from nirgeo.scene import SCALING_ATTR, VALID, SceneView, digest, resolve_scale, view_of
+from nirgeo.scene import (
+    SCALING_ATTR,
+    SCALING_ORIGIN_ATTR,
+    VALID,
+    SceneView,
+    digest,
+    resolve_scale,
+    view_of,
+)
 from nirgeo.source import Grid, RasterSource, can_hold
 from nirgeo.tiling import TILE, InputWindow, Window, input_window, lattice
 
@@ -78,7 +86,7 @@ def colorize(
         return _from_source(scene, view, recipe)
     array = _as_bands(scene)
     blocks = array.data if isinstance(array.data, da.Array) else da.from_array(array.values)
-    numbers = _band_numbers(array)
+    numbers = band_numbers(array)
     nir = blocks[numbers["nir"] - 1]
     scaling = _array_scaling(array, nir, scale, nodata)
     chosen_model = _model(model, scaling)
@@ -209,7 +217,8 @@ def _as_bands(scene: xr.DataArray) -> xr.DataArray:
     return scene.transpose("band", "y", "x")
 
 
-def _band_numbers(array: xr.DataArray) -> dict[str, int]:
+def band_numbers(array: xr.DataArray) -> dict[str, int]:
+    """Band numbers (from 1) by role, from the labels of the array's ``band`` coordinate."""
     names: list[Any] = list(np.atleast_1d(array["band"].values)) if "band" in array.coords else []
     labels = [
         BandLabel(number, description="" if np.issubdtype(type(n), np.number) else str(n))
@@ -236,7 +245,8 @@ def _array_scaling(
         return _scaling(ScalingClues(str(array.dtype)), scale)
     recorded = array.attrs.get(SCALING_ATTR)
     if recorded is not None:
-        return Scaling.from_tag(str(recorded), "recorded in the array")
+        origin = array.attrs.get(SCALING_ORIGIN_ATTR, "recorded in the array")
+        return Scaling.from_tag(str(recorded), str(origin))
     factor, offset = array.attrs.get("scale_factor"), array.attrs.get("add_offset")
     if factor is not None:
         return Scaling(

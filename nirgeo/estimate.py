@@ -12,8 +12,7 @@ from nirgeo.engine import reach
 from nirgeo.inference import Recipe, intra_op_threads, network, run_network
 from nirgeo.modelfile import Model
 from nirgeo.radiometry import Quantity, Scaling
-from nirgeo.scene import SceneView
-from nirgeo.tiling import input_window
+from nirgeo.tiling import ChunkGrid, Window, input_window
 
 # Peak memory of one worker, in bytes per pixel of its window: the trunk's activations at a quarter
 # of the resolution, the full-resolution fields and lookups around them. Measured on one thread.
@@ -36,16 +35,17 @@ class Estimate:
     workers: int
 
 
-def estimate(view: SceneView, model: Model) -> Estimate:
-    """Costs of colorizing ``view``; the time is scaled up from one small block, timed now."""
+def estimate(region: Window, raster: tuple[int, int], chunk_tiles: int, model: Model) -> Estimate:
+    """Costs of colorizing a region of a raster of (height, width).
+
+    The time is scaled up from one small block, timed now.
+    """
     halo, stride = reach(model)
+    grid = ChunkGrid(region.height, region.width, chunk_tiles)
     computed = useful = largest = 0
-    for _, _, chunk in view.chunk_grid.windows():
+    for _, _, chunk in grid.windows():
         window = input_window(
-            chunk.shifted(view.region.row, view.region.col),
-            halo=halo,
-            stride=stride,
-            raster=view.source.grid.shape,
+            chunk.shifted(region.row, region.col), halo=halo, stride=stride, raster=raster
         )
         size = window.shape[0] * window.shape[1]
         computed += size
@@ -56,7 +56,7 @@ def estimate(view: SceneView, model: Model) -> Estimate:
     return Estimate(
         halo=halo,
         useful=useful / computed,
-        memory_bytes=_BASE_BYTES + min(workers, len(view.chunk_grid)) * largest * _BYTES_PER_PIXEL,
+        memory_bytes=_BASE_BYTES + min(workers, len(grid)) * largest * _BYTES_PER_PIXEL,
         disk_bytes=useful * samples,
         seconds=computed / _pixels_per_second(model) / workers,
         workers=workers,

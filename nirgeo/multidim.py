@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
 import xarray as xr
 
 from nirgeo.bands import BandLabel, find_roles
@@ -12,47 +16,54 @@ from nirgeo.tiling import TILE
 _X_NAMES = ("x", "lon", "longitude", "easting", "projection_x_coordinate")
 _Y_NAMES = ("y", "lat", "latitude", "northing", "projection_y_coordinate")
 
+# CF conventions, section 4: these units mean longitude and latitude and nothing else.
+_DEGREES = ("degrees_east", "degree_east", "degrees_e", "degree_e")
+
+# Attributes that say how numbers become values: bands of one array must agree on them.
+_CODING = ("scale_factor", "add_offset", "_FillValue", "missing_value")
+
 
 def open_multidim(
     path: str,
     *,
     engine: str,
-    nir: int | str | None,
+    roles: Mapping[str, str],
     nodata: float | None,
     scale: str | Scaling | None,
     chunk_tiles: int,
 ) -> xr.DataArray:
     """Open one (band, y, x) variable, or one (y, x) variable per band, as a lazy scene.
 
+    ``roles`` are explicit bands: names of variables, or labels of a cube's bands, or their numbers
+    from 1 (a Zarr store has no order: there variables count by name).
+
     Raises
     ------
     SourceError : not readable, or no variable has two spatial dimensions
-    BandError : no variable can be near infrared
+    BandError : no variable can be near infrared, or bands asked for do not go together
     """
-    step = chunk_tiles * TILE
     try:
         dataset = xr.open_dataset(
             path, engine=engine, chunks={}, mask_and_scale=False, decode_coords="all"
         )
     except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
-        raise SourceError(f"{path}: xarray can't open it ({error})") from error
+        raise SourceError(
+            f"{path}: xarray can't open it ({error}); reading such files needs "
+            "pip install 'nirgeo[netcdf]'"
+        ) from error
     dataset = _spatial_names(dataset)
+    dataset = dataset.squeeze(
+        [d for d, size in dataset.sizes.items() if size == 1 and d not in ("y", "x")], drop=True
+    )
     flat = [n for n, v in dataset.data_vars.items() if set(v.dims) == {"y", "x"}]
     cubes = [n for n, v in dataset.data_vars.items() if {"y", "x"} < set(v.dims) and v.ndim == 3]
+    if engine == "zarr":  # a store has no order of its own; band numbers must have one
+        flat.sort(key=str)
     if not flat and not cubes:
         shapes = ", ".join(f"{n}{v.dims}" for n, v in dataset.data_vars.items())
         raise SourceError(f"{path}: no variable has two spatial dimensions ({shapes})")
     if flat:
-        wanted = {"nir": str(nir)} if nir is not None else None
-        labels = [BandLabel(k, description=str(n)) for k, n in enumerate(flat, start=1)]
-        roles = find_roles(labels, product=path, explicit=wanted)
-        by_number = {number: role for role, number in roles.items()}
-        chosen = [(flat[k - 1], by_number[k]) for k in sorted(by_number)]
-        first = dataset[flat[roles["nir"] - 1]]
-        scene = xr.concat(
-            [dataset[name].reset_coords(drop=True) for name, _ in chosen], dim="band"
-        ).assign_coords(band=[role for _, role in chosen])
-        scene.attrs = dict(first.attrs)
+        scene = _from_variables(dataset, flat, path, roles)
     else:
         if len(cubes) > 1:
             raise BandError(f"{path}: several cubes ({', '.join(map(str, cubes))}); select one")
@@ -60,21 +71,59 @@ def open_multidim(
         (dim,) = (d for d in cube.dims if d not in ("y", "x"))
         scene = cube.rename({dim: "band"}) if dim != "band" else cube
         scene = scene.transpose("band", "y", "x")
-        if nir is not None:
-            scene = _select_nir(scene, nir)
-    crs = dataset.rio.crs
+        if roles:
+            scene = _select(scene, path, roles)
+    crs = dataset.rio.crs or _geographic(dataset)
     if crs is not None and scene.rio.crs is None:
         scene = scene.rio.write_crs(crs)
     fill = nodata if nodata is not None else scene.attrs.pop("_FillValue", None)
     if fill is not None:
-        scene = scene.rio.write_nodata(float(fill))
+        from nirgeo.georeference import as_stored
+
+        scene.attrs.pop("_FillValue", None)
+        stored = as_stored(scene.dtype, float(fill))
+        scene = scene if stored is None else scene.rio.write_nodata(stored)
     if scale is not None:
         from nirgeo.radiometry import ScalingClues, find_scaling
-        from nirgeo.scene import SCALING_ATTR
+        from nirgeo.scene import SCALING_ATTR, SCALING_ORIGIN_ATTR
 
         found = find_scaling(ScalingClues(str(scene.dtype)), scale)
-        scene.attrs[SCALING_ATTR] = found.tag()
+        scene.attrs |= {SCALING_ATTR: found.tag(), SCALING_ORIGIN_ATTR: found.origin}
+    step = chunk_tiles * TILE
     return scene.chunk({"band": -1, "y": step, "x": step})
+
+
+def _from_variables(
+    dataset: xr.Dataset, names: list[Any], path: str, roles: Mapping[str, str]
+) -> xr.DataArray:
+    """One band per variable that has a role and is coded as near infrared is."""
+    labels = [BandLabel(k, description=str(n)) for k, n in enumerate(names, start=1)]
+    found = find_roles(labels, product=path, explicit=roles)
+    first = dataset[names[found["nir"] - 1]]
+    chosen = []
+    for role, number in sorted(found.items(), key=lambda item: item[1]):
+        band = dataset[names[number - 1]]
+        if _coding(band) == _coding(first):
+            chosen.append((role, band.reset_coords(drop=True)))
+        elif role in roles:
+            raise BandError(
+                f"{path}: {band.name} and {first.name} differ in scale, offset or fill value, "
+                f"so they can't be read together; leave --{role} away"
+            )
+    scene = xr.concat([band for _, band in chosen], dim="band", combine_attrs="override")
+    scene = scene.assign_coords(band=[role for role, _ in chosen])
+    scene.attrs = dict(first.attrs)
+    return scene
+
+
+def _coding(band: xr.DataArray) -> list[str]:
+    return [str(band.dtype), *(repr(np.asarray(band.attrs.get(a))) for a in _CODING)]
+
+
+def _geographic(dataset: xr.Dataset) -> str | None:
+    """WGS 84 where the coordinates are degrees and nobody says of which ellipsoid."""
+    units = str(dataset["x"].attrs.get("units", "")).lower() if "x" in dataset.coords else ""
+    return "EPSG:4326" if units in _DEGREES else None
 
 
 def _spatial_names(dataset: xr.Dataset) -> xr.Dataset:
@@ -86,16 +135,13 @@ def _spatial_names(dataset: xr.Dataset) -> xr.Dataset:
     return dataset.rename(rename)
 
 
-def _select_nir(scene: xr.DataArray, nir: int | str) -> xr.DataArray:
-    """Only the band asked for, by position (from 1) or by its label."""
-    text = str(nir)
-    if text.isdigit():
-        if not 1 <= int(text) <= scene.sizes["band"]:
-            raise BandError(f"--nir {text}: the scene has bands 1 to {scene.sizes['band']}")
-        picked = scene.isel(band=[int(text) - 1])
-    else:
-        labels = [str(v) for v in scene["band"].values] if "band" in scene.coords else []
-        if text not in labels:
-            raise BandError(f"--nir {text!r}: no band has this name. Bands: {'; '.join(labels)}")
-        picked = scene.isel(band=[labels.index(text)])
-    return picked.assign_coords(band=["nir"])
+def _select(scene: xr.DataArray, path: str, roles: Mapping[str, str]) -> xr.DataArray:
+    """Only the bands asked for and those whose labels tell what they are, named by role."""
+    names = scene["band"].values if "band" in scene.coords else range(1, scene.sizes["band"] + 1)
+    labels = [
+        BandLabel(k, description="" if np.issubdtype(type(n), np.number) else str(n))
+        for k, n in enumerate(names, start=1)
+    ]
+    found = find_roles(labels, product=path, explicit=roles)
+    picked = scene.isel(band=[number - 1 for number in found.values()])
+    return picked.assign_coords(band=list(found))

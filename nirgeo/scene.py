@@ -25,6 +25,7 @@ from nirgeo.source import Grid, RasterSource, can_hold, open_source
 from nirgeo.tiling import DEFAULT_CHUNK_TILES, ChunkGrid, Window
 
 SCALING_ATTR = "nirgeo_scaling"
+SCALING_ORIGIN_ATTR = "nirgeo_scaling_origin"
 VALID = "valid"
 
 PathLike = str | os.PathLike[str]
@@ -115,6 +116,11 @@ def open_scene(
     else:
         stack = {**_roles_of_files(path or ()), **(stack or {})}
         single = None
+    roles = {
+        role: str(band)
+        for role, band in (("nir", nir), ("red", red), ("green", green))
+        if band is not None
+    }
     engine = _xarray_engine(single) if single is not None else None
     if single is not None and engine is not None:
         if stack or bounds is not None:
@@ -124,16 +130,11 @@ def open_scene(
         return open_multidim(
             single,
             engine=engine,
-            nir=nir,
+            roles=roles,
             nodata=nodata,
             scale=resolve_scale(scale),
             chunk_tiles=chunk_tiles,
         )
-    roles = {
-        role: str(band)
-        for role, band in (("nir", nir), ("red", red), ("green", green))
-        if band is not None
-    }
     source = open_source(single, stack=stack, roles=roles, nodata=nodata)
     scaling = find_scaling(source.clues, resolve_scale(scale))
     region = region_of(source.grid, bounds)
@@ -264,7 +265,11 @@ def to_dataarray(view: SceneView) -> xr.DataArray:
         dims=("band", "y", "x"),
         coords={"band": list(source.names), VALID: (("y", "x"), valid)},
         name="scene",
-        attrs={SCALING_ATTR: view.scaling.tag(), "AREA_OR_POINT": source.grid.area_or_point},
+        attrs={
+            SCALING_ATTR: view.scaling.tag(),
+            SCALING_ORIGIN_ATTR: view.scaling.origin,
+            "AREA_OR_POINT": source.grid.area_or_point,
+        },
     )
     return with_georeference(scene, source.grid, region, nodata=_shared_nodata(source))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,8 @@ from nirgeo.cli.reporting import Reporter, reporter_for
 from nirgeo.errors import OptionError, TargetError
 
 if TYPE_CHECKING:
+    from xarray import DataArray
+
     from nirgeo.modelfile import Model
     from nirgeo.scene import SceneView
 
@@ -70,9 +74,41 @@ def colorize_command(
         raise click.UsageError("-o and --stack are for a single scene; use --out-dir.")
     if output is not None and out_dir is not None:
         raise click.UsageError("-o and --out-dir exclude each other.")
-    for scene in scenes or (None,):
-        target = _target(scene or stack.get("nir") or next(iter(stack.values())), output, out_dir)
-        _colorize_one(scene, stack, target, reporter, options)
+    jobs = [
+        (scene, _target(scene or stack.get("nir") or next(iter(stack.values())), output, out_dir))
+        for scene in scenes or (None,)
+    ]
+    paths = [path for _, (path, _) in jobs]
+    twice = sorted({path for path in paths if paths.count(path) > 1})
+    if twice:
+        raise OptionError(
+            f"{twice[0]} would be the result of {paths.count(twice[0])} of these scenes; give "
+            "them one at a time, with -o"
+        )
+    with _folder(out_dir):
+        for scene, target in jobs:
+            _colorize_one(scene, stack, target, reporter, options)
+
+
+@contextmanager
+def _folder(path: str | None) -> Iterator[None]:
+    """Make the folder for the outputs; after a failure take back what was made and is empty."""
+    if path is None:
+        yield
+        return
+    folder = Path(path)
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TargetError(f"--out-dir {path} can't be made ({error})") from error
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            for place in made:
+                place.rmdir()
+        raise
 
 
 def _target(scene: str, output: str | None, out_dir: str | None) -> tuple[str, str | None]:
@@ -84,16 +120,13 @@ def _target(scene: str, output: str | None, out_dir: str | None) -> tuple[str, s
     stem = Path(scene.split("?")[0].rstrip("/")).stem
     name = f"{stem}_rgb.tif"
     if out_dir is not None:
-        folder = Path(out_dir)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise TargetError(f"--out-dir {out_dir} can't be made ({error})") from error
-        return str(folder / name), None
+        return str(Path(out_dir) / name), None
     if is_remote(scene) or scene.startswith("/vsi"):
         return name, f"the scene is remote; writing {name} in the current folder"
     parent = Path(scene).parent
-    if parent.is_dir() and not os.access(parent, os.W_OK):
+    if not parent.is_dir():  # GDAL's name for a part of a file
+        return name, f"{scene} names no folder; writing {name} in the current folder"
+    if not os.access(parent, os.W_OK):
         return name, f"{parent} is read-only; writing {name} in the current folder"
     return str(parent / name), None
 
@@ -119,10 +152,9 @@ def _colorize_one(
     creation_options = check_creation_options(dict(options["creation_options"]), dtype)
     Target(path, overwrite=options["overwrite"])
     model = None if options["model"] == "auto" else load_model(options["model"])
-    if remark is not None:
-        reporter.message(remark)
-    if scene is not None and not stack and _same_file(scene, path):
-        raise OptionError(f"-o {path} is the scene itself; choose another output")
+    for source in (scene, *stack.values()):
+        if source is not None and _same_file(source, path):
+            raise OptionError(f"-o {path} is the scene itself; choose another output")
     opened = open_scene(
         scene,
         nir=options["nir"],
@@ -144,9 +176,9 @@ def _colorize_one(
         prior=not options["no_prior"],
         device=shared.resolve_device(options["device"]),
     )
-    view = view_of(opened)
-    if view is not None:
-        _explain(view, rgb.attrs, model, reporter)
+    if remark is not None:
+        reporter.message(remark)
+    _explain(view_of(opened), rgb, model, reporter)
     written = write_geotiff(
         rgb,
         path,
@@ -165,29 +197,34 @@ def _same_file(scene: str, path: str) -> bool:
 
 
 def _explain(
-    view: SceneView, attrs: dict[str, Any], asked: Model | None, reporter: Reporter
+    view: SceneView | None, rgb: DataArray, asked: Model | None, reporter: Reporter
 ) -> None:
     """Say what was found and chosen, and warn where a result can't be expected to be good."""
+    from nirgeo.georeference import grid_of
+    from nirgeo.radiometry import Scaling
     from nirgeo.registry import load_model
 
-    source = view.source
-    nir = source.bands[source.number_of("nir") - 1].label
-    reporter.message(f"near infrared: band {nir.describe()}")
-    reporter.message(f"scaling: {view.scaling.describe()}")
+    attrs = rgb.attrs
+    scaling = Scaling.from_tag(attrs["nirgeo_scaling"], attrs["nirgeo_scaling_origin"])
+    if view is not None:
+        nir = view.source.bands[view.source.number_of("nir") - 1].label
+        reporter.message(f"near infrared: band {nir.describe()}")
+    reporter.message(f"scaling: {scaling.describe()}")
     spec = asked.spec if asked is not None else load_model(str(attrs["nirgeo_model"])).spec
-    reason = "" if asked is not None else f" (values are {view.scaling.quantity.value})"
+    reason = "" if asked is not None else f" (values are {scaling.quantity.value})"
     reporter.message(f"model: {spec.full_name}{reason}")
     reporter.message(f"colour hint: {attrs['nirgeo_colour_hint']}")
-    for note in source.notes:
+    for note in () if view is None else view.source.notes:
         reporter.warning(note)
-    gsd = source.grid.ground_sampling_distance()
+    grid = grid_of(rgb) if view is None else view.source.grid
+    gsd = grid.ground_sampling_distance()
     if gsd is not None and not spec.gsd[0] <= gsd <= spec.gsd[1]:
         reporter.warning(
             f"pixels of {gsd:.3g} m lie outside the {spec.gsd[0]:g}–{spec.gsd[1]:g} m that "
             f"{spec.full_name} was trained at; colours may be off"
         )
-    if view.scaling.origin.startswith("assumed"):
+    if scaling.origin.startswith("assumed"):
         reporter.warning(
             "nothing in the scene says how its numbers become reflectance; "
-            f"{view.scaling.describe()}. If that is wrong, give --scale GAIN[,OFFSET]"
+            f"{scaling.describe()}. If that is wrong, give --scale GAIN[,OFFSET]"
         )

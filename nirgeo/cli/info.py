@@ -58,38 +58,57 @@ def versions() -> dict[str, Any]:
 def describe_scene(
     path: str | None, stack: dict[str, str], options: dict[str, Any]
 ) -> dict[str, Any]:
+    from nirgeo import engine
     from nirgeo.estimate import estimate
-    from nirgeo.radiometry import find_scaling
-    from nirgeo.registry import choose_model, load_model
-    from nirgeo.scene import SceneView, check_chunk, region_of, resolve_scale
-    from nirgeo.source import open_source
+    from nirgeo.georeference import grid_of
+    from nirgeo.radiometry import Scaling
+    from nirgeo.registry import load_model
+    from nirgeo.scene import open_scene, view_of
+    from nirgeo.tiling import DEFAULT_CHUNK_TILES, Window
 
-    roles = {r: options[r] for r in ("nir", "red", "green") if options[r] is not None}
-    source = open_source(path, stack=stack, roles=roles, nodata=options["nodata"])
-    scaling = find_scaling(source.clues, resolve_scale(options["scale"]))
-    region = region_of(source.grid, options["bounds"])
-    view = SceneView(source, region, check_chunk(options["chunk"]), scaling)
-    if options["model"] == "auto":
-        model, reason = choose_model(scaling.quantity)
+    scene = open_scene(
+        path,
+        **{r: options[r] for r in ("nir", "red", "green", "nodata", "scale", "bounds", "chunk")},
+        stack=stack or None,
+    )
+    # Lazy: nothing but a few sample tiles is read, and what would be refused is refused here.
+    rgb = engine.colorize(scene, options["model"], nodata=options["nodata"])
+    model = load_model(
+        options["model"] if options["model"] != "auto" else rgb.attrs["nirgeo_model"]
+    )
+    scaling = Scaling.from_tag(rgb.attrs["nirgeo_scaling"], rgb.attrs["nirgeo_scaling_origin"])
+    view = view_of(scene)
+    if view is not None:
+        source, region, grid, tiles = view.source, view.region, view.source.grid, view.chunk_tiles
+        bands = [band.label.describe() for band in source.bands]
+        roles: dict[str, int] = dict(source.roles)
+        notes = list(source.notes)
+        blocks = f"{source.block_shape[1]} × {source.block_shape[0]} px"
     else:
-        model, reason = load_model(options["model"]), "asked for"
-    cost = estimate(view, model)
-    gsd = source.grid.ground_sampling_distance()
-    rows, cols = view.chunk_grid.shape
+        grid, tiles = grid_of(scene), options["chunk"] or DEFAULT_CHUNK_TILES
+        region = Window(0, 0, grid.height, grid.width)
+        bands = [f"{k}: {name}" for k, name in enumerate(scene["band"].values, start=1)]
+        roles = engine.band_numbers(scene)
+        notes, blocks = [], "as the variables have them"
+    cost = estimate(region, grid.shape, tiles, model)
+    gsd = grid.ground_sampling_distance()
+    rows, cols = (-(-side // (tiles * 64)) for side in (region.height, region.width))
+    reason = "asked for" if options["model"] != "auto" else f"values are {scaling.quantity.value}"
     return {
         "scene": path or ", ".join(stack.values()),
         "size": f"{region.width} × {region.height} px",
-        "data_type": str(source.dtype),
-        "crs": _crs_name(source.grid.crs or source.grid.gcp_crs),
+        "data_type": str(scene.dtype),
+        "crs": _crs_name(grid.crs or grid.gcp_crs),
         "pixel": "unknown" if gsd is None else f"{gsd:.4g} m",
-        "bands": [band.label.describe() for band in source.bands],
-        "roles": [f"{role}={number}" for role, number in source.roles],
+        "bands": bands,
+        "roles": [f"{role}={number}" for role, number in roles.items()],
         "scaling": scaling.describe(),
-        "notes": list(source.notes),
+        "notes": notes,
         "model": model.spec.full_name,
         "model_reason": reason,
-        "blocks": f"{source.block_shape[1]} × {source.block_shape[0]} px",
-        "chunks": f"{cols} × {rows} of {view.chunk_tiles} × {view.chunk_tiles} tiles",
+        "colour_hint": rgb.attrs["nirgeo_colour_hint"],
+        "blocks": blocks,
+        "chunks": f"{cols} × {rows} of {tiles} × {tiles} tiles",
         "halo": f"{cost.halo} px",
         "computed": f"{cost.useful:.0%} of the pixels computed are written",
         "memory": f"about {cost.memory_bytes / 2**20:.0f} MB with {cost.workers} workers",

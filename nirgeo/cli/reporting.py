@@ -66,6 +66,8 @@ class Terminal(Silent):
             length=total, label="colorizing", file=sys.stderr, item_show_func=None
         )
         self._bar.update(done)
+        if done == total:
+            self._finish_bar()
 
     def progress(self, done: int, total: int) -> None:
         if self._bar is not None:
@@ -92,6 +94,9 @@ class Terminal(Silent):
 class JsonLines(Silent):
     """The protocol of front ends; see ``docs/json-lines.md``."""
 
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+
     def _emit(self, event: str, **fields: Any) -> None:
         sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
         sys.stdout.flush()
@@ -103,7 +108,8 @@ class JsonLines(Silent):
         self._emit("progress", done=done, total=total)
 
     def message(self, text: str) -> None:
-        click.echo(text, err=True)
+        if not self._quiet:
+            click.echo(text, err=True)
 
     def warning(self, text: str) -> None:
         self._emit("warning", message=text)
@@ -118,7 +124,7 @@ class JsonLines(Silent):
 
 def reporter_for(mode: str, *, quiet: bool) -> Reporter:
     if mode == "jsonl":
-        return JsonLines()
+        return JsonLines(quiet=quiet)
     if mode == "none" or quiet:
         return Silent()
     return Terminal()

@@ -1,75 +1,276 @@
-"""Scenes in netCDF files and Zarr stores give the pixels of the GeoTIFF they were made from."""
+"""netCDF files and Zarr stores: the same pixels as the GeoTIFF of the same scene."""
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import rioxarray
+import rasterio
 import xarray as xr
-from helpers import write_raster
-from pictures import scene_values
+from helpers import NORTH_UP_10M, UTM, random_model, write_raster
+from numpy.typing import NDArray
+from pictures import command, events, listing, punch_holes, read, scene_values, whole_picture
+from rasterio.crs import CRS
 
 import nirgeo
-from nirgeo.errors import BandError, SourceError
+from nirgeo.errors import BandError, OptionError, ResumeError, SourceError
 from nirgeo.modelfile import Model
+from nirgeo.scene import VALID
+
+pytest.importorskip("netCDF4")
+pytest.importorskip("zarr")
+
+# Of the libraries that write the test's stores.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+
+HEIGHT, WIDTH = 150, 170
+XS = NORTH_UP_10M.c + NORTH_UP_10M.a * (np.arange(WIDTH) + 0.5)
+YS = NORTH_UP_10M.f + NORTH_UP_10M.e * (np.arange(HEIGHT) + 0.5)
+
+
+def band(values: NDArray[np.uint16], name: str) -> xr.DataArray:
+    made = xr.DataArray(values, dims=("y", "x"), coords={"y": YS, "x": XS}, name=name)
+    made = made.rio.write_crs(UTM)
+    made.encoding["_FillValue"] = 0
+    return made
+
+
+def one_variable(nir: NDArray[np.uint16]) -> xr.Dataset:
+    return band(nir, "nir").to_dataset()
+
+
+def variable_per_band(nir: NDArray[np.uint16]) -> xr.Dataset:
+    return xr.Dataset({"red": band(nir // 2, "red"), "nir": band(nir, "nir")})
+
+
+def cube(nir: NDArray[np.uint16]) -> xr.Dataset:
+    both = xr.concat([band(nir // 2, "r"), band(nir, "r")], dim="band")
+    both = both.assign_coords(band=["red", "nir"]).rename("reflectance")
+    both.encoding["_FillValue"] = 0
+    return both.to_dataset()
+
+
+def one_date(nir: NDArray[np.uint16]) -> xr.Dataset:
+    dated = band(nir, "nir").expand_dims(time=np.array(["2024-06-01"], dtype="datetime64[ns]"))
+    dated.encoding["_FillValue"] = 0
+    return dated.to_dataset()
+
+
+def transposed(nir: NDArray[np.uint16]) -> xr.Dataset:
+    turned = band(nir, "nir").transpose("x", "y")
+    turned.encoding["_FillValue"] = 0
+    return turned.to_dataset()
+
+
+def store(dataset: xr.Dataset, folder: Path, kind: str) -> Path:
+    path = folder / f"scene.{kind}"
+    if kind == "nc":
+        dataset.to_netcdf(path)
+    else:
+        dataset.to_zarr(path)
+    return path
 
 
 @pytest.fixture
-def tif(tmp_path: Path) -> Path:
-    return write_raster(
-        tmp_path / "scene.tif",
-        np.stack([scene_values(150, 170, seed=k) for k in range(2)]),
-        descriptions=["red", "nir"],
-    )
+def nir() -> NDArray[np.uint16]:
+    values: NDArray[np.uint16] = scene_values(HEIGHT, WIDTH)
+    values[~punch_holes(HEIGHT, WIDTH)] = 0
+    return values
 
 
-def dataset(tif: Path) -> xr.Dataset:
-    """One variable per band, as odc-stac and many archives write them."""
-    with rioxarray.open_rasterio(tif) as opened:
-        array = opened.load()
-    bands = {"red": array.isel(band=0, drop=True), "nir": array.isel(band=1, drop=True)}
-    return xr.Dataset(bands)
+@pytest.mark.parametrize("kind", ["nc", "zarr"])
+@pytest.mark.parametrize(
+    "layout",
+    [one_variable, variable_per_band, cube, one_date, transposed],
+    ids=lambda f: f.__name__,
+)
+def test_the_same_file_as_from_a_geotiff(
+    tmp_path: Path,
+    tiny: Model,
+    nir: NDArray[np.uint16],
+    layout: Callable[[NDArray[np.uint16]], xr.Dataset],
+    kind: str,
+) -> None:
+    tif = write_raster(tmp_path / "scene.tif", nir, nodata=0)
+    path = store(layout(nir), tmp_path, kind)
+    made = []
+    for source in (tif, path):
+        target = tmp_path / f"{source.suffix[1:]}_out.tif"
+        for chunk in (1, 16):
+            options = ("--model", tiny.path, "--scale", "0.0001", "--chunk", chunk, "-q")
+            command("colorize", source, "-o", target, "--overwrite", *options)
+            made.append(target.read_bytes())
+    assert all(other == made[0] for other in made[1:])
+    pixels, mask = read(target)
+    np.testing.assert_array_equal(pixels, whole_picture(nir[None], nir != 0, tiny))
+    np.testing.assert_array_equal(mask, nir != 0)
 
 
-@pytest.mark.parametrize("kind", ["netcdf", "zarr"])
-def test_one_variable_per_band(tif: Path, tmp_path: Path, tiny: Model, kind: str) -> None:
-    path = tmp_path / ("scene.nc" if kind == "netcdf" else "scene.zarr")
-    stored = dataset(tif)
-    if kind == "netcdf":
-        stored.to_netcdf(path)
-    else:
-        stored.to_zarr(path)
-    wanted = nirgeo.colorize(nirgeo.open_scene(tif, scale="0.0001"), tiny)
-    scene = nirgeo.open_scene(path, scale="0.0001", chunk=1)
-    made = nirgeo.colorize(scene, tiny)
-    assert scene.chunks is not None, "lazy"
-    np.testing.assert_array_equal(made.values, wanted.values)
-    assert made.rio.crs == wanted.rio.crs
-    np.testing.assert_allclose(tuple(made.rio.transform()), tuple(wanted.rio.transform()))
+@pytest.mark.parametrize("kind", ["nc", "zarr"])
+def test_the_files_own_scaling_is_found(
+    tmp_path: Path, tiny: Model, nir: NDArray[np.uint16], kind: str
+) -> None:
+    dataset = one_variable(nir)
+    dataset["nir"].attrs |= {"scale_factor": 0.0001, "add_offset": 0.0}
+    scene = nirgeo.open_scene(store(dataset, tmp_path, kind))
+    assert scene.dtype == np.uint16  # as stored; nothing is decoded to floats
+    rgb = nirgeo.colorize(scene, tiny)
+    assert rgb.attrs["nirgeo_scaling"] == "reflectance:0.0001,0.0"
+    assert "scale_factor" in rgb.attrs["nirgeo_scaling_origin"]
+    np.testing.assert_array_equal(rgb.values, whole_picture(nir[None], nir != 0, tiny))
+    np.testing.assert_array_equal(rgb[VALID].values, nir != 0)
 
 
-def test_a_cube_with_a_band_dimension(tif: Path, tmp_path: Path, tiny: Model) -> None:
-    cube = dataset(tif).to_dataarray("band", name="cube").rio.write_crs("EPSG:32632")
-    path = tmp_path / "cube.nc"
-    cube.to_netcdf(path)
-    wanted = nirgeo.colorize(nirgeo.open_scene(tif, scale="0.0001"), tiny)
-    made = nirgeo.colorize(nirgeo.open_scene(path, scale="0.0001"), tiny)
-    np.testing.assert_array_equal(made.values, wanted.values)
-
-
-def test_what_is_no_scene_is_refused(tif: Path, tmp_path: Path) -> None:
-    broken = tmp_path / "broken.nc"
-    broken.write_bytes(b"not a netCDF file")
-    with pytest.raises(SourceError, match="broken"):
-        nirgeo.open_scene(broken)
-    flat = tmp_path / "flat.nc"
-    xr.Dataset({"series": ("time", np.arange(5.0))}).to_netcdf(flat)
-    with pytest.raises(SourceError, match="two spatial dimensions"):
-        nirgeo.open_scene(flat)
-    unnamed = tmp_path / "unnamed.nc"
-    dataset(tif).rename(red="a", nir="b").to_netcdf(unnamed)
+@pytest.mark.parametrize("kind", ["nc", "zarr"])
+def test_bands_by_name_and_number(tmp_path: Path, nir: NDArray[np.uint16], kind: str) -> None:
+    model = random_model(tmp_path, bands=("red", "nir"), seed=4)
+    red = scene_values(HEIGHT, WIDTH, seed=9)
+    whole = whole_picture(np.stack([red, nir]), nir != 0, model)
+    dataset = xr.Dataset({"B08": band(nir, "B08"), "B04": band(red, "B04")})
+    path = store(dataset, tmp_path, kind)
+    # A store has no order of its own: there bands count by name.
+    numbers = {"nir": 1, "red": 2} if kind == "nc" else {"nir": 2, "red": 1}
+    for asked in ({"nir": "B08", "red": "B04"}, numbers):
+        scene = nirgeo.open_scene(path, scale="0.0001", **asked)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(nirgeo.colorize(scene, model).values, whole)
+    with pytest.raises(BandError, match=r"--nir 'B99'.*B08"):
+        nirgeo.open_scene(path, nir="B99")
     with pytest.raises(BandError, match="--nir"):
-        nirgeo.open_scene(unnamed)
-    assert nirgeo.open_scene(unnamed, nir="b").sizes["y"] == 150
+        nirgeo.open_scene(path)
+    numbered = cube(nir)["reflectance"].assign_coords(band=[4, 8]).to_dataset()
+    numbered["reflectance"].encoding["_FillValue"] = 0
+    folder = tmp_path / "numbered"
+    folder.mkdir()
+    scene = nirgeo.open_scene(store(numbered, folder, kind), nir=2, scale="0.0001")
+    np.testing.assert_array_equal(scene.sel(band="nir").values, nir)
+
+
+def test_bands_coded_differently_are_not_read_together(
+    tmp_path: Path, tiny: Model, nir: NDArray[np.uint16]
+) -> None:
+    dataset = variable_per_band(nir)
+    dataset["red"].encoding["_FillValue"] = 65_535
+    path = store(dataset, tmp_path, "nc")
+    scene = nirgeo.open_scene(path, scale="0.0001")
+    assert list(scene["band"].values) == ["nir"]
+    np.testing.assert_array_equal(
+        nirgeo.colorize(scene, tiny).values, whole_picture(nir[None], nir != 0, tiny)
+    )
+    with pytest.raises(BandError, match="--red"):
+        nirgeo.open_scene(path, nir="nir", red="red")
+
+
+def test_degrees_are_wgs_84_unless_the_file_says_otherwise(
+    tmp_path: Path, tiny: Model, nir: NDArray[np.uint16]
+) -> None:
+    lon = xr.Variable("lon", 11 + np.arange(WIDTH) / 1000, {"units": "degrees_east"})
+    lat = xr.Variable("lat", 48 - np.arange(HEIGHT) / 1000, {"units": "degrees_north"})
+    dataset = xr.Dataset({"nir": (("lat", "lon"), nir)}, coords={"lon": lon, "lat": lat})
+    scene = nirgeo.open_scene(store(dataset, tmp_path, "nc"), scale="0.0001", nodata=0)
+    target = nirgeo.write_geotiff(nirgeo.colorize(scene, tiny), tmp_path / "out.tif")
+    with rasterio.open(target) as file:
+        assert file.crs == CRS.from_epsg(4326)
+        wanted = rasterio.Affine(0.001, 0, 10.9995, 0, -0.001, 48.0005)
+        assert file.transform.almost_equals(wanted, 1e-9)
+        np.testing.assert_array_equal(file.dataset_mask() != 0, nir != 0)
+
+
+@pytest.mark.parametrize("kind", ["nc", "zarr"])
+def test_info(tmp_path: Path, tiny: Model, nir: NDArray[np.uint16], kind: str) -> None:
+    path = store(variable_per_band(nir), tmp_path, kind)
+    options = ("--model", tiny.path, "--scale", "0.0001")
+    facts = json.loads(command("info", path, "--json", *options).stdout)
+    assert facts["crs"] == UTM
+    assert facts["size"] == "170 × 150 px"
+    assert facts["pixel"] == "10 m"
+    order = ["red", "nir"] if kind == "nc" else ["nir", "red"]
+    assert facts["bands"] == [f"{k}: {name}" for k, name in enumerate(order, start=1)]
+    assert sorted(facts["roles"]) == sorted(f"{n}={k}" for k, n in enumerate(order, start=1))
+    assert facts["scaling"] == "reflectance = 0.0001 · DN (--scale)"
+    assert "near infrared" not in facts["notes"]
+    assert "170 × 150" in command("info", path, *options).stdout
+
+
+@pytest.mark.parametrize("kind", ["nc", "zarr"])
+def test_the_run_says_what_it_found(
+    tmp_path: Path, tiny: Model, nir: NDArray[np.uint16], kind: str
+) -> None:
+    path = store(one_variable(nir), tmp_path, kind)
+    result = command("colorize", path, "--model", tiny.path)
+    assert result.stdout.strip() == str(tmp_path / "scene_rgb.tif")
+    assert "assumed: reflectance × 10000" in result.stderr
+    assert "--scale GAIN" in result.stderr
+    assert tiny.spec.full_name in result.stderr
+
+
+def test_resume(tmp_path: Path, tiny: Model, nir: NDArray[np.uint16]) -> None:
+    path = store(one_variable(nir), tmp_path, "nc")
+    target = tmp_path / "out.tif"
+
+    def write(**options: object) -> Path:
+        scene = nirgeo.open_scene(path, scale="0.0001", chunk=1)
+        return nirgeo.write_geotiff(
+            nirgeo.colorize(scene, tiny),
+            target,
+            resume=True,
+            **options,  # type: ignore[arg-type]
+        )
+
+    def interrupt(done: int, total: int) -> None:
+        if done == 4:
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        write(on_progress=interrupt)
+    status = path.stat()
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 10**9))
+    with pytest.raises(ResumeError):
+        write()
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    starts: list[tuple[int, int]] = []
+    write(on_start=lambda *s: starts.append(s))
+    assert starts[0][0] >= 4
+    np.testing.assert_array_equal(read(target)[0], whole_picture(nir[None], nir != 0, tiny))
+
+
+@pytest.mark.parametrize("kind", ["nc", "zarr"])
+def test_what_is_no_scene_is_refused_in_a_line(tmp_path: Path, kind: str) -> None:
+    flat = xr.Dataset({"a": ("t", np.arange(5))})
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    two = xr.Dataset({n: (("t", "y", "x"), np.ones((2, 9, 9))) for n in ("a", "b")})
+    other = tmp_path / "two"
+    other.mkdir()
+    broken = tmp_path / f"broken.{kind}"
+    if kind == "nc":
+        broken.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(3000))
+    else:
+        broken.mkdir()
+        (broken / "zarr.json").write_text('{"zarr_format": 3, "node_type": "gro')
+    cases = {
+        tmp_path / f"gone.{kind}": "can't open",
+        broken: "can't open",
+        store(flat, folder, kind): "no variable has two spatial dimensions",
+        store(two, other, kind): "several cubes",
+    }
+    before = listing(tmp_path)
+    for path, words in cases.items():
+        result = command("colorize", path, "--progress", "jsonl", expect=1)
+        (error,) = events(result.stdout)
+        assert words in error["message"]
+        assert str(path) in error["message"]
+        assert error["code"] in ("source-unreadable", "band-not-found")
+        assert result.stderr == f"Error: {error['message']}\n"
+    assert listing(tmp_path) == before
+
+
+def test_options_that_need_gdal_are_refused(tmp_path: Path, nir: NDArray[np.uint16]) -> None:
+    path = store(one_variable(nir), tmp_path, "nc")
+    with pytest.raises(OptionError, match="bounds"):
+        nirgeo.open_scene(path, bounds=(500_000, 4_999_000, 501_000, 5_000_000))
+    with pytest.raises((OptionError, SourceError)):
+        nirgeo.open_scene(path, stack={"red": path})
