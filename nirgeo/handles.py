@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +64,24 @@ def gdal_env(path: str) -> rasterio.Env:
     """The GDAL environment for reading ``path``; restored when it is left."""
     settings = _REMOTE_SETTINGS if is_remote(path) else {}
     return rasterio.Env(**{k: v for k, v in settings.items() if k not in os.environ})
+
+
+CACHE_BYTES = 128 * 2**20
+"""GDAL's block cache during a run. Its own default is a share of the machine's memory."""
+
+
+@contextmanager
+def bounded_cache() -> Iterator[None]:
+    """Keep GDAL's block cache at ``CACHE_BYTES``, so that memory does not grow with the scene.
+
+    A value that the user has set in the environment wins. (A plain number means bytes here; in the
+    environment it means megabytes.)
+    """
+    if "GDAL_CACHEMAX" in os.environ:
+        yield
+        return
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
+        yield
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from nirgeo import cog, provenance
+from nirgeo import cog, handles, provenance
 from nirgeo._version import __version__
 from nirgeo.blockstore import BlockStore
 from nirgeo.errors import EmptySceneError, GridError, OptionError, TargetError
@@ -78,7 +78,7 @@ def write_geotiff(
     options = cog.check_creation_options(creation_options or {}, str(data.dtype))
     target = Target(path, overwrite=overwrite)
     identity = _identity(rgb, data) | {"creation_options": options}
-    with target.guarded() as folder:
+    with target.guarded() as folder, handles.bounded_cache():
         journal = Journal(folder / "journal.jsonl")
         store = BlockStore(folder / "blocks.tif", grid, data.shape[0] + 1, data.dtype)
         try:
