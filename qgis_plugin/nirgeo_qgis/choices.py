@@ -70,6 +70,10 @@ class ChoiceWidget(WidgetWrapper):
     def createWidget(self) -> QWidget:
         self.combo = QComboBox()
         self.combo.setEditable(True)
+        # Long entries would make the whole dialog wide.
+        policy = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        self.combo.setSizeAdjustPolicy(policy)
+        self.combo.setMinimumContentsLength(12)
         self.offer(self.offered())
         return self.combo
 
@@ -87,6 +91,8 @@ class ChoiceWidget(WidgetWrapper):
                 QgsProcessingParameterString, QgsProcessingOutputString
             ):
                 self.combo.addItem(self.dialog.resolveValueDescription(source), source)
+        # The list may be wider than its field: summaries are there to be read.
+        self.combo.view().setMinimumWidth(self.combo.view().sizeHintForColumn(0) + 24)
         if chosen is not None:
             self.setValue(chosen)
 

@@ -20,10 +20,12 @@ from qgis.core import (
     QgsProcessingMultiStepFeedback,
     QgsRasterBandStats,
     QgsRasterLayer,
+    QgsRectangle,
 )
 
 from .result_layer import alpha_band
 
+_SAMPLED_PIXELS = 250_000
 _HISTOGRAM_BINS = 9000  # of a hundredth of a degree, up to the 90° between two colours
 
 
@@ -139,7 +141,7 @@ def _entries(
     """A picture's bands under the names p1, p2, p3 (or t1 …), and its mask as palpha."""
     named = {f"{prefix}{i}": band for i, band in enumerate(bands, start=1)}
     alpha = alpha_band(layer.dataProvider())
-    if alpha > 0:
+    if alpha > 0 and alpha not in bands and _is_mask(layer, alpha):
         named[f"{prefix}alpha"] = alpha
     entries = []
     for name, band in named.items():
@@ -149,6 +151,22 @@ def _entries(
         entry.bandNumber = band
         entries.append(entry)
     return entries
+
+
+def _is_mask(layer: QgsRasterLayer, band: int) -> bool:
+    """Whether a band called alpha is one: nearly all 0 or 255.
+
+    GDAL gives that name to the fourth band of any 8-bit file that does not say better, and in aerial
+    pictures that is near infrared: water would be left out as missing.
+    """
+    histogram = layer.dataProvider().histogram(
+        band, 256, -0.5, 255.5, QgsRectangle(), _SAMPLED_PIXELS
+    )
+    counts = list(histogram.histogramVector)
+    if len(counts) != 256 or not sum(counts):
+        return True
+    between: float = sum(counts[1:-1]) / sum(counts)
+    return between < 0.01
 
 
 def _sum(term: Callable[[str, str], str]) -> str:

@@ -153,6 +153,24 @@ def test_bands_of_the_truth_may_be_in_another_order(
     assert found["MEAN"] == pytest.approx(np.nanmean(angles_of(prediction, truth)), abs=1e-4)
 
 
+def test_near_infrared_that_gdal_calls_alpha_is_no_mask(
+    provider: Any, pictures: tuple[Any, Any], tmp_path: Path
+) -> None:
+    prediction, truth = pictures
+    nir = np.random.default_rng(2).integers(0, 200, (1, SIZE, SIZE), dtype=np.uint8)
+    nir[:, :10] = 0  # water
+    path = write(tmp_path / "t.tif", np.concatenate([truth, nir]))
+    dataset = gdal.Open(str(path), gdal.GA_Update)
+    for band, name in enumerate(("Red", "Green", "Blue", "Alpha"), start=1):
+        dataset.GetRasterBand(band).SetColorInterpretation(getattr(gdal, f"GCI_{name}Band"))
+    del dataset
+    found = processing.run(
+        "nirgeo:evaluate",
+        {"INPUT": str(write(tmp_path / "p.tif", prediction)), "TRUTH": str(path)},
+    )
+    assert found["PIXELS"] == SIZE * SIZE
+
+
 def test_another_grid_is_remarked(
     provider: Any, pictures: tuple[Any, Any], tmp_path: Path, log: Any
 ) -> None:
