@@ -8,7 +8,6 @@ with the scene.
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -271,7 +270,7 @@ def write_cog(
     Raises
     ------
     TargetError : the disk is full, or GDAL can't write there
-    OptionError : GDAL refuses a creation option's value
+    OptionError : GDAL refuses a creation option that moves the picture to another grid
     """
     vrt = store.with_suffix(".vrt")
     write_vrt(vrt, store, tile, picture)
@@ -285,9 +284,25 @@ def write_cog(
                 COPY_SRC_MDD="YES",
                 **cog_options(options),
             )
+        _read_back(target)
     except GDAL_ERRORS as error:
-        free = os.statvfs(target.parent).f_bavail if hasattr(os, "statvfs") else 1
-        if options and free:
-            chosen = ", ".join(f"{k}={v}" for k, v in options.items())
-            raise OptionError(f"GDAL can't write a COG with --co {chosen} ({error})") from error
-        raise TargetError(f"{target.parent}: writing the result failed ({error})") from error
+        moved = ", ".join(f"{k}={v}" for k, v in options.items() if k in _WARPING)
+        if moved:
+            raise OptionError(
+                f"--co {moved}: GDAL can't write a COG with that ({error})"
+            ) from error
+        raise TargetError(
+            f"{target.parent}: writing the result failed ({error}); if its disk is full, free some "
+            "space or choose another place with -o"
+        ) from error
+
+
+def _read_back(path: Path) -> None:
+    """Decode every block once: GDAL can lose the end of a file on a full disk without a word."""
+    with rasterio.open(path) as file:
+        levels = [None, *range(len(file.overviews(1)))]
+    for level in levels:
+        with rasterio.open(path, **({} if level is None else {"overview_level": level})) as file:
+            for _, window in file.block_windows(1):
+                file.read(window=window)
+                file.dataset_mask(window=window)

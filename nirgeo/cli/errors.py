@@ -10,6 +10,7 @@ import functools
 import signal
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -52,7 +53,9 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
         context = click.get_current_context()
         verbose = bool(kwargs.get("verbose"))
         try:
-            with terminable():
+            with terminable(), warnings.catch_warnings():
+                # rasterio's, for every scene without a georeference; its pixels are what counts.
+                warnings.filterwarnings("ignore", message="Dataset has no geotransform")
                 command(*args, **kwargs)
         except NirgeoError as error:
             if verbose:
