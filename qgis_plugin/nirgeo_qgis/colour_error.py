@@ -156,8 +156,8 @@ def _entries(
 def _is_mask(layer: QgsRasterLayer, band: int) -> bool:
     """Whether a band called alpha is one: nearly all 0 or 255.
 
-    GDAL gives that name to the fourth band of any 8-bit file that does not say better, and in aerial
-    pictures that is near infrared: water would be left out as missing.
+    GDAL gives that name to the fourth band of any 8-bit file that does not say better. In aerial
+    pictures that is near infrared, and water would be left out as missing.
     """
     histogram = layer.dataProvider().histogram(
         band, 256, -0.5, 255.5, QgsRectangle(), _SAMPLED_PIXELS
