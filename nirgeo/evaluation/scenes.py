@@ -120,7 +120,14 @@ def read_scene(entry: SceneEntry) -> EvaluationScene:
         view = view_of(lazy)
         if view is None:
             raise EvaluationError("not a raster that GDAL reads; convert it to GeoTIFF")
-        numbers = [view.source.number_of(role) for role in ROLES]
+        known = dict(view.source.roles)
+        missing = [role for role in ROLES if role not in known]
+        if missing:
+            raise EvaluationError(
+                f"no band is called {' or '.join(missing)}; describe the bands as red, green, blue "
+                "and nir"
+            )
+        numbers = [known[role] for role in ROLES]
         values, valid = view.source.read(Window(0, 0, *view.source.grid.shape), numbers)
     except NirgeoError as error:
         raise EvaluationError(f"{entry.path.name}: {error}") from error
