@@ -10,6 +10,7 @@ from nirgeo.cli.compare import compare_command
 from nirgeo.cli.evaluate import evaluate_command
 from nirgeo.cli.info import info_command
 from nirgeo.cli.models import models_command
+from nirgeo.cli.prepare import prepare_command
 from nirgeo.cli.train import train_command
 
 
@@ -26,5 +27,6 @@ for _command in (
     train_command,
     evaluate_command,
     compare_command,
+    prepare_command,
 ):
     main.add_command(_command)

@@ -1,0 +1,133 @@
+"""Which scenes show the same or neighbouring ground, and on which side of a split they go."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from rasterio.crs import CRS
+from rasterio.errors import CRSError, RasterioError
+from rasterio.warp import transform_bounds
+
+from nirgeo.source import Grid
+
+KM_PER_DEGREE = 111.32
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """A box around a scene in degrees."""
+
+    west: float
+    south: float
+    east: float
+    north: float
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Longitude and latitude."""
+        return (self.west + self.east) / 2, (self.south + self.north) / 2
+
+
+def footprint(grid: Grid) -> Footprint | None:
+    """Where a scene lies, from its transform or its ground control points; None if nothing says."""
+    if grid.crs is not None:
+        corners = [grid.affine * (x, y) for x in (0, grid.width) for y in (0, grid.height)]
+        crs = grid.crs
+    elif grid.gcps and grid.gcp_crs is not None:
+        corners = [(x, y) for _, _, x, y, _ in grid.gcps]
+        crs = grid.gcp_crs
+    else:
+        return None
+    xs, ys = zip(*corners, strict=True)
+    try:
+        box = transform_bounds(
+            CRS.from_user_input(crs), CRS.from_epsg(4326), min(xs), min(ys), max(xs), max(ys)
+        )
+    except (RasterioError, CRSError, ValueError):
+        return None
+    return Footprint(*box) if all(math.isfinite(v) for v in box) else None
+
+
+def group_scenes(
+    names: Sequence[str],
+    footprints: Sequence[Footprint | None],
+    groups: Sequence[str | None],
+    distance_km: float,
+) -> list[str]:
+    """The place of every scene.
+
+    Two scenes share a place when somebody says so (``groups``), or when the boxes around them lie
+    within ``distance_km``; and whatever is connected that way is one place. It is called as
+    ``groups`` say, else after the first scene in it. A scene without georeference of which nothing
+    is said is a place of its own.
+    """
+    parent = list(range(len(names)))
+
+    def root(k: int) -> int:
+        while parent[k] != k:
+            parent[k] = parent[parent[k]]
+            k = parent[k]
+        return k
+
+    def join(a: int, b: int) -> None:
+        a, b = sorted((root(a), root(b)))
+        parent[b] = a
+
+    first: dict[str, int] = {}
+    for k, group in enumerate(groups):
+        if group is not None:
+            join(first.setdefault(group, k), k)
+    placed = [k for k, box in enumerate(footprints) if box is not None]
+    boxes = np.array(
+        [(b.west, b.south, b.east, b.north) for b in footprints if b is not None]
+    ).reshape(-1, 4)
+    for position, k in enumerate(placed):
+        for other in np.flatnonzero(_near(boxes[position], boxes[:position], distance_km)):
+            join(k, placed[int(other)])
+    called: dict[int, str] = {}
+    for k in range(len(names)):
+        group, top = groups[k], root(k)
+        if group is not None:
+            called[top] = min(called.get(top, group), group)
+    return [called.get(root(k), names[root(k)]) for k in range(len(names))]
+
+
+def _near(
+    box: np.ndarray[tuple[int], np.dtype[np.float64]],
+    others: np.ndarray[tuple[int, int], np.dtype[np.float64]],
+    distance_km: float,
+) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Which boxes lie within a distance of one, counted between their nearest edges."""
+    west, south, east, north = others.T
+    gap_x = np.maximum(0, np.maximum(west - box[2], box[0] - east))
+    gap_x = np.minimum(gap_x, np.abs(360 - np.abs((west + east) / 2 - (box[0] + box[2]) / 2)))
+    gap_y = np.maximum(0, np.maximum(south - box[3], box[1] - north))
+    latitude = np.maximum(np.abs(others[:, [1, 3]]).max(axis=1), np.abs(box[[1, 3]]).max())
+    across = KM_PER_DEGREE * np.cos(np.radians(np.minimum(latitude, 89.0)))
+    return np.asarray(np.hypot(gap_x * across, gap_y * KM_PER_DEGREE) <= distance_km)
+
+
+def split_places(sizes: Mapping[str, int], share: float, seed: int = 0) -> set[str]:
+    """The places for validation: about ``share`` of all, whole places only, the same every time.
+
+    Places are taken in an order that depends on their names and ``seed`` alone, each if it still
+    fits. When none fits, the smallest is taken; a single place is never taken.
+    """
+    budget = share * sum(sizes.values())
+
+    def order(place: str) -> str:
+        return hashlib.sha256(f"{seed}:{place}".encode()).hexdigest()
+
+    chosen: set[str] = set()
+    taken = 0
+    for place in sorted(sizes, key=order):
+        if taken + sizes[place] <= budget and len(chosen) + 1 < len(sizes):
+            chosen.add(place)
+            taken += sizes[place]
+    if not chosen and len(sizes) > 1 and share > 0:
+        chosen.add(min(sizes, key=lambda place: (sizes[place], order(place))))
+    return chosen

@@ -1,0 +1,434 @@
+"""The whole of it: look at every scene, keep what is sound, cut, split, write, and keep a record.
+
+The record is ``index.csv`` (one line per tile) and ``report.json`` (one entry per scene: what
+became of it and why). Equal scenes and options make equal files.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.errors import RasterioError
+from rasterio.warp import transform
+
+from nirgeo.errors import (
+    BandError,
+    NirgeoError,
+    OptionError,
+    TargetError,
+    TargetExistsError,
+    TrainingError,
+)
+from nirgeo.preparation.clouds import cloud_like
+from nirgeo.preparation.places import Footprint, footprint, group_scenes, split_places
+from nirgeo.preparation.registration import Shift, find_shift
+from nirgeo.preparation.tiles import BANDS, tile_windows, write_tile
+from nirgeo.radiometry import Quantity, Scaling, find_scaling, to_working
+from nirgeo.source import Grid, RasterSource, open_source
+from nirgeo.tiling import TILE, Window
+
+COLUMNS = (
+    *("file", "group", "height", "width", "valid_fraction", "lon", "lat", "date"),
+    *("source", "level", "licence"),
+)
+SUFFIXES = {".tif", ".tiff", ".gtif", ".vrt", ".jp2"}
+
+_DATE = re.compile(r"(?<!\d)((?:19|20)\d{2})[-_.]?(0[1-9]|1[0-2])[-_.]?(0[1-9]|[12]\d|3[01])(?!\d)")
+_LEVELS = (
+    ("boa", re.compile(r"L2A|L2SP|L2SR|HLS\.[LS]30|MOD09|MYD09", re.IGNORECASE)),
+    ("toa", re.compile(r"L1C|L1TP|L1GT", re.IGNORECASE)),
+)
+_REGISTRATION_WINDOW = 512
+_REGISTRATION_WINDOWS = 3
+"""Per side: nine windows tell for a whole scene."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is kept, and how it is divided.
+
+    ``tile`` is the side of a tile in px. A tile is kept with at least ``min_valid`` of its pixels
+    valid in all four bands and at most ``max_cloud`` of these cloud-like. A scene is rejected when
+    its bands are known to lie more than ``max_shift`` px apart. Scenes within ``distance_km`` are
+    one place, and ``validation`` is the share of the pixels that goes to ``val``.
+    """
+
+    tile: int = 256
+    min_valid: float = 0.5
+    max_cloud: float = 0.2
+    max_shift: float = 1.0
+    distance_km: float = 20.0
+    validation: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.tile < TILE or self.tile % TILE:
+            raise OptionError(f"--tile {self.tile}: need a multiple of {TILE} px")
+        for name in ("min_valid", "max_cloud", "validation"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise OptionError(f"--{name.replace('_', '-')} {value:g}: need a share, 0 to 1")
+        if not (self.max_shift > 0 and self.distance_km >= 0):
+            raise OptionError(
+                f"--max-shift {self.max_shift:g} must be positive, and --distance "
+                f"{self.distance_km:g} not negative"
+            )
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is said about scenes from outside; a line of a table wins over what holds for all."""
+
+    source: str = ""
+    licence: str = ""
+    level: str = ""
+    table: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By file, relative to the folder."""
+
+    def get(self, file: str, column: str) -> str:
+        return self.table.get(file, {}).get(column, "") or str(getattr(self, column, ""))
+
+
+def read_table(path: Path) -> dict[str, dict[str, str]]:
+    """A CSV with a column ``file`` and any of group, date, source, level and licence.
+
+    Raises
+    ------
+    TrainingError : it can't be read, or has no column ``file``
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as lines:
+            rows = list(csv.DictReader(lines))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise TrainingError(f"--index {path} can't be read ({error})") from error
+    if rows and "file" not in rows[0]:
+        raise TrainingError(f"--index {path} has no column 'file'")
+    return {row["file"]: {k: v or "" for k, v in row.items() if k} for row in rows}
+
+
+@dataclass(frozen=True)
+class _Scene:
+    file: str
+    name: str
+    source: RasterSource
+    scaling: Scaling
+    place: Footprint | None
+    shifts: Mapping[str, Shift]
+
+    def read(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """(4, h, w) reflectance or counts, and (h, w) where all four are valid."""
+        values, valid = self.source.read(window, [self.source.number_of(role) for role in BANDS])
+        with np.errstate(invalid="ignore", over="ignore"):
+            return self.scaling.apply(values), valid
+
+
+@dataclass
+class Prepared:
+    """What became of a folder."""
+
+    tiles: int = 0
+    places: int = 0
+    validation_places: int = 0
+    rejected: dict[str, str] = field(default_factory=dict)
+    scenes: list[dict[str, Any]] = field(default_factory=list)
+
+    def to_json(self, rules: Rules) -> dict[str, Any]:
+        return {
+            "rules": vars(rules),
+            "tiles": self.tiles,
+            "places": self.places,
+            "validation_places": self.validation_places,
+            "scenes": self.scenes,
+            "rejected": self.rejected,
+        }
+
+
+def prepare(
+    folder: Path,
+    out: Path,
+    *,
+    rules: Rules | None = None,
+    facts: Facts | None = None,
+    bands: Sequence[str] | None = None,
+    scale: str | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Prepared:
+    """Make a training set of every scene under ``folder``.
+
+    ``out`` gets ``train/``, ``val/``, ``index.csv`` and ``report.json``, all at once at the end.
+
+    Parameters
+    ----------
+    folder : scenes with red, green, blue and near-infrared bands
+    out : a folder that does not exist, or is empty
+    bands : numbers or names of red, green, blue and nir, where files do not say
+    scale : ``"GAIN[,OFFSET]"`` to reflectance, for all scenes
+    on_progress : called with (scenes done, scenes in all)
+
+    Raises
+    ------
+    TrainingError : there is no scene, or nothing of any is kept
+    TargetExistsError : ``out`` is not empty
+    TargetError, OptionError
+    """
+    rules, facts = rules or Rules(), facts or Facts()
+    if bands is not None and len(bands) != len(BANDS):
+        raise OptionError(f"--bands: {len(bands)} named; need four: red, green, blue and nir")
+    files = _list_files(folder, out)
+    done = Prepared()
+    scenes: list[_Scene] = []
+    for number, (path, name) in enumerate(_named(files, folder), start=1):
+        file = path.relative_to(folder).as_posix()
+        try:
+            scenes.append(_look(path, file, name, bands, scale, rules))
+        except NirgeoError as error:
+            done.rejected[file] = str(error).replace(str(path), file)
+        on_progress(number, 2 * len(files))
+    places = group_scenes(
+        [scene.name for scene in scenes],
+        [scene.place for scene in scenes],
+        [facts.get(scene.file, "group") or None for scene in scenes],
+        rules.distance_km,
+    )
+    partial = out.with_name(out.name + ".part")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        tiles = partial / "tiles"
+        tiles.mkdir(parents=True)
+        rows = []
+        for number, (scene, place) in enumerate(zip(scenes, places, strict=True), start=1):
+            rows += _cut(scene, place, tiles, rules, facts, done)
+            on_progress(len(files) + number, len(files) + len(scenes))
+        if not rows:
+            raise TrainingError(
+                f"nothing of {len(files)} scenes in {folder} is kept"
+                + (f"; the first: {next(iter(done.rejected.values()))}" if done.rejected else "")
+            )
+        _divide(rows, partial, rules, done)
+        report = json.dumps(done.to_json(rules), indent=1, ensure_ascii=False)
+        (partial / "report.json").write_text(report + "\n", encoding="utf-8")
+        if out.is_dir():
+            out.rmdir()
+        os.replace(partial, out)
+    except OSError as error:
+        if isinstance(error, NirgeoError):
+            raise
+        raise TargetError(f"{out} can't be written ({error})") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return done
+
+
+def _list_files(folder: Path, out: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise TrainingError(f"{folder} is not a folder; name one that holds scenes")
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise OptionError(f"{out} lies inside {folder}, whose scenes are read; name another place")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise TargetExistsError(f"{out} exists and is not empty; name another folder")
+    if not out.absolute().parent.is_dir():
+        raise TargetError(f"{out.absolute().parent} is not a folder; make it first")
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not files:
+        raise TrainingError(f"no scene in {folder} ({', '.join(sorted(SUFFIXES))})")
+    return files
+
+
+def _named(files: Sequence[Path], folder: Path) -> list[tuple[Path, str]]:
+    """A name for every file that is plain, unique, and does not change with the others' order."""
+    found: list[tuple[Path, str]] = []
+    taken: set[str] = set()
+    for path in files:
+        plain = re.sub(r"[^A-Za-z0-9.-]+", "_", path.relative_to(folder).with_suffix("").as_posix())
+        name, number = plain, 1
+        while name in taken:
+            number += 1
+            name = f"{plain}-{number}"
+        taken.add(name)
+        found.append((path, name))
+    return found
+
+
+def _look(
+    path: Path,
+    file: str,
+    name: str,
+    bands: Sequence[str] | None,
+    scale: str | None,
+    rules: Rules,
+) -> _Scene:
+    """Open a scene and check that its bands lie on each other."""
+    roles = None if bands is None else dict(zip(BANDS, bands, strict=True))
+    try:
+        source = open_source(path, roles=roles)
+        for role in BANDS:
+            source.number_of(role)
+    except BandError as error:
+        if bands is not None:
+            raise
+        raise TrainingError(
+            "nothing says which bands are red, green, blue and nir; name them with --bands R,G,B,N"
+        ) from error
+    if min(source.grid.shape) < TILE:
+        raise TrainingError(
+            f"{source.grid.width}×{source.grid.height} px is less than a tile of {TILE}×{TILE}"
+        )
+    scene = _Scene(
+        file, name, source, find_scaling(source.clues, scale), footprint(source.grid), {}
+    )
+    shifts = band_shifts(scene)
+    for pair, shift in shifts.items():
+        if shift.known and shift.pixels > rules.max_shift:
+            raise TrainingError(
+                f"{pair} lie {shift.pixels:.1f} px apart ({shift.down:+.1f} down, "
+                f"{shift.right:+.1f} right), more than {rules.max_shift:g}; co-register them first"
+            )
+    return _Scene(file, name, source, scene.scaling, scene.place, shifts)
+
+
+def band_shifts(scene: _Scene) -> dict[str, Shift]:
+    """NIR against the mean of the visible bands, and these among themselves."""
+    shape = scene.source.grid.shape
+    size = [min(_REGISTRATION_WINDOW, side) for side in shape]
+    count = [
+        min(_REGISTRATION_WINDOWS, side // extent) for side, extent in zip(shape, size, strict=True)
+    ]
+    starts = [
+        [round(k * (side - extent) / max(1, n - 1)) for k in range(n)]
+        for side, extent, n in zip(shape, size, count, strict=True)
+    ]
+    windows = []
+    for row in starts[0]:
+        for col in starts[1]:
+            values, valid = scene.read(Window(row, col, *size))
+            windows.append((to_working(np.nan_to_num(values), scene.scaling.quantity), valid))
+    return {
+        "visible and nir": find_shift((w[:3].mean(axis=0), w[3], v) for w, v in windows),
+        "green and red": find_shift((w[1], w[0], v) for w, v in windows),
+        "green and blue": find_shift((w[1], w[2], v) for w, v in windows),
+    }
+
+
+def _cut(
+    scene: _Scene, place: str, folder: Path, rules: Rules, facts: Facts, done: Prepared
+) -> list[dict[str, Any]]:
+    """Write the tiles that are kept; returns their lines of the index, still without a side."""
+    rows: list[dict[str, Any]] = []
+    empty = cloudy = 0
+    quantity = scene.scaling.quantity
+    for row, col, window in tile_windows(scene.source.grid.shape, rules.tile):
+        try:
+            values, valid = scene.read(window)
+        except NirgeoError as error:
+            done.rejected[scene.file] = str(error)
+            for written in rows:
+                (folder / written["file"]).unlink()
+            return []
+        if not valid.any() or valid.mean() < rules.min_valid:
+            empty += 1
+            continue
+        if cloud_like(values[:3, valid], quantity).mean() > rules.max_cloud:
+            cloudy += 1
+            continue
+        name = f"{scene.name}_r{row}_c{col}.tif"
+        write_tile(folder / name, values, valid, quantity, scene.source.grid, window)
+        lon, lat = _lonlat(scene.source.grid, window)
+        rows.append(
+            {
+                "file": name,
+                "group": place,
+                "height": window.height,
+                "width": window.width,
+                "valid_fraction": round(float(valid.mean()), 4),
+                "lon": lon,
+                "lat": lat,
+                "date": facts.get(scene.file, "date") or _date(scene.file),
+                "source": facts.get(scene.file, "source"),
+                "level": facts.get(scene.file, "level") or _level(scene.file, quantity),
+                "licence": facts.get(scene.file, "licence"),
+            }
+        )
+    if not rows:
+        done.rejected.setdefault(
+            scene.file, f"no tile is kept: {empty} with too little data, {cloudy} cloud-like"
+        )
+    done.scenes.append(
+        {
+            "file": scene.file,
+            "group": place,
+            "tiles": len(rows),
+            "tiles_without_data": empty,
+            "tiles_cloud_like": cloudy,
+            "shifts": {
+                pair: {
+                    "down": round(shift.down, 2),
+                    "right": round(shift.right, 2),
+                    "significance": round(shift.significance, 1),
+                    "known": shift.known,
+                }
+                for pair, shift in scene.shifts.items()
+            },
+        }
+    )
+    return rows
+
+
+def _divide(rows: list[dict[str, Any]], partial: Path, rules: Rules, done: Prepared) -> None:
+    """Move every tile to its side and write the index."""
+    sizes: dict[str, int] = {}
+    for row in rows:
+        sizes[row["group"]] = sizes.get(row["group"], 0) + row["height"] * row["width"]
+    validation = split_places(sizes, rules.validation, rules.seed)
+    for side in ("train", "val"):
+        (partial / side).mkdir()
+    for row in rows:
+        side = "val" if row["group"] in validation else "train"
+        os.replace(partial / "tiles" / row["file"], partial / side / row["file"])
+        row["file"] = f"{side}/{row['file']}"
+    (partial / "tiles").rmdir()
+    with open(partial / "index.csv", "w", newline="", encoding="utf-8") as lines:
+        writer = csv.DictWriter(lines, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(sorted(rows, key=lambda row: row["file"]))
+    done.tiles, done.places, done.validation_places = len(rows), len(sizes), len(validation)
+
+
+def _lonlat(grid: Grid, window: Window) -> tuple[float | str, float | str]:
+    """The centre of a tile in degrees; empty where nothing says."""
+    if grid.crs is None:
+        return "", ""
+    x, y = grid.affine * (window.col + window.width / 2, window.row + window.height / 2)
+    try:
+        lons, lats = transform(CRS.from_user_input(grid.crs), CRS.from_epsg(4326), [x], [y])
+    except RasterioError:
+        return "", ""
+    if not np.isfinite([lons[0], lats[0]]).all():
+        return "", ""
+    return round(lons[0], 5), round(lats[0], 5)
+
+
+def _date(file: str) -> str:
+    """The first date in a file's name, then in the folders above it."""
+    for part in reversed(Path(file).parts):
+        match = _DATE.search(part)
+        if match is not None:
+            return "-".join(match.groups())
+    return ""
+
+
+def _level(file: str, quantity: Quantity) -> str:
+    """``boa`` and ``toa`` by what products are called; ``display`` for counts."""
+    if quantity is Quantity.COUNTS:
+        return "display"
+    return next((level for level, pattern in _LEVELS if pattern.search(file)), "unknown")

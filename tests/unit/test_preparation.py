@@ -1,0 +1,131 @@
+"""Shifts are found, neighbours stay together, and the rules are those that are written down."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from evaluation_scenes import ground
+
+from nirgeo.errors import OptionError
+from nirgeo.preparation.clouds import cloud_like
+from nirgeo.preparation.places import Footprint, footprint, group_scenes, split_places
+from nirgeo.preparation.prepare import Rules
+from nirgeo.preparation.registration import find_shift
+from nirgeo.preparation.tiles import tile_windows
+from nirgeo.radiometry import Quantity
+from nirgeo.source import Grid
+
+
+def bands(height: int, width: int, down: int = 0, right: int = 0):
+    """Visible light and near infrared of one ground, the latter moved."""
+    values = np.sqrt(ground(height + 16, width + 16, seed=5)).astype(np.float32)
+    visible = values[:3].mean(axis=0)[8 : 8 + height, 8 : 8 + width]
+    nir = values[3][8 - down : 8 - down + height, 8 - right : 8 - right + width]
+    return visible, nir, np.ones((height, width), dtype=bool)
+
+
+@pytest.mark.parametrize(("down", "right"), [(0, 0), (1, 0), (0, -2), (3, 5), (-7, 4)])
+@pytest.mark.parametrize("shape", [(64, 64), (120, 200)])
+def test_a_shift_is_found(shape: tuple[int, int], down: int, right: int) -> None:
+    shift = find_shift([bands(*shape, down, right)])
+    assert shift.known
+    assert (shift.down, shift.right) == pytest.approx((down, right), abs=0.35)
+    assert shift.pixels == pytest.approx(np.hypot(down, right), abs=0.4)
+
+
+def test_contrast_may_be_inverted_and_parts_missing() -> None:
+    visible, nir, valid = bands(128, 128, 2, -3)
+    valid[:40, :50] = False
+    nir = np.where(valid, 1.2 - nir, 99).astype(np.float32)
+    shift = find_shift([(visible, nir, valid)])
+    assert shift.known
+    assert (shift.down, shift.right) == pytest.approx((2, -3), abs=0.35)
+
+
+def test_where_there_is_no_edge_nothing_is_claimed(rng: np.random.Generator) -> None:
+    flat, valid = np.full((64, 64), 0.3, dtype=np.float32), np.ones((64, 64), dtype=bool)
+    assert not find_shift([(flat, flat, valid)]).known
+    assert not find_shift([(flat, flat, ~valid)]).known
+    assert not find_shift([]).known
+    noise = rng.normal(0.3, 0.01, (2, 64, 64)).astype(np.float32)
+    assert not find_shift([(noise[0], noise[1], valid)]).known
+
+
+def test_cloud_is_bright_and_white() -> None:
+    colours = np.array(
+        [[0.30, 0.45, 0.10, 0.80], [0.29, 0.35, 0.10, 0.82], [0.31, 0.26, 0.10, 0.85]]
+    )[:, None].astype(np.float32)
+    assert cloud_like(colours, Quantity.REFLECTANCE).tolist() == [[True, False, False, True]]
+    counts = np.array([[250, 250, 150], [245, 205, 150], [240, 230, 150]], dtype=np.float32)
+    assert cloud_like(counts[:, None], Quantity.COUNTS).tolist() == [[True, False, False]]
+
+
+def box(lon: float, lat: float = 45.0, side: float = 0.05) -> Footprint:
+    return Footprint(lon, lat, lon + side, lat + side)
+
+
+def test_neighbours_are_one_place_and_so_is_what_they_connect() -> None:
+    # A degree of longitude at 45° is about 79 km; boxes are 0.05° wide.
+    places = group_scenes(
+        ["a", "b", "c", "far", "no place", "named", "named too"],
+        [box(10), box(10.2), box(10.4), box(14), None, None, box(14.1)],
+        [None, None, None, None, None, "lake", "lake"],
+        distance_km=15,
+    )
+    assert places == ["a", "a", "a", "lake", "no place", "lake", "lake"]
+    apart = group_scenes(["a", "b"], [box(10), box(10.2)], [None, None], distance_km=5)
+    assert apart == ["a", "b"]
+
+
+def test_neighbours_across_the_date_line() -> None:
+    assert group_scenes(["e", "w"], [box(179.9), box(-179.95)], [None, None], distance_km=30) == [
+        "e",
+        "e",
+    ]
+
+
+def test_footprint_from_a_transform_or_from_control_points() -> None:
+    utm = Grid(100, 200, (10.0, 0.0, 500_000.0, 0.0, -10.0, 5_000_000.0), "EPSG:32632")
+    found = footprint(utm)
+    assert found is not None
+    assert found.west == pytest.approx(9.0, abs=1e-6)
+    assert found.east == pytest.approx(9.0254, abs=1e-3)
+    corners = ((0.0, 0.0, 7.0, 46.0, 0.0), (10.0, 10.0, 7.5, 45.5, 0.0))
+    points = Grid(10, 10, (1, 0, 0, 0, 1, 0), None, corners, "EPSG:4326")
+    assert footprint(points) == Footprint(7.0, 45.5, 7.5, 46.0)
+    assert footprint(Grid(10, 10, (1, 0, 0, 0, 1, 0))) is None
+
+
+def test_split_is_deterministic_whole_and_about_as_asked() -> None:
+    sizes = {f"place {k}": 100 for k in range(50)}
+    chosen = split_places(sizes, 0.2)
+    assert chosen == split_places(dict(reversed(sizes.items())), 0.2)
+    assert len(chosen) == 10
+    assert split_places(sizes, 0.2, seed=1) != chosen
+    assert split_places({"only": 5}, 0.5) == set()
+    assert split_places({"large": 90, "small": 10}, 0.05) == {"small"}
+    assert split_places({"a": 1, "b": 1}, 1.0) in ({"a"}, {"b"})
+    assert split_places(sizes, 0.0) == set()
+
+
+def test_tiles_cover_a_scene_without_slivers() -> None:
+    found = [(row, col, w.height, w.width) for row, col, w in tile_windows((300, 200), 128)]
+    assert found == [
+        (0, 0, 128, 128), (0, 1, 128, 72),
+        (1, 0, 128, 128), (1, 1, 128, 72),
+    ]  # fmt: skip
+    assert [w.height for _, _, w in tile_windows((64, 64), 256)] == [64]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"tile": 100}, "--tile 100"),
+        ({"min_valid": 1.5}, "--min-valid 1.5"),
+        ({"max_cloud": -0.1}, "--max-cloud -0.1"),
+        ({"max_shift": 0.0}, "--max-shift 0"),
+    ],
+)
+def test_rules_out_of_range_are_refused(wrong: dict[str, float], said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        Rules(**wrong)  # type: ignore[arg-type]
