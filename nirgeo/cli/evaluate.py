@@ -124,7 +124,6 @@ def evaluate_command(
             entries, predictors, leaky=leaky and bool(fit), warn=warn, advance=lambda: bar.update(1)
         )
     result.levels, result.indexed, result.prior = tuple(levels), index is not None, not no_prior
-    click.echo(render_text(result))
     if json_file is not None:
         text = json.dumps(result.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
         write_report(json_file, text + "\n")
@@ -132,6 +131,7 @@ def evaluate_command(
         from nirgeo.evaluation.report import render_html
 
         write_report(html_file, render_html(result, predictors))
+    click.echo(render_text(result))  # last: a reader that stops early must not cost the reports
 
 
 def _fitted(
@@ -200,4 +200,3 @@ def write_report(file: str, text: str) -> None:
         partial.replace(path)
     except OSError as error:
         raise TargetError(f"{file} can't be written ({error})") from error
-    click.echo(file, err=True)

@@ -14,7 +14,7 @@ from nirgeo.evaluation.predict import Kind, Predictor
 from nirgeo.evaluation.scenes import EvaluationScene, read_scene
 from nirgeo.evaluation.score import Evaluation, PredictorScore, SceneScore, TaskScore
 from nirgeo.evaluation.sums import measure
-from nirgeo.evaluation.text import COLUMNS, bounds, decimal, explanation, heading, name, rank
+from nirgeo.evaluation.text import COLUMNS, bounds, count, decimal, explanation, heading, name, rank
 from nirgeo.place_statistics import Interval
 
 STYLE = """
@@ -183,11 +183,13 @@ def _classes(rows: Sequence[tuple[PredictorScore, Sequence[ClassError]]]) -> Mar
     first = rows[0][1]
     header: list[Child] = [""]
     header += [
-        element("span", e.name, element("small", f"{e.share:.1%}, {e.places} places"))
+        element("span", e.name, element("small", f"{e.share:.1%}, {count(e.places, 'place')}"))
         for e in first
     ]
     cells = [(score, [decimal(e.angular, 2) for e in errors]) for score, errors in rows]
-    return _table("Below each class, its share of all pixels and where it is found", header, cells)
+    return _table(
+        "Below each class: its share of all pixels, and how many places show it", header, cells
+    )
 
 
 def _scenes(task: TaskScore, score: PredictorScore, predictor: Predictor) -> list[Child]:
@@ -203,11 +205,11 @@ def _scenes(task: TaskScore, score: PredictorScore, predictor: Predictor) -> lis
         chosen, scene = score.scenes[position], read_scene(task.scenes[position])
         figures = chosen.figures
         caption = (
-            f"{word}: {chosen.scene} (place {chosen.place}, {scene.shape[1]} × {scene.shape[0]} px)"
-            f" — {decimal(figures['angular'], 2)}°, RMSE {decimal(figures['rmse'], 4)}, "
-            f"ΔE2000 {decimal(figures['ciede2000'], 2)}"
+            f": {decimal(figures['angular'], 2)}°, RMSE {decimal(figures['rmse'], 4)}, "
+            f"ΔE2000 {decimal(figures['ciede2000'], 2)} · {chosen.scene} · place {chosen.place}, "
+            f"{scene.shape[1]} × {scene.shape[0]} px"
         )
-        parts += [element("p", element("strong", caption)), _panels(scene, predictor)]
+        parts += [element("p", element("strong", word), caption), _panels(scene, predictor)]
     return parts
 
 

@@ -37,7 +37,7 @@ def explanation(task: TaskScore) -> str:
             "figures would be elsewhere."
         )
     else:
-        sentences.append("Below each figure: 95 % interval, from drawing places anew.")
+        sentences.append("Below each figure: 95% interval, from drawing places anew.")
     if any(score.kind is Kind.ORACLE for score in task.predictors):
         sentences.append(
             "An oracle is a lookup table fitted to each scene's own truth: the best that single "
@@ -62,13 +62,13 @@ def heading(task: TaskScore, evaluation: Evaluation) -> str:
     """How many scenes of how many places, of which level, and how much of them is masked."""
     scenes, places = len(task.scenes), len(task.place_names)
     parts = [
-        f"{_count(scenes, 'scene')} of {_count(places, 'place')}",
+        f"{count(scenes, 'scene')} of {count(places, 'place')}",
         task.quantity.value,
         f"level {', '.join(evaluation.levels)}" if evaluation.levels else "",
         "" if evaluation.prior else "without the prior of the place",
         "" if evaluation.indexed else "no --index: every file counts as a place",
         f"{masked_share(task):.1%} of the pixels masked",
-        f"{_count(len(evaluation.skipped), 'scene')} left out" if evaluation.skipped else "",
+        f"{count(len(evaluation.skipped), 'scene')} left out" if evaluation.skipped else "",
         "LEAKY" if task.leaky else "",
     ]
     return " · ".join(part for part in parts if part)
@@ -79,7 +79,7 @@ def masked_share(task: TaskScore) -> float:
     return task.predictors[0].pooled.figures()["masked"]
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
