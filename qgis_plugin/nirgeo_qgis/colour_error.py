@@ -18,7 +18,6 @@ from qgis.core import (
     QgsProcessingException,
     QgsProcessingFeedback,
     QgsProcessingMultiStepFeedback,
-    QgsRasterBandStats,
     QgsRasterLayer,
     QgsRectangle,
 )
@@ -90,6 +89,34 @@ def compare(
     CalculationCancelledError : the user cancelled
     QgsProcessingException : the two do not overlap, or QGIS can't compute
     """
+    squares, absolute, angles = _write_maps(prediction, truth, folder, feedback)
+    # From here on nothing holds the layers: the files can be moved, on Windows too, and an error
+    # does not keep them alive.
+    squared, spread, angle = map(_statistics, (squares, absolute, angles))
+    if squared.count == 0:
+        raise QgsProcessingException(
+            f"{prediction.name} and {truth.name} have no pixel in common: they lie apart, or one "
+            "of them has no data where the other has some."
+        )
+    rmse = math.sqrt(squared.mean)
+    median, p95 = _quantiles(angles, (0.5, 0.95)) if angle.count else (math.nan, math.nan)
+    return ColourError(
+        pixels=squared.count,
+        undefined=1 - angle.count / squared.count,
+        mean=angle.mean,
+        standard_deviation=angle.standard_deviation,
+        median=median,
+        p95=p95,
+        rmse=rmse,
+        mae=spread.mean,
+        psnr=None if peak is None else 20 * math.log10(peak / rmse) if rmse else math.inf,
+    ), angles
+
+
+def _write_maps(
+    prediction: Picture, truth: Picture, folder: str, feedback: QgsProcessingFeedback
+) -> tuple[str, str, str]:
+    """Rasters of the squared error, the absolute error (means of the bands) and the angle."""
     layers = prediction.open(), truth.open()
     steps = QgsProcessingMultiStepFeedback(3, feedback)
     entries = [
@@ -99,7 +126,7 @@ def compare(
     ]
     valid = [entry.ref for entry in entries if "alpha" in entry.ref]
 
-    def calculate(number: int, name: str, formula: str) -> QgsRasterLayer:
+    def write(number: int, name: str, formula: str) -> str:
         steps.setCurrentStep(number)
         # Division by zero is how this calculator says "no data".
         masked = formula + "".join(f' / ("{ref}" > 0)' for ref in valid)
@@ -108,31 +135,13 @@ def compare(
             _calculate(masked, path, layers[0], entries, steps)
         if feedback.isCanceled():
             raise CalculationCancelledError
-        return QgsRasterLayer(path, name)
+        return path
 
-    squares = calculate(0, "squares", f"({_sum(lambda p, t: f'({p} - {t}) ^ 2')}) / 3")
-    absolute = calculate(1, "absolute", f"({_sum(lambda p, t: f'sqrt(({p} - {t}) ^ 2)')}) / 3")
-    angles = calculate(2, "angles", _angle())
-    squared, spread, angle = map(_statistics, (squares, absolute, angles))
-    if squared.elementCount == 0:
-        raise QgsProcessingException(
-            f"{prediction.name} and {truth.name} have no pixel in common: they lie apart, or one "
-            "of them has no data where the other has some."
-        )
-    rmse = math.sqrt(squared.mean)
-    decided = angle.elementCount > 0
-    median, p95 = _quantiles(angles, (0.5, 0.95)) if decided else (math.nan, math.nan)
-    return ColourError(
-        pixels=int(squared.elementCount),
-        undefined=1 - angle.elementCount / squared.elementCount,
-        mean=angle.mean if decided else math.nan,
-        standard_deviation=angle.stdDev if decided else math.nan,
-        median=median,
-        p95=p95,
-        rmse=rmse,
-        mae=spread.mean,
-        psnr=None if peak is None else 20 * math.log10(peak / rmse) if rmse else math.inf,
-    ), angles.source()
+    return (
+        write(0, "squares", f"({_sum(lambda p, t: f'({p} - {t}) ^ 2')}) / 3"),
+        write(1, "absolute", f"({_sum(lambda p, t: f'sqrt(({p} - {t}) ^ 2)')}) / 3"),
+        write(2, "angles", _angle()),
+    )
 
 
 def _entries(
@@ -217,12 +226,24 @@ def _calculate(
         )
 
 
-def _statistics(layer: QgsRasterLayer) -> QgsRasterBandStats:
-    return layer.dataProvider().bandStatistics(1)
+@dataclass(frozen=True)
+class _Statistics:
+    count: int
+    mean: float
+    standard_deviation: float
 
 
-def _quantiles(layer: QgsRasterLayer, shares: Sequence[float]) -> list[float]:
+def _statistics(path: str) -> _Statistics:
+    layer = QgsRasterLayer(path, "statistics")  # named, or its provider goes with it
+    found = layer.dataProvider().bandStatistics(1)
+    if found.elementCount == 0:
+        return _Statistics(0, math.nan, math.nan)
+    return _Statistics(int(found.elementCount), found.mean, found.stdDev)
+
+
+def _quantiles(path: str, shares: Sequence[float]) -> list[float]:
     """From a histogram fine enough for any table."""
+    layer = QgsRasterLayer(path, "histogram")
     histogram = layer.dataProvider().histogram(1, _HISTOGRAM_BINS, 0.0, 90.0)
     counts = list(histogram.histogramVector)
     width = 90.0 / _HISTOGRAM_BINS
