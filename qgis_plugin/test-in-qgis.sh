@@ -60,14 +60,6 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 chmod 700 "$scratch" # or Qt complains about it
 
-# QGIS 3.22 now and then crashes while it is torn down, after the last test has been counted. What
-# the tests said counts, so the process ends with their exit code before that.
-run='import os, sys, pytest
-code = int(pytest.main(sys.argv[1:]))
-sys.stdout.flush()
-sys.stderr.flush()
-os._exit(code)'
-
 XDG_RUNTIME_DIR=$scratch QT_QPA_PLATFORM=offscreen QGIS_CUSTOM_CONFIG_PATH=$scratch/configuration \
-    "$environment/bin/python" -c "$run" -c qgis_plugin/pytest-in-qgis.ini --rootdir=. \
+    "$environment/bin/python" -m pytest -c qgis_plugin/pytest-in-qgis.ini --rootdir=. \
     --confcutdir=tests/qgis tests/qgis "$@"
