@@ -18,7 +18,7 @@ test: $(VENV)/.test
 test-slow: $(VENV)/.test
 	$(BIN)/pytest -m slow --timeout=1800
 
-test-qgis:
+test-qgis: $(VENV)/.test
 	sh qgis_plugin/test-in-qgis.sh
 
 plugin:
