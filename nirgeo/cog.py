@@ -24,7 +24,7 @@ from rasterio.errors import CRSError
 from rasterio.io import MemoryFile
 
 from nirgeo.errors import OptionError, TargetError
-from nirgeo.handles import GDAL_ERRORS
+from nirgeo.handles import GDAL_ERRORS, forget_errors
 from nirgeo.provenance import DESCRIPTION, NAMESPACE
 from nirgeo.source import Grid
 
@@ -132,6 +132,7 @@ def _try_options(options: Mapping[str, str], dtype: str) -> None:
                 picture.write_mask(np.full((side, side), 255, dtype=np.uint8))
             rasterio.shutil.copy(source.name, made.name, driver="COG", **cog_options(options))
     except (*GDAL_ERRORS, MemoryError) as error:
+        forget_errors()
         raise OptionError(f"--co {chosen}: GDAL can't write a COG with that ({error})") from error
     finally:
         log.removeHandler(listener)
@@ -286,6 +287,7 @@ def write_cog(
             )
         _read_back(target)
     except GDAL_ERRORS as error:
+        forget_errors()
         moved = ", ".join(f"{k}={v}" for k, v in options.items() if k in _WARPING)
         if moved:
             raise OptionError(

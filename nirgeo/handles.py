@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import rasterio
-from rasterio._err import CPLE_BaseError
+from rasterio._err import CPLE_BaseError, stack_errors
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
@@ -180,6 +180,16 @@ def open_dataset(path: str) -> DatasetReader:
         if not is_remote(path) and not path.startswith("/vsi") and not os.path.exists(path):
             raise SourceError(f"{path}: no such file") from error
         raise SourceError(f"{path}: not a raster that GDAL can read ({error})") from error
+
+
+def forget_errors() -> None:
+    """Clear this thread's last error of GDAL, after a failure that was dealt with.
+
+    GDAL keeps it, and rasterio would raise it again at the next call that returns a number other
+    than 0: for another file, which is sound.
+    """
+    with stack_errors():
+        pass
 
 
 def close_all() -> None:

@@ -174,6 +174,7 @@ class RasterSource:
                         if believed and MaskFlags.all_valid not in flags:
                             valid &= opened.read_masks(band.index, window=target) != 0
                 except handles.GDAL_ERRORS as error:
+                    handles.forget_errors()
                     raise SourceError(
                         f"{band.path}: band {band.index} can't be read at row {window.row}, column "
                         f"{window.col} ({error}); the file may be truncated or damaged"

@@ -21,7 +21,7 @@ from rasterio.shutil import copyfiles
 from rasterio.windows import Window
 
 from nirgeo.errors import TargetError, TargetExistsError, TargetLockedError
-from nirgeo.handles import GDAL_ERRORS
+from nirgeo.handles import GDAL_ERRORS, forget_errors
 
 
 class Target:
@@ -142,10 +142,11 @@ class Target:
 
     def clear(self) -> None:
         """Remove everything in the working folder but the lock."""
-        for entry in list(self.folder.iterdir()):
-            if entry.name != "lock":
-                with suppress(OSError):
-                    entry.unlink()
+        with suppress(FileNotFoundError):
+            for entry in list(self.folder.iterdir()):
+                if entry.name != "lock":
+                    with suppress(OSError):
+                        entry.unlink()
 
     def publish(self, finished: Path) -> None:
         """Give the finished file its name."""
@@ -163,6 +164,7 @@ class Target:
                 corner = Window(copy.width - 1, copy.height - 1, 1, 1)
                 copy.read(window=corner)
         except GDAL_ERRORS as error:
+            forget_errors()
             raise TargetError(f"{self.name} can't be written ({error})") from error
 
 
