@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from helpers import random_model
+from pictures import painting_model
 
 from nirgeo.modelfile import Model
 
@@ -20,19 +20,26 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny(weights: Path) -> Model:
     """A reflectance model that costs next to nothing; its halo is about 23 px."""
-    return random_model(weights, name="tiny", seed=11)
+    return painting_model(weights, name="tiny", seed=11)
 
 
 @pytest.fixture(scope="session")
 def tiny_counts(weights: Path) -> Model:
     """The same for display counts."""
-    return random_model(weights, name="tiny", quantity="counts", seed=12)
+    return painting_model(weights, name="tiny", quantity="counts", seed=12)
 
 
 @pytest.fixture(scope="session")
 def full_size(weights: Path) -> Model:
     """Random weights in the shape of the shipped models: width 64, depth 8."""
-    return random_model(weights, name="full-size", seed=13, width=64, depth=8)
+    return painting_model(weights, name="full-size", seed=13, width=64, depth=8)
+
+
+@pytest.fixture(scope="session")
+def with_prior(weights: Path) -> Model:
+    """As ``full_size``, and it listens to what is known of the colours of the place."""
+    tones = {"offset": [0.1, -0.2], "matrix": [[1.2, 0.1], [-0.1, 0.9]], "error": [0.1, 0.15]}
+    return painting_model(weights, name="with-prior", seed=14, width=64, depth=8, tones=tones)
 
 
 @pytest.fixture(scope="session")

@@ -16,12 +16,15 @@ import numpy as np
 import rasterio
 import torch
 from click.testing import CliRunner, Result
+from helpers import random_generator
 from numpy.typing import NDArray
 
 from nirgeo.cli.main import main
 from nirgeo.inference import network
-from nirgeo.modelfile import Model
+from nirgeo.location_prior import HintField, ToneMap, hint_field
+from nirgeo.modelfile import Model, ModelSpec, read_model, write_model
 from nirgeo.radiometry import Quantity, Scaling, from_working, quantize, to_working
+from nirgeo.source import open_source
 
 COLOURS = ("red", "green", "blue")
 TO_REFLECTANCE = Scaling(Quantity.REFLECTANCE, 1e-4, 0.0, "test")
@@ -65,18 +68,61 @@ def punch_holes(height: int, width: int, seed: int = 0) -> NDArray[np.bool_]:
     return valid
 
 
+def painting_model(
+    folder: Path,
+    *,
+    name: str = "painting",
+    quantity: str = "reflectance",
+    bands: Sequence[str] = ("nir",),
+    seed: int = 0,
+    width: int = 8,
+    depth: int = 1,
+    **spec: Any,
+) -> Model:
+    """A model with random weights whose colours stay between black and white.
+
+    Weights as they come drive nearly every pixel to 0 or 255, where no difference shows; so the
+    head is brought to a size at which the correction is about as strong as the table.
+    """
+    table_max = 1.225 if quantity == "reflectance" else 1.0
+    net = random_generator(
+        seed, in_bands=len(bands), width=width, depth=depth, knots=9, table_max=table_max
+    )
+    random = torch.Generator().manual_seed(seed)
+    sample = 0.2 + 0.6 * torch.rand((1, len(bands), 256, 256), generator=random)
+    with torch.no_grad():
+        size = net.coarse(sample, torch.ones(1, 1, 256, 256), None).std()
+        net.head.weight *= 0.08 / size
+        net.head.bias *= 0.08 / size  # type: ignore[operator]
+        net.table.values.mul_(0.25 / len(bands)).add_(0.25 / len(bands))
+    description = ModelSpec(
+        name=name,
+        version=1,
+        bands=tuple(bands),
+        quantity=Quantity(quantity),
+        generator=net.config.to_json(),
+        **spec,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}-{seed}.safetensors"
+    write_model(path, description, {k: v.numpy() for k, v in net.state_dict().items()})
+    return read_model(path)
+
+
 def whole_picture(
     values: NDArray[Any],
     valid: NDArray[np.bool_],
     model: Model,
     scaling: Scaling = TO_REFLECTANCE,
     output: str = "display",
+    hint: HintField | None = None,
 ) -> NDArray[Any]:
     """The picture made without any of the machinery under test: the network runs once, over all.
 
-    ``values`` is (bands, H, W). The array is repeated at its right and bottom edge up to a whole
-    number of the network's cells. The network is handed two copies: for a single small image torch
-    picks another kernel than for all other inputs, and the last bit would differ.
+    ``values`` is (bands, H, W); ``hint`` is for a model with a location prior. The array is
+    repeated at its right and bottom edge up to a whole number of the network's cells. The network
+    is handed two copies: for a single small image torch picks another kernel than for all other
+    inputs, and the last bit would differ.
     """
     net = network(model)
     height, width = valid.shape
@@ -88,8 +134,12 @@ def whole_picture(
     inputs[:, ~mask] = 0
     x = torch.from_numpy(np.stack([inputs, inputs])).contiguous(memory_format=torch.channels_last)
     m = torch.from_numpy(np.stack([mask[None], mask[None]]).astype(np.float32))
+    field = None
+    if hint is not None:
+        cells = hint.cells(0, 0, x.shape[2] // net.stride, x.shape[3] // net.stride, net.stride)
+        field = torch.from_numpy(np.stack([cells, cells]))
     with torch.inference_mode():
-        working = np.ascontiguousarray(net(x, m)[0].numpy()[:, :height, :width])
+        working = np.ascontiguousarray(net(x, m, field)[0].numpy()[:, :height, :width])
     if model.spec.quantity is Quantity.COUNTS:
         picture = quantize(working)
     else:
@@ -97,6 +147,14 @@ def whole_picture(
         picture = model.spec.curve.apply(colours) if output == "display" else colours
     picture[:, ~valid] = np.nan if output == "reflectance" else 0
     return picture
+
+
+def hint_of(path: Path, model: Model) -> HintField:
+    """The colour hint for a whole file."""
+    assert model.spec.tones is not None
+    hint = hint_field(open_source(path).grid, ToneMap.from_json(model.spec.tones))
+    assert hint is not None, "the scene has no place on land"
+    return hint
 
 
 def read(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NDArray[np.bool_]]:

@@ -12,9 +12,17 @@ import pytest
 import rasterio
 import torch
 import xarray as xr
-from helpers import NORTH_UP_10M, random_model, write_raster
+from helpers import NORTH_UP_10M, write_raster
 from numpy.typing import NDArray
-from pictures import COLOURS, punch_holes, read, scene_values, whole_picture
+from pictures import (
+    COLOURS,
+    hint_of,
+    painting_model,
+    punch_holes,
+    read,
+    scene_values,
+    whole_picture,
+)
 
 import nirgeo
 from nirgeo.modelfile import Model
@@ -43,6 +51,17 @@ def make_scene(
     valid = punch_holes(*size)
     values[~valid] = 0
     return write_raster(folder / "scene.tif", values, nodata=0), values, valid
+
+
+def test_the_pictures_can_tell_a_difference(
+    tmp_path: Path, tiny: Model, full_size: Model, with_prior: Model
+) -> None:
+    # Black and white hide every rounding; a picture that is neither hides none.
+    values, valid = scene_values(200, 200), np.ones((200, 200), dtype=np.bool_)
+    for model in (tiny, full_size, with_prior):
+        picture = whole_picture(values[None], valid, model)
+        assert ((picture > 0) & (picture < 255)).mean() > 0.9
+        assert picture.std() > 20
 
 
 def written(scene: xr.DataArray, model: Model, path: Path, workers: int, output: Output) -> Any:
@@ -74,7 +93,7 @@ def test_narrow_networks_are_exact_too(
     tmp_path: Path, shape: tuple[int, int], threads: int
 ) -> None:
     # Narrow layers reach the size below which torch picks another kernel in larger windows.
-    model = random_model(tmp_path, width=shape[0], depth=shape[1], seed=3)
+    model = painting_model(tmp_path, width=shape[0], depth=shape[1], seed=3)
     path, values, valid = make_scene(tmp_path, (268, 204))
     whole = whole_picture(values[None], valid, model, output="reflectance")
     for chunk in (1, 2, 3, 16):
@@ -142,7 +161,7 @@ def test_every_way_in_makes_the_same_pixels(tmp_path: Path, full_size: Model) ->
 
 
 def test_two_bands_in_any_order_of_dimensions(tmp_path: Path) -> None:
-    model = random_model(tmp_path, bands=("red", "nir"), width=24, seed=5)
+    model = painting_model(tmp_path, bands=("red", "nir"), width=24, seed=5)
     values = np.stack([scene_values(130, 187, seed=s) for s in (1, 2)])
     valid = punch_holes(130, 187)
     values[1, ~valid] = 0
@@ -159,6 +178,35 @@ def test_two_bands_in_any_order_of_dimensions(tmp_path: Path) -> None:
     rgb = nirgeo.colorize(swapped, model, scale=SCALE, nodata=0)
     assert rgb.dims == ("band", "y", "x")
     np.testing.assert_array_equal(rgb.values, whole)
+
+
+def test_the_hint_of_the_place_does_not_depend_on_chunks(tmp_path: Path, with_prior: Model) -> None:
+    # Pixels of a kilometre, so that the hint changes across the scene.
+    transform = rasterio.Affine(1000.0, 0.0, 300_000.0, 0.0, -1000.0, 5_300_000.0)
+    values, valid = scene_values(203, 271), punch_holes(203, 271)
+    values[~valid] = 0
+    path = write_raster(tmp_path / "scene.tif", values, nodata=0, transform=transform)
+    hint = hint_of(path, with_prior)
+    whole = whole_picture(values[None], valid, with_prior, hint=hint)
+    unhinted = whole_picture(values[None], valid, with_prior)
+    assert (whole != unhinted).mean() > 0.3, "the hint must matter for this test to mean anything"
+    assert np.ptp(hint.nodes, axis=(1, 2)).max() > 0.05
+
+    for chunk in (1, 2, 16):
+        scene = nirgeo.open_scene(path, chunk=chunk, scale=SCALE)
+        target = tmp_path / f"{chunk}.tif"
+        np.testing.assert_array_equal(written(scene, with_prior, target, 2, "display")[0], whole)
+    scene = nirgeo.open_scene(path, chunk=2, scale=SCALE)
+    np.testing.assert_array_equal(nirgeo.colorize(scene, with_prior, prior=False).values, unhinted)
+    in_memory = scene.compute()
+    np.testing.assert_array_equal(nirgeo.colorize(in_memory, with_prior).values, whole)
+    odd = in_memory.chunk({"y": 97, "x": 71})
+    np.testing.assert_array_equal(nirgeo.colorize(odd, with_prior).values, whole)
+
+    box = (slice(None), slice(70, 190), slice(33, 222))
+    (west, north), (east, south) = transform @ (33, 70), transform @ (222, 190)
+    part = nirgeo.open_scene(path, scale=SCALE, bounds=(west, south, east, north), chunk=1)
+    np.testing.assert_array_equal(nirgeo.colorize(part, with_prior).values, whole[box])
 
 
 def test_display_counts(tmp_path: Path, tiny_counts: Model) -> None:

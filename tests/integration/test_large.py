@@ -77,6 +77,8 @@ def test_a_source_of_more_than_four_gibibytes(tmp_path: Path, tiny: Model) -> No
     target = tmp_path / "huge_rgb.tif"
     options = ["--model", tiny.path, "--scale", "0.0001", "--workers", "2", "-q"]
     run("colorize", scene, "-o", target, *options)
+    with target.open("rb") as start:
+        assert start.read(4) == b"II\x2b\x00", "6.4 GiB of pixels may need a BigTIFF"
     with rasterio.open(target) as file, rasterio.open(scene) as source:
         assert file.shape == (side, side)
         assert file.transform == source.transform
