@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import write_raster
-from pictures import command, events, read, scene_values
+import rasterio
+from helpers import NORTH_UP_10M, write_raster
+from pictures import command, events, listing, process, read, scene_values
 
+from nirgeo.engine import reach
 from nirgeo.modelfile import Model
 
 
@@ -133,3 +135,204 @@ def test_python_dash_m() -> None:
 )
 def test_wrong_usage(args: list[str]) -> None:
     assert "Usage:" in command("colorize", *args, expect=2).stderr
+
+
+def test_json_lines_and_nothing_else(tmp_path: Path, scene: Path, tiny: Model) -> None:
+    # A process of its own, so that what libraries print is seen too; verbose, and with a warning.
+    four = np.stack([scene_values(130, 150, "uint8", seed=k) for k in range(4)])
+    colours = ("red", "green", "blue", "alpha")
+    path = write_raster(tmp_path / "four.tif", four, colorinterp=colours, crs=None, transform=None)
+    options = ("--model", tiny.path, "--scale", "0.005", "--chunk", 1, "--progress", "jsonl", "-v")
+    code, out, err = process("colorize", path, "--overwrite", *options)
+    assert code == 0, err
+    log = events(out)
+    assert [e["event"] for e in log] == ["warning", "start"] + ["progress"] * 9 + ["result"]
+    assert "alpha" in log[0]["message"]
+    assert log[1] == {"event": "start", "protocol": 1, "total": 9, "resumed": 0}
+    assert [e["done"] for e in log[2:-1]] == list(range(1, 10))
+    assert {e["total"] for e in log[2:-1]} == {9}
+    assert log[-1] == {"event": "result", "path": str(tmp_path / "four_rgb.tif")}
+    assert "near infrared: band 4" in err  # for people, who read stderr
+
+
+def test_how_much_is_said(scene: Path, tiny: Model) -> None:
+    options = ("--model", tiny.path, "--scale", "0.0001", "--overwrite")
+    target = f"{scene.with_name('scene_rgb.tif')}\n"
+    talkative = command("colorize", scene, *options)
+    assert (talkative.stdout, "colorizing" in talkative.stderr) == (target, True)
+    for quiet in (("-q",), ("--progress", "none")):
+        result = command("colorize", scene, *options, *quiet)
+        assert (result.stdout, result.stderr) == ("", "")
+    quiet_json = command("colorize", scene, *options, "-q", "--progress", "jsonl")
+    assert quiet_json.stderr == ""
+    assert events(quiet_json.stdout)[-1]["event"] == "result"
+
+
+def test_warnings_say_what_may_be_wrong(scene: Path, tmp_path: Path, weights: Path) -> None:
+    from pictures import painting_model
+
+    narrow = painting_model(weights, name="narrow", gsd=(0.5, 1.0))
+    result = command("colorize", scene, "--model", narrow.path, "--progress", "jsonl")
+    warnings = [e["message"] for e in events(result.stdout) if e["event"] == "warning"]
+    assert any("10 m" in w and "0.5–1 m" in w for w in warnings)
+    assert any("--scale GAIN" in w for w in warnings)
+
+
+def test_bounds_reflectance_and_options_together(tmp_path: Path, scene: Path, tiny: Model) -> None:
+    options = ("--model", tiny.path, "--scale", "0.0001", "--as", "reflectance")
+    command("colorize", scene, *options, "-o", tmp_path / "whole.tif")
+    west, north = NORTH_UP_10M @ (20, 30)
+    east, south = NORTH_UP_10M @ (80, 70)
+    box = ("--bounds", west, south, east, north, "--co", "compress=zstd", "--workers", 1)
+    command("colorize", scene, *options, *box, "-o", tmp_path / "part.tif")
+    with rasterio.open(tmp_path / "part.tif") as file:
+        assert file.compression.value == "ZSTD"
+        assert file.dtypes[0] == "float32"
+        assert file.transform == NORTH_UP_10M @ rasterio.Affine.translation(20, 30)
+    whole, part = read(tmp_path / "whole.tif")[0], read(tmp_path / "part.tif")[0]
+    np.testing.assert_array_equal(part, whole[:, 30:70, 20:80])
+
+
+def test_bands_by_number_and_name(tmp_path: Path, tiny: Model) -> None:
+    bands = np.stack([scene_values(60, 70, seed=k) for k in range(3)])
+    path = write_raster(tmp_path / "three.tif", bands, descriptions=("a", "b", "c"))
+    options = ("--model", tiny.path, "--scale", "0.0001", "-o")
+    for name, asked in (("number", 2), ("name", "b")):
+        command("colorize", path, "--nir", asked, *options, tmp_path / f"{name}.tif")
+    alone = write_raster(tmp_path / "alone.tif", bands[1])
+    command("colorize", alone, *options, tmp_path / "alone_rgb.tif")
+    wanted = read(tmp_path / "alone_rgb.tif")[0]
+    for name in ("number", "name"):
+        np.testing.assert_array_equal(read(tmp_path / f"{name}.tif")[0], wanted)
+
+
+def test_default_names(tmp_path: Path, tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    options = ("--model", tiny.path, "--scale", "0.0001")
+    dotted = write_raster(tmp_path / "in" / "a.b.c.TIF", scene_values(40, 40))
+    assert command("colorize", dotted, *options).stdout.strip().endswith("in/a.b.c_rgb.tif")
+    # Of two separate bands the near infrared one gives the name.
+    red = write_raster(tmp_path / "in" / "red.tif", scene_values(40, 40))
+    nir = write_raster(tmp_path / "in" / "nir.tif", scene_values(40, 40, seed=1))
+    stack = ("--stack", f"red={red}", "--stack", f"nir={nir}")
+    assert command("colorize", *stack, *options).stdout.strip().endswith("in/nir_rgb.tif")
+    assert list(listing(here)) == []
+    # What lies in no folder one could write to ends up here, and a message says so.
+    remote = "/vsimem/nirgeo-cli/remote.tif"
+    with rasterio.open(dotted) as file:
+        rasterio.shutil.copy(file, remote, driver="GTiff")
+    result = command("colorize", remote, *options)
+    assert result.stdout.strip() == "remote_rgb.tif"
+    assert "remote_rgb.tif in the current folder" in result.stderr
+    part = command("colorize", f"GTIFF_DIR:1:{dotted}", *options)
+    assert part.stdout.strip() == "a.b.c_rgb.tif"
+    assert "in the current folder" in part.stderr
+    assert sorted(listing(here)) == ["a.b.c_rgb.tif", "remote_rgb.tif"]
+    np.testing.assert_array_equal(
+        read(here / "a.b.c_rgb.tif")[0], read(tmp_path / "in" / "a.b.c_rgb.tif")[0]
+    )
+
+
+def test_one_scene_of_several_fails(tmp_path: Path, scene: Path, tiny: Model) -> None:
+    # What was finished before stays, and front ends have been told of it.
+    out = tmp_path / "out"
+    given = ("--out-dir", out, "--model", tiny.path, "--scale", "0.0001", "--progress", "jsonl")
+    result = command("colorize", scene, tmp_path / "gone.tif", *given, expect=1)
+    log = events(result.stdout)
+    assert [e["event"] for e in log if e["event"] in ("result", "error")] == ["result", "error"]
+    assert list(listing(out)) == ["scene_rgb.tif"]
+
+
+def test_info_as_text_and_json_say_the_same(tmp_path: Path, tiny: Model) -> None:
+    values = np.stack([scene_values(700, 800, seed=k) for k in range(2)])
+    path = write_raster(tmp_path / "two.tif", values, descriptions=("red", "nir"), tiled=True)
+    before = listing(tmp_path)
+    options = ("--model", tiny.path, "--scale", "0.0002,-0.01", "--chunk", 4)
+    found = json.loads(command("info", path, *options, "--json").stdout)
+    text = command("info", path, *options).stdout
+    assert found["roles"] == ["red=1", "nir=2"]
+    assert found["scaling"] == "reflectance = 0.0002 · DN − 0.01 (--scale)"
+    assert found["chunks"] == "4 × 3 of 4 × 4 tiles"
+    assert found["blocks"] == "256 × 256 px"
+    assert found["model"] == tiny.spec.full_name
+    assert found["halo"] == f"{reach(tiny)[0]} px"
+    assert found["memory"].startswith("about ")
+    assert found["time"].endswith("s on this machine's processor")
+    for key in ("size", "scaling", "chunks", "model", "crs", "pixel"):
+        assert found[key] in text
+    assert listing(tmp_path) == before
+    part = json.loads(
+        command(
+            "info", path, *options, "--json", "--bounds", 500_000, 4_999_000, 501_000, 5_000_000
+        ).stdout
+    )
+    assert part["size"] == "100 × 100 px"
+
+
+def test_info_refuses_what_colorize_refuses(tmp_path: Path, tiny: Model) -> None:
+    path = write_raster(tmp_path / "six.tif", np.ones((6, 40, 40), dtype=np.uint16))
+    for arguments, word in (
+        ((path,), "--nir"),
+        ((path, "--nir", 9), "bands 1 to 6"),
+        ((tmp_path / "gone.tif",), "no such file"),
+        ((path, "--nir", 1, "--model", "none"), "'none'"),
+        ((path, "--nir", 1, "--scale", "x"), "--scale"),
+    ):
+        result = command("info", *arguments, "--json", expect=1)
+        assert result.stdout == ""
+        (line,) = result.stderr.splitlines()
+        assert word in line
+
+
+def test_models_for_people() -> None:
+    text = command("models").stdout
+    listed = json.loads(command("models", "--json").stdout)
+    assert len(listed) >= 2
+    for model in listed:
+        assert f"{model['name']}@{model['version']}" in text
+        assert model["licence"] in text
+        assert len(model["sha256"]) == 64
+        assert model["quantity"] in ("reflectance", "counts")
+
+
+def test_versions_for_people_and_front_ends() -> None:
+    found = json.loads(command("info", "--json").stdout)
+    import torch
+
+    import nirgeo
+
+    assert found["nirgeo"] == nirgeo.__version__
+    assert found["torch"] == torch.__version__
+    assert found["rasterio"] == rasterio.__version__
+    assert f"protocol           {found['protocol']}" in command("info").stdout
+
+
+def test_help_lists_every_option_of_the_contract() -> None:
+    text = command("colorize", "--help").stdout
+    options = (
+        *("--output", "--out-dir", "--nir", "--red", "--green", "--stack"),
+        *("--model", "--as", "--scale", "--nodata", "--bounds", "--no-prior"),
+        *("--chunk", "--workers", "--device", "--co", "--overwrite", "--resume"),
+        *("--progress", "--quiet", "--verbose"),
+    )
+    assert [o for o in options if o not in text] == []
+
+
+def test_a_reader_that_goes_away(scene: Path, tiny: Model) -> None:
+    # ``nirgeo colorize … | head -1``: no traceback, and nothing half-made.
+    arguments = ["colorize", scene, "--model", tiny.path, "--scale", "0.0001", "--chunk", "1"]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "nirgeo", *map(str, arguments), "--progress", "jsonl"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    child.stdout.close()
+    assert child.stderr is not None
+    err = child.stderr.read()
+    assert child.wait(timeout=60) != 0
+    assert "Traceback" not in err
+    assert list(listing(scene.parent)) == ["scene.tif"]
