@@ -7,11 +7,14 @@ store at the end. See :mod:`nirgeo.target` for what protects the output, and
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import os
+import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -102,6 +105,7 @@ def write_geotiff(
                     "every pixel of the scene is nodata; if that is wrong, give --nodata VALUE"
                 )
             store.close()
+            _give_memory_back()
             result = folder / "result.tif"
             cog.write_cog(store.path, store.tile, _picture(rgb, data), result, options)
             target.publish(result)
@@ -117,6 +121,16 @@ def write_geotiff(
             if not resume:
                 target.clear()
     return Path(path)
+
+
+def _give_memory_back() -> None:
+    """Return what the chunks' arrays left in the heap, before GDAL needs memory of its own.
+
+    glibc keeps freed blocks for later; here there is no later.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _disk_error(error: OSError, target: Target) -> TargetError:
