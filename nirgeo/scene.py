@@ -259,7 +259,7 @@ def to_dataarray(view: SceneView) -> xr.DataArray:
         valid_tasks[(valid_name, i, j)] = (partial(_read_valid, source, window),)
     chunks = (grid.row_sizes, grid.col_sizes)
     data = array_from_tasks(name, tasks, ((len(source.bands),), *chunks), source.dtype, facts=view)
-    valid = array_from_tasks(valid_name, valid_tasks, chunks, np.bool_)
+    valid = array_from_tasks(valid_name, valid_tasks, chunks, np.bool_, facts=VALID)
     scene = xr.DataArray(
         data,
         dims=("band", "y", "x"),
@@ -289,6 +289,12 @@ def _shared_nodata(source: RasterSource) -> float | None:
 
 
 def view_of(scene: xr.DataArray) -> SceneView | None:
-    """The view behind an untouched DataArray of :func:`open_scene`, else None."""
+    """The view behind an untouched DataArray of :func:`open_scene`, else None.
+
+    Another mask in the place of ``valid``, one of clouds for example, is a touch.
+    """
     facts = facts_of(scene.data)
-    return facts if isinstance(facts, SceneView) else None
+    if not isinstance(facts, SceneView):
+        return None
+    mask = scene.coords[VALID].data if VALID in scene.coords else None
+    return None if mask is not None and facts_of(mask) != VALID else facts

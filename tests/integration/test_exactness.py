@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import pickle
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -279,3 +280,60 @@ def test_the_colour_of_a_pixel_does_not_depend_on_what_invalid_pixels_hold(
     assert pictures[0].any()
     for picture in pictures[1:]:
         np.testing.assert_array_equal(picture, pictures[0])
+
+
+def test_a_mask_of_ones_own_counts(tmp_path: Path, tiny: Model) -> None:
+    # Clouds, say: they must neither be shown nor lend their brightness to their neighbours.
+    path, values, valid = make_scene(tmp_path, (150, 170))
+    clear = punch_holes(150, 170, seed=8) & valid
+    assert clear.sum() < valid.sum()
+    scene = nirgeo.open_scene(path, chunk=1, scale=SCALE)
+    whole = whole_picture(values[None], clear, tiny)
+    for masked in (
+        scene.assign_coords({VALID: (("y", "x"), clear)}),
+        scene.assign_coords({VALID: scene[VALID] & clear}),
+    ):
+        target = nirgeo.write_geotiff(
+            nirgeo.colorize(masked, tiny), tmp_path / "out.tif", overwrite=True
+        )
+        pixels, mask = read(target)
+        np.testing.assert_array_equal(mask, clear)
+        np.testing.assert_array_equal(pixels, whole)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: s.copy(),
+        lambda s: s.rename("other"),
+        lambda s: s.sel(band="nir"),
+        lambda s: s.transpose("y", "x", "band"),
+        lambda s: s.drop_vars(VALID),
+        lambda s: s.chunk({"y": 100, "x": 77}),
+        lambda s: s * 1,
+        lambda s: s.astype("float32"),
+        lambda s: s.to_dataset(name="scene")["scene"],
+        lambda s: pickle.loads(pickle.dumps(s)),
+    ],
+    ids=[
+        *("copy", "rename", "sel", "transpose", "drop valid", "chunk", "times one"),
+        *("as float", "dataset", "pickle"),
+    ],
+)
+def test_what_xarray_does_to_a_scene_does_not_change_its_picture(
+    tmp_path: Path, tiny: Model, change: Callable[[xr.DataArray], xr.DataArray]
+) -> None:
+    path, values, valid = make_scene(tmp_path, (150, 170))
+    scene = change(nirgeo.open_scene(path, chunk=1, scale=SCALE))
+    rgb = nirgeo.colorize(scene, tiny)
+    assert rgb.dims == ("band", "y", "x")
+    np.testing.assert_array_equal(rgb.values, whole_picture(values[None], valid, tiny))
+    np.testing.assert_array_equal(rgb[VALID].values, valid)
+
+
+def test_chunks_are_computed_in_other_processes(tmp_path: Path, tiny: Model) -> None:
+    # A chunk's work is one pure function: dask may send it anywhere.
+    path, values, valid = make_scene(tmp_path, (150, 170))
+    rgb = nirgeo.colorize(nirgeo.open_scene(path, chunk=1, scale=SCALE), tiny)
+    elsewhere = rgb.compute(scheduler="processes", num_workers=1)
+    np.testing.assert_array_equal(elsewhere.values, whole_picture(values[None], valid, tiny))
