@@ -60,11 +60,16 @@ class SceneView:
 
 
 def _stamps(source: RasterSource) -> list[tuple[str, tuple[int, int] | None]]:
-    """Size and time of change of every file behind a scene: masks beside it, sources of a VRT."""
+    """Size and time of change of every file behind a scene: masks beside it, sources of a VRT.
+
+    Not of what comes and goes when somebody looks at the scene: statistics, and overviews, which
+    are never read.
+    """
     files = dict(source.stamps)
     for path, _ in source.stamps:
         with handles.gdal_env(path):
-            files |= {f: handles.file_stamp(f) for f in handles.dataset(path).files}
+            behind = handles.dataset(path).files
+        files |= {f: handles.file_stamp(f) for f in behind if not f.endswith((".aux.xml", ".ovr"))}
     return sorted(files.items())
 
 

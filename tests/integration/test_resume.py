@@ -338,6 +338,26 @@ def test_a_scene_that_changed_is_noticed(tmp_path: Path, tiny: Model, kind: str)
     assert "scene" in log[-1]["message"]
 
 
+def test_looking_at_a_scene_does_not_change_it(
+    tmp_path: Path, tiny: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A GIS that opens it writes statistics beside it, or overviews.
+    import rasterio
+
+    scene = write_raster(tmp_path / "in" / "scene.tif", scene_values(200, 200))
+    work = Work(scene, tiny, b"")
+    target = tmp_path / "out.tif"
+    child = work.begin(target)
+    wait_for(child, 3)
+    stop(child, signal.SIGKILL)
+    Path(f"{scene}.aux.xml").write_text("<PAMDataset></PAMDataset>")
+    with rasterio.open(scene) as file:
+        shape = dict(file.profile, driver="GTiff", width=100, height=100)
+    with rasterio.open(f"{scene}.ovr", "w", **shape) as file:
+        file.write(np.ones((1, 100, 100), np.uint16))
+    assert work.run(target, "--resume")[0]["resumed"] >= 3
+
+
 def test_another_version_does_not_continue(
     tmp_path: Path, work: Work, killed: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
