@@ -7,7 +7,7 @@ touches. Both end in :func:`nirgeo.inference.colorize_block`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from operator import itemgetter
 from typing import Any
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from nirgeo import provenance
 from nirgeo.bands import BandLabel, find_roles
 from nirgeo.errors import BandError, GridError
-from nirgeo.georeference import grid_of
+from nirgeo.georeference import RPC_ATTR, grid_of
 from nirgeo.inference import Output, Recipe, colorize_block
 from nirgeo.layers import array_from_tasks
 from nirgeo.location_prior import HintField, ToneMap, hint_field
@@ -36,10 +36,8 @@ from nirgeo.scene import (
     resolve_scale,
     view_of,
 )
-from nirgeo.source import Grid, RasterSource, can_hold
+from nirgeo.source import Grid, RasterSource, as_stored
 from nirgeo.tiling import TILE, InputWindow, Window, input_window, lattice
-
-COLOUR_NAMES = ("red", "green", "blue")
 
 
 def colorize(
@@ -77,21 +75,23 @@ def colorize(
     ------
     BandError, RadiometryError, ModelError, UnknownModelError, OptionError, GridError
     """
+
+    def recipe_for(scaling: Scaling, grid: Callable[[], Grid]) -> Recipe:
+        chosen = _model(model, scaling)
+        hint = _hint(chosen, grid()) if prior else None
+        return Recipe(chosen, scaling, output, brightness, gamma, device, hint)
+
     view = view_of(scene)
     if view is not None:
-        scaling = view.scaling if scale is None else _scaling(view.source.clues, scale)
-        chosen_model = _model(model, scaling)
-        hint = _hint(chosen_model, view.source.grid) if prior else None
-        recipe = Recipe(chosen_model, scaling, output, brightness, gamma, device, hint)
-        return _from_source(scene, view, recipe)
+        source = view.source
+        scaling = view.scaling if scale is None else _scaling(source.clues, scale)
+        return _from_source(scene, view, recipe_for(scaling, lambda: source.grid))
     array = _as_bands(scene)
     blocks = array.data if isinstance(array.data, da.Array) else da.from_array(array.values)
     numbers = band_numbers(array)
     nir = blocks[numbers["nir"] - 1]
     scaling = _array_scaling(array, nir, scale, nodata)
-    chosen_model = _model(model, scaling)
-    hint = _hint(chosen_model, grid_of(array)) if prior else None
-    recipe = Recipe(chosen_model, scaling, output, brightness, gamma, device, hint)
+    recipe = recipe_for(scaling, lambda: grid_of(array))
     missing = [role for role in recipe.model.spec.bands if role not in numbers]
     if missing:
         raise BandError(
@@ -184,7 +184,7 @@ def _assemble(
         for key, value in scene.coords.items()
         if key not in ("band", VALID) and "band" not in value.dims
     }
-    kept = {k: v for k, v in scene.attrs.items() if k in ("AREA_OR_POINT", "nirgeo_rpcs")}
+    kept = {k: v for k, v in scene.attrs.items() if k in ("AREA_OR_POINT", RPC_ATTR)}
     rgb = xr.DataArray(
         data,
         dims=("band", "y", "x"),
@@ -300,8 +300,9 @@ def _colorize_parts(
         values[(slice(None), *into)] = block[(slice(None), *out_of)]
         if valid_count:
             valid[into] = parts[len(blocks) + k][out_of]
-    if nodata is not None and can_hold(values.dtype, nodata):
-        valid &= (values != nodata).all(axis=0)
+    marks = None if nodata is None else as_stored(values.dtype, nodata)
+    if marks is not None:  # NaN equals nothing; it is masked below
+        valid &= (values != marks).all(axis=0)
     if values.dtype.kind == "f":
         valid &= np.isfinite(values).all(axis=0)
     return colorize_block(values, valid, window, recipe)

@@ -11,7 +11,7 @@ import numpy as np
 from nirgeo.engine import reach
 from nirgeo.inference import Recipe, intra_op_threads, network, run_network
 from nirgeo.modelfile import Model
-from nirgeo.radiometry import Quantity, Scaling
+from nirgeo.radiometry import Scaling
 from nirgeo.tiling import ChunkGrid, Window, input_window
 
 # Peak memory of one worker, in bytes per pixel of its window: the trunk's activations at a quarter
@@ -64,13 +64,11 @@ def estimate(region: Window, raster: tuple[int, int], chunk_tiles: int, model: M
 
 
 def _pixels_per_second(model: Model) -> float:
-    """Rate of one core, from the best of two runs of a small block."""
+    """Rate of one core, from the best of three runs of a small block."""
     spec = model.spec
-    quantity = spec.quantity
-    recipe = Recipe(model, Scaling(quantity, 1.0, 0.0, "probe"))
+    recipe = Recipe(model, Scaling(spec.quantity, 1.0, 0.0, "probe"))
     inputs = np.full((len(spec.bands), _PROBE, _PROBE), 0.5, dtype=np.float32)
     valid = np.ones((_PROBE, _PROBE), dtype=np.bool_)
-    assert quantity in Quantity
     network(model)
     best = float("inf")
     with intra_op_threads(1):

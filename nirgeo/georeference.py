@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from rasterio import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 
-from nirgeo.source import Grid
+from nirgeo.source import Grid, as_stored
 from nirgeo.tiling import Window
 
 RPC_ATTR = "nirgeo_rpcs"
@@ -36,10 +35,9 @@ def with_georeference(
     if grid.crs is not None:
         array = array.rio.write_crs(CRS.from_user_input(grid.crs))
     if not (affine.is_identity and grid.crs is None):
-        array = array.rio.write_transform(affine)
         if straight:
             array = array.assign_coords(x=affine.c + cols * affine.a, y=affine.f + rows * affine.e)
-            array = array.rio.write_transform(affine)
+        array = array.rio.write_transform(affine)
     if grid.gcps or grid.rpcs or not straight:
         array = array.assign_coords({ROW: ("y", rows), COL: ("x", cols)})
     if grid.gcps and grid.gcp_crs is not None:
@@ -51,16 +49,6 @@ def with_georeference(
         array.attrs[RPC_ATTR] = json.dumps(_moved_rpcs(dict(grid.rpcs), shift))
     value = None if nodata is None else as_stored(array.dtype, nodata)
     return array if value is None else array.rio.write_nodata(value)
-
-
-def as_stored(dtype: np.dtype[Any], value: float) -> float | None:
-    """``value`` as a pixel of this type holds it; None if none can: it marks no pixel then."""
-    if dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            stored = float(dtype.type(value))
-        return None if math.isinf(stored) and math.isfinite(value) else stored
-    within = np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
-    return value if within and float(value).is_integer() else None
 
 
 def _moved_points(
@@ -108,13 +96,13 @@ def _pixel_frame(array: xr.DataArray, recorded: Affine | None) -> Affine | None:
 def _first_and_step(centres: Any) -> tuple[float, float]:
     """First pixel centre and the distance between centres, in pixels; step 0 if not regular."""
     first = round(float(centres[0]) - 0.5) + 0.5
-    if abs(first - centres[0]) > 1e-3:
+    if abs(first - centres[0]) > _SLACK:
         return 0.0, 0.0
     if len(centres) == 1:
         return first, 1.0
     step = float(round((float(centres[-1]) - float(centres[0])) / (len(centres) - 1)))
     expected = first + step * np.arange(len(centres))
-    return first, step if np.abs(expected - centres).max() < 1e-3 else 0.0
+    return first, step if np.abs(expected - centres).max() < _SLACK else 0.0
 
 
 def _has_xy(array: xr.DataArray) -> bool:

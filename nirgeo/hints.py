@@ -44,16 +44,29 @@ def upsample(cells: FloatArray, height: int, width: int) -> FloatArray:
     ``height / h`` and ``width / w`` are whole numbers. Beyond the outermost centres values stay.
     """
 
-    def weights(cells_along: int, size: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-        position = (np.arange(size) + 0.5) * cells_along / size - 0.5
-        position = np.clip(position, 0, cells_along - 1)
-        left = np.minimum(position.astype(np.intp), max(0, cells_along - 2))
-        return left, position - left
+    def positions(cells_along: int, size: int) -> NDArray[np.float64]:
+        return (np.arange(size) + 0.5) * cells_along / size - 0.5
 
-    rows, row_part = weights(cells.shape[1], height)
-    cols, col_part = weights(cells.shape[2], width)
-    row_next = np.minimum(rows + 1, cells.shape[1] - 1)
-    col_next = np.minimum(cols + 1, cells.shape[2] - 1)
-    down = cells[:, rows] * (1 - row_part)[:, None] + cells[:, row_next] * row_part[:, None]
-    both = down[:, :, cols] * (1 - col_part) + down[:, :, col_next] * col_part
+    return interpolate(cells, positions(cells.shape[1], height), positions(cells.shape[2], width))
+
+
+def interpolate(field: FloatArray, rows: NDArray[Any], cols: NDArray[Any]) -> FloatArray:
+    """Bilinear interpolation of (3, h, w) at every crossing of fractional rows and columns.
+
+    Positions count from the first value; beyond the first and last one values stay.
+    """
+    top, below, down_part = _neighbours(rows, field.shape[1])
+    left, right, across_part = _neighbours(cols, field.shape[2])
+    values = field.astype(np.float64)
+    down = values[:, top] * (1 - down_part)[:, None] + values[:, below] * down_part[:, None]
+    both = down[:, :, left] * (1 - across_part) + down[:, :, right] * across_part
     return both.astype(np.float32)
+
+
+def _neighbours(
+    positions: NDArray[Any], count: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+    """The values on both sides of each position, and how far it is from the first to the second."""
+    clipped = np.clip(np.asarray(positions, dtype=np.float64), 0, count - 1)
+    first = np.minimum(clipped.astype(np.intp), max(0, count - 2))
+    return first, np.minimum(first + 1, count - 1), clipped - first

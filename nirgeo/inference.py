@@ -184,13 +184,11 @@ def colorize_block(
     ``values`` (bands, H, W) and ``valid`` (H, W) cover ``window.read``. Where nothing in the target
     is valid the network does not run. Masked pixels are 0, or NaN in reflectance.
     """
-    target_valid = valid[window.crop] if window.pad_bottom == window.pad_right == 0 else None
     if window.pad_bottom or window.pad_right:
         pad = ((0, window.pad_bottom), (0, window.pad_right))
         values = np.pad(values, ((0, 0), *pad), mode="edge")
         valid = np.pad(valid, pad, mode="edge")
-        target_valid = valid[window.crop]
-    assert target_valid is not None
+    target_valid = valid[window.crop]
     shape = (len(recipe.model.spec.colours), *target_valid.shape)
     empty = np.nan if recipe.output == "reflectance" else 0
     if not target_valid.any():

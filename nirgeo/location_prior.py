@@ -102,20 +102,9 @@ class HintField:
         ``height`` and ``width`` count cells of ``stride`` pixels. The value of a cell depends on
         its place in the raster alone.
         """
-        rows, row_part = self._position(row, height, stride, self.nodes.shape[1])
-        cols, col_part = self._position(col, width, stride, self.nodes.shape[2])
-        nodes = self.nodes.astype(np.float64)
-        down = nodes[:, rows] * (1 - row_part)[:, None] + nodes[:, rows + 1] * row_part[:, None]
-        both = down[:, :, cols] * (1 - col_part) + down[:, :, cols + 1] * col_part
-        return both.astype(np.float32)
-
-    def _position(
-        self, start: int, count: int, stride: int, nodes: int
-    ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-        centre = (start + (np.arange(count) + 0.5) * stride) / self.spacing
-        centre = np.clip(centre, 0, nodes - 1)
-        left = np.minimum(centre.astype(np.intp), nodes - 2)
-        return left, centre - left
+        rows = (row + (np.arange(height) + 0.5) * stride) / self.spacing
+        cols = (col + (np.arange(width) + 0.5) * stride) / self.spacing
+        return hints.interpolate(self.nodes, rows, cols)
 
     def identity(self) -> str:
         content = hashlib.sha256(np.ascontiguousarray(self.nodes).tobytes())

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nirgeo._version import __version__
+from nirgeo.georeference import RPC_ATTR
 from nirgeo.inference import Recipe
 
 NAMESPACE = "NIRGEO"
@@ -42,5 +43,5 @@ def tags(attrs: Mapping[Any, Any]) -> dict[str, str]:
     return {
         str(key).removeprefix(ATTR_PREFIX).upper(): str(value)
         for key, value in attrs.items()
-        if isinstance(key, str) and key.startswith(ATTR_PREFIX) and key != "nirgeo_rpcs"
+        if isinstance(key, str) and key.startswith(ATTR_PREFIX) and key != RPC_ATTR
     }

@@ -21,7 +21,7 @@ from nirgeo.errors import GridError, OptionError
 from nirgeo.georeference import with_georeference
 from nirgeo.layers import array_from_tasks, facts_of
 from nirgeo.radiometry import Scaling, find_scaling
-from nirgeo.source import Grid, RasterSource, can_hold, open_source
+from nirgeo.source import Grid, RasterSource, open_source
 from nirgeo.tiling import DEFAULT_CHUNK_TILES, ChunkGrid, Window
 
 SCALING_ATTR = "nirgeo_scaling"
@@ -255,8 +255,8 @@ def to_dataarray(view: SceneView) -> xr.DataArray:
     """The lazy DataArray of a view; see :func:`open_scene`."""
     source, region = view.source, view.region
     grid = view.chunk_grid
-    name = f"nirgeo-scene-{digest(view.identity())}"
-    valid_name = f"nirgeo-valid-{digest(view.identity())}"
+    identity = digest(view.identity())
+    name, valid_name = f"nirgeo-scene-{identity}", f"nirgeo-valid-{identity}"
     tasks, valid_tasks = {}, {}
     for i, j, chunk in grid.windows():
         window = chunk.shifted(region.row, region.col)
@@ -289,8 +289,7 @@ def _shared_nodata(source: RasterSource) -> float | None:
         with handles.gdal_env(band.path):
             values.add(handles.dataset(band.path).nodatavals[band.index - 1])
     distinct = {repr(v): v for v in values}
-    only = next(iter(distinct.values())) if len(distinct) == 1 else None
-    return only if only is not None and can_hold(source.dtype, only) else None
+    return next(iter(distinct.values())) if len(distinct) == 1 else None
 
 
 def view_of(scene: xr.DataArray) -> SceneView | None:

@@ -180,8 +180,10 @@ class RasterSource:
                         f"{window.col} ({error}); the file may be truncated or damaged"
                     ) from error
             data = values[position]
-            if band.nodata is not None and can_hold(data.dtype, band.nodata):
-                valid &= data != band.nodata
+            if band.nodata is not None:
+                marks = as_stored(data.dtype, band.nodata)
+                if marks is not None:  # NaN equals nothing; it is masked below
+                    valid &= data != marks
             if data.dtype.kind == "f":
                 valid &= np.isfinite(data)
         return values, valid
@@ -195,18 +197,14 @@ def _refuse_complex(band: SourceBand) -> None:
         )
 
 
-def can_hold(dtype: np.dtype[Any], value: float) -> bool:
-    """Whether some pixel of this type can equal ``value``; NaN equals nothing."""
-    if math.isnan(value):
-        return False
+def as_stored(dtype: np.dtype[Any], value: float) -> float | None:
+    """``value`` as a pixel of this type holds it; None if none can: it marks no pixel then."""
     if dtype.kind == "f":
-        return True
-    limits = np.iinfo(dtype)
-    return float(value).is_integer() and limits.min <= value <= limits.max
-
-
-def _file_path(path: str | os.PathLike[str]) -> str:
-    return os.fspath(path)
+        with np.errstate(over="ignore"):
+            stored = float(dtype.type(value))
+        return None if math.isinf(stored) and math.isfinite(value) else stored
+    within = np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
+    return value if within and float(value).is_integer() else None
 
 
 def _labels(opened: Any, path: str, first_number: int) -> list[BandLabel]:
@@ -334,8 +332,8 @@ def open_source(
     """
     entries: list[tuple[str, str | None]] = []
     if path is not None:
-        entries.append((_file_path(path), None))
-    entries += [(_file_path(file), role) for role, file in (stack or {}).items()]
+        entries.append((os.fspath(path), None))
+    entries += [(os.fspath(file), role) for role, file in (stack or {}).items()]
     if not entries:
         raise SourceError("no scene given: name a file, or bands with --stack ROLE=FILE")
 

@@ -112,7 +112,7 @@ def write_geotiff(
             journal.close()
             target.clear()
         except OSError as error:
-            if isinstance(error, (TargetError, EmptySceneError)) or error.errno is None:
+            if error.errno is None:  # one of nirgeo's own, which says what to do
                 raise
             raise _disk_error(error, target) from error
         finally:

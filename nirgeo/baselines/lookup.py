@@ -7,6 +7,7 @@ outvote dark ones there.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -31,7 +32,7 @@ ENTRIES = 256
 
 
 @dataclass(frozen=True)
-class _Table:
+class _Table(ABC):
     """``colours`` (256, 3) in working space; entries lie evenly over the working space of the NIR.
 
     Entries that no sample reached are interpolated between their neighbours, and constant beyond
@@ -70,9 +71,9 @@ class _Table:
         return cls(quantity, np.stack(columns, axis=1).astype(np.float32))
 
     @staticmethod
+    @abstractmethod
     def _means(sums: Doubles, directions: Doubles, lengths: Doubles, counts: Doubles) -> Doubles:
         """Linear colours (n, 3) of the entries that were seen."""
-        raise NotImplementedError
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         return {"colours": self.colours}

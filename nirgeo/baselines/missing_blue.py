@@ -25,6 +25,7 @@ from nirgeo.baselines.pixels import (
     to_linear,
     valid_pixels,
 )
+from nirgeo.baselines.unfitted import Unfitted
 from nirgeo.radiometry import Quantity
 
 
@@ -64,17 +65,12 @@ class LinearBlue:
 
 
 @dataclass(frozen=True)
-class _Recipe:
+class _Recipe(Unfitted):
     """Red stays, blue is green, and green is a mixture of green and near-infrared."""
 
-    quantity: Quantity
     bands: ClassVar[tuple[str, ...]] = RED_GREEN_NIR
     name: ClassVar[str]
     nir_share: ClassVar[float]
-
-    @classmethod
-    def fit(cls, samples: Iterable[Sample], quantity: Quantity) -> Self:
-        return cls(quantity)
 
     def predict(self, inputs: FloatArray, valid: Mask, context: Context) -> FloatArray:
         red, green, nir = scene_pixels(self, inputs, valid, context)
@@ -83,13 +79,6 @@ class _Recipe:
         return paint(
             np.stack((red, from_linear(mixed, self.quantity), green)), valid, self.quantity
         )
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        return {}
-
-    @classmethod
-    def from_arrays(cls, arrays: Arrays, quantity: Quantity) -> Self:
-        return cls(quantity)
 
 
 @dataclass(frozen=True)

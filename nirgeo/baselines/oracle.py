@@ -6,38 +6,28 @@ oracle it must have from a pixel's surroundings. They cheat by design: never ran
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
-
-from numpy.typing import NDArray
+from typing import ClassVar
 
 from nirgeo.baselines.interface import (
     NIR,
-    Arrays,
     Baseline,
     Context,
     FloatArray,
     Mask,
     Patch,
-    Sample,
 )
 from nirgeo.baselines.lookup import MeanColourTable, MeanDirectionTable
 from nirgeo.baselines.pixels import paint, scene_pixels
+from nirgeo.baselines.unfitted import Unfitted
 from nirgeo.errors import ModelError
-from nirgeo.radiometry import Quantity
 
 
 @dataclass(frozen=True)
-class _Oracle:
-    quantity: Quantity
+class _Oracle(Unfitted):
     bands: ClassVar[tuple[str, ...]] = NIR
     name: ClassVar[str]
     table: ClassVar[type[Baseline]]
-
-    @classmethod
-    def fit(cls, samples: Iterable[Sample], quantity: Quantity) -> Self:
-        return cls(quantity)
 
     def predict(self, inputs: FloatArray, valid: Mask, context: Context) -> FloatArray:
         nir = scene_pixels(self, inputs, valid, context)
@@ -47,13 +37,6 @@ class _Oracle:
             return paint(nir.repeat(3, axis=0), valid, self.quantity)
         table = self.table.fit([Patch(inputs, context.truth, valid)], self.quantity)
         return table.predict(inputs, valid, context)
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        return {}
-
-    @classmethod
-    def from_arrays(cls, arrays: Arrays, quantity: Quantity) -> Self:
-        return cls(quantity)
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def same_grid(a: Grid, b: Grid, tolerance: float = 1e-3) -> bool:
         return False
     if a.crs and b.crs and CRS.from_user_input(a.crs) != CRS.from_user_input(b.crs):
         return False
-    between = ~a.affine * b.affine
+    between = ~a.affine @ b.affine
     corners = [(x, y) for x in (0, a.width) for y in (0, a.height)]
     moved = [between * corner for corner in corners]
     return bool(np.abs(np.subtract(moved, corners)).max() <= tolerance)

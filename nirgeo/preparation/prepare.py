@@ -408,7 +408,7 @@ def _lonlat(grid: Grid, window: Window) -> tuple[float | str, float | str]:
     """The centre of a tile in degrees; empty where nothing says."""
     if grid.crs is None:
         return "", ""
-    x, y = grid.affine * (window.col + window.width / 2, window.row + window.height / 2)
+    x, y = grid.affine @ (window.col + window.width / 2, window.row + window.height / 2)
     try:
         lons, lats = transform(CRS.from_user_input(grid.crs), CRS.from_epsg(4326), [x], [y])
     except RasterioError:

@@ -64,7 +64,7 @@ def write_tile(
     place: dict[str, Any] = {}
     if grid.crs is not None:
         shift = grid.affine.translation(window.col, window.row)
-        place = {"crs": CRS.from_user_input(grid.crs), "transform": grid.affine * shift}
+        place = {"crs": CRS.from_user_input(grid.crs), "transform": grid.affine @ shift}
     try:
         with (
             rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),

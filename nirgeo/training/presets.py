@@ -3,39 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from nirgeo.errors import TrainingError
 from nirgeo.radiometry import Quantity
 from nirgeo.training.config import TrainingConfig
 
+_SATELLITE = TrainingConfig(
+    quantity=Quantity.REFLECTANCE,
+    steps=3200,
+    validate_every=100,
+    learning_rate=6e-4,
+    weight_decay=0.1,
+    dropout=0.2,
+    gain_jitter=0.25,
+    nir_jitter=0.1,
+    coarsen=0.35,
+    ema=0.999,
+)
+
 PRESETS: dict[str, TrainingConfig] = {
-    "satellite-nir": TrainingConfig(
-        quantity=Quantity.REFLECTANCE,
-        steps=3200,
-        validate_every=100,
-        learning_rate=6e-4,
-        weight_decay=0.1,
-        dropout=0.2,
-        gain_jitter=0.25,
-        nir_jitter=0.1,
-        coarsen=0.35,
-        ema=0.999,
-    ),
+    "satellite-nir": _SATELLITE,
     # Second stage, from the weights of the first (--init): a judge with a say in how pictures look,
     # and haze over the near infrared, since not every scene is corrected for the atmosphere.
-    "satellite-nir-finish": TrainingConfig(
-        quantity=Quantity.REFLECTANCE,
+    "satellite-nir-finish": replace(
+        _SATELLITE,
         steps=800,
         batch=40,
-        validate_every=100,
         warmup=50,
         learning_rate=3e-4,
-        weight_decay=0.1,
-        dropout=0.2,
-        gain_jitter=0.25,
-        nir_jitter=0.1,
-        coarsen=0.35,
         haze=0.06,
         ema=0.99,
         adversarial=0.08,

@@ -588,6 +588,14 @@ def test_a_nodata_value_that_the_data_type_cannot_hold_masks_nothing(
     assert read(target)[1].all()
 
 
+def test_a_nan_that_marks_missing_pixels_is_told(tmp_path: Path) -> None:
+    # Other users of rioxarray look for it there, and it equals nothing that could be compared.
+    values = scene_values(70, 70).astype(np.float32)
+    source = write_raster(tmp_path / "scene.tif", values, nodata=float("nan"))
+    assert np.isnan(nirgeo.open_scene(source).rio.nodata)
+    assert nirgeo.open_scene(source, nodata=-9999).rio.nodata == -9999
+
+
 def count_network_runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     from nirgeo import inference
 
