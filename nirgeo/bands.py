@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from nirgeo.errors import BandError
 
-ROLES = ("red", "green", "blue", "nir")
+COLOURS = ("red", "green", "blue")
+ROLES = (*COLOURS, "nir")
 
 
 @dataclass(frozen=True)

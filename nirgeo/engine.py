@@ -155,9 +155,10 @@ def _from_source(scene: xr.DataArray, view: SceneView, recipe: Recipe) -> xr.Dat
 
 def reach(model: Model) -> tuple[int, int]:
     """Halo and stride of a model's network, in pixels, from its shape alone."""
-    from nirgeo.generator import network_reach
+    from nirgeo.architectures import generator_shape
 
-    return network_reach(model.spec.generator)
+    shape = generator_shape(model.spec.architecture, model.spec.generator)
+    return shape.halo, shape.stride
 
 
 def _assemble(

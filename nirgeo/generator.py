@@ -19,7 +19,6 @@ pooling, no fixed-size upsampling, no dense layer. See ``docs/architecture.md``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -79,6 +78,16 @@ class GeneratorConfig:
     def stem_channels(self) -> int:
         """Channels entering the trunk: folded bands, share of valid pixels, colour hint."""
         return self.in_bands * self.shuffle**2 + 1 + HINT_CHANNELS
+
+    @property
+    def stride(self) -> int:
+        """Pixels per cell of the trunk."""
+        return self.shuffle
+
+    @property
+    def narrowest(self) -> float:
+        """Values per pixel that enter the convolution with the fewest of them."""
+        return min(self.stem_channels, self.width) / self.shuffle**2
 
     @property
     def path(self) -> tuple[Operation, ...]:
@@ -255,17 +264,3 @@ def channels_last(network: _Network) -> _Network:
     """The network with its weights in channels-last memory, the layout all exactness rests on."""
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
-
-
-def network_reach(config: Mapping[str, Any]) -> tuple[int, int]:
-    """Halo and stride in pixels of the generator that a model file describes.
-
-    Raises
-    ------
-    ModelError : the description does not fit this architecture
-    """
-    try:
-        shape = GeneratorConfig(**config)
-    except TypeError as error:
-        raise ModelError(f"damaged generator shape ({error})") from error
-    return shape.halo, shape.shuffle

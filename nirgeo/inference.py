@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from nirgeo.radiometry import Quantity, Scaling, from_working, quantize, to_work
 from nirgeo.tiling import InputWindow
 
 if TYPE_CHECKING:
-    from nirgeo.generator import LocalAffineGenerator
+    from nirgeo.architectures import Generator
 
 Output = Literal["display", "reflectance"]
 
@@ -78,12 +78,12 @@ class Recipe:
         }
 
 
-_networks: dict[tuple[str, str], LocalAffineGenerator] = {}
+_networks: dict[tuple[str, str], Generator] = {}
 _networks_lock = threading.Lock()
 MAX_NETWORKS = 4
 
 
-def network(model: Model, device: str = "cpu") -> LocalAffineGenerator:
+def network(model: Model, device: str = "cpu") -> Generator:
     """The model's network on a device, built once per process.
 
     Raises
@@ -98,12 +98,12 @@ def network(model: Model, device: str = "cpu") -> LocalAffineGenerator:
         if key not in _networks:
             built = load_generator(model)
             try:
-                built = built.to(torch.device(device))
+                built.to(torch.device(device))
             except (RuntimeError, AssertionError) as error:
                 raise OptionError(f"--device {device}: not available ({error})") from error
             while len(_networks) >= MAX_NETWORKS:
                 _networks.pop(next(iter(_networks)))
-            _networks[key] = built
+            _networks[key] = cast("Generator", built)
         return _networks[key]
 
 
@@ -158,9 +158,8 @@ def run_network(
     device = torch.device(recipe.device)
     x = torch.from_numpy(inputs)[None].to(device)
     mask = torch.from_numpy(valid.astype(np.float32))[None, None].to(device)
-    cells = inputs.shape[1] * inputs.shape[2] // net.stride**2
-    # The layer with the fewest channels decides: in a narrow network that is not the first one.
-    if cells * min(net.stem.in_channels, net.config.width) <= _SMALL_INPUT:
+    # The layer with the fewest values decides: in a narrow network that is not the first one.
+    if inputs.shape[1] * inputs.shape[2] * net.config.narrowest <= _SMALL_INPUT:
         x, mask = x.expand(2, -1, -1, -1), mask.expand(2, -1, -1, -1)
     field = None
     if hint is not None:

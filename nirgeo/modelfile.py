@@ -26,10 +26,15 @@ from nirgeo.errors import ModelError
 from nirgeo.radiometry import DisplayCurve, Quantity
 
 if TYPE_CHECKING:
-    from nirgeo.generator import LocalAffineGenerator
+    from torch import nn
 
 FORMAT = 1
 """Version of the metadata; a file with a higher one is refused."""
+
+LOCAL_AFFINE = "local-affine"
+ENCODER_DECODER = "encoder-decoder"
+KNOWN_ARCHITECTURES = (LOCAL_AFFINE, ENCODER_DECODER)
+"""Names alone, so that a description is checked without torch; see ``nirgeo.architectures``."""
 
 METADATA_KEY = "nirgeo"
 MAX_BYTES = 512 * 2**20
@@ -42,7 +47,8 @@ class ModelSpec:
 
     ``bands`` are eaten in this order, in the working space of ``quantity``; ``colours`` come out in
     the same space. ``gsd`` is the range of ground sampling distances in metres it was trained at.
-    ``generator`` is the shape of the network (see :class:`nirgeo.generator.GeneratorConfig`).
+    ``architecture`` names the kind of network and ``generator`` is its shape, see
+    :mod:`nirgeo.architectures`.
     """
 
     name: str
@@ -50,7 +56,7 @@ class ModelSpec:
     bands: tuple[str, ...]
     quantity: Quantity
     generator: Mapping[str, Any]
-    architecture: str = "local-affine"
+    architecture: str = LOCAL_AFFINE
     colours: tuple[str, ...] = ("red", "green", "blue")
     display_gain: float = 2.5
     gsd: tuple[float, float] = (0.1, 100.0)
@@ -67,7 +73,7 @@ class ModelSpec:
             raise ModelError(
                 f"model name {self.name!r} must be lower-case words joined by '-' or '/'"
             )
-        if self.architecture != "local-affine":
+        if self.architecture not in KNOWN_ARCHITECTURES:
             raise ModelError(
                 f"model {self.name} has architecture {self.architecture!r}, which this version of "
                 "nirgeo does not know; update nirgeo"
@@ -220,7 +226,7 @@ def write_model(
     os.replace(partial, target)
 
 
-def load_generator(model: Model) -> LocalAffineGenerator:
+def load_generator(model: Model) -> nn.Module:
     """Build the network of a model and fill in its weights, in evaluation mode on the CPU.
 
     Raises
@@ -230,15 +236,16 @@ def load_generator(model: Model) -> LocalAffineGenerator:
     """
     import torch
 
-    from nirgeo.generator import GeneratorConfig, LocalAffineGenerator, channels_last
+    from nirgeo.architectures import build, generator_shape
+    from nirgeo.generator import channels_last
 
     if sha256_of(model.path) != model.sha256:
         raise ModelError(f"{model.path}: changed since it was opened (its sha256 differs)")
     try:
-        config = GeneratorConfig(**model.spec.generator)
-    except TypeError as error:
-        raise ModelError(f"{model.path}: damaged generator shape ({error})") from error
-    expected = config.tensor_shapes()
+        shape = generator_shape(model.spec.architecture, model.spec.generator)
+    except ModelError as error:
+        raise ModelError(f"{model.path}: {error}") from error
+    expected = shape.tensor_shapes()
     weights = {}
     try:
         with safe_open(model.path, framework="numpy") as file:
@@ -250,10 +257,10 @@ def load_generator(model: Model) -> LocalAffineGenerator:
                 raise ModelError(f"{model.path}: tensors do not fit: {some}")
             for name, wanted in expected.items():
                 part = file.get_slice(name)
-                shape = tuple(part.get_shape())
-                if shape != wanted or part.get_dtype() != "F32":
+                found = tuple(part.get_shape())
+                if found != wanted or part.get_dtype() != "F32":
                     raise ModelError(
-                        f"{model.path}: tensor {name} is {part.get_dtype()} {shape}, expected F32 "
+                        f"{model.path}: tensor {name} is {part.get_dtype()} {found}, expected F32 "
                         f"{wanted}"
                     )
                 values = file.get_tensor(name)
@@ -262,9 +269,13 @@ def load_generator(model: Model) -> LocalAffineGenerator:
                 weights[name] = torch.from_numpy(values.copy())
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{model.path}: not a readable model file ({error})") from error
-    if not bool((weights["input_range"].diff(dim=1) > 0).all()):
+    ranges = weights.get("input_range")
+    if ranges is not None and not bool((ranges.diff(dim=1) > 0).all()):
         raise ModelError(f"{model.path}: input_range must rise from left to right")
-    network = LocalAffineGenerator(config)
-    network.load_state_dict(weights)
+    if any(bool((v < 0).any()) for name, v in weights.items() if name.endswith("running_var")):
+        raise ModelError(f"{model.path}: a variance is negative")
+    network = build(model.spec.architecture, shape)
+    # Not strict: normalisations count their batches, which a model file has no use for.
+    network.load_state_dict(weights, strict=False)
     network.eval().requires_grad_(False)
     return channels_last(network)

@@ -47,7 +47,33 @@ class Upsample:
         return cell(first), cell(last) + 1
 
 
-Operation = Conv | Unshuffle | Upsample
+@dataclass(frozen=True, slots=True)
+class StridedConv:
+    """A convolution that moves by ``stride`` pixels and starts ``padding`` before the first one."""
+
+    kernel: int
+    stride: int
+    padding: int
+
+    def behind(self, first: int, last: int) -> tuple[int, int]:
+        start = first * self.stride - self.padding
+        return start, last * self.stride - self.padding + self.kernel - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Deconv:
+    """A transposed convolution: each input is spread over ``kernel`` outputs, ``stride`` apart."""
+
+    kernel: int
+    stride: int
+    padding: int
+
+    def behind(self, first: int, last: int) -> tuple[int, int]:
+        earliest = first + self.padding - self.kernel + 1
+        return -(-earliest // self.stride), (last + self.padding) // self.stride
+
+
+Operation = Conv | Unshuffle | Upsample | StridedConv | Deconv
 
 
 def halo(path: Sequence[Operation], stride: int) -> int:

@@ -76,7 +76,8 @@ def train_command(
     ctx.meta["nirgeo.reporter"] = Silent() if quiet else Terminal()
     from nirgeo.modelfile import ModelSpec
     from nirgeo.training.data import list_scenes, load_scene
-    from nirgeo.training.loop import Trainer, generator_config
+    from nirgeo.training.loop import Trainer
+    from nirgeo.training.networks import generator_config
     from nirgeo.training.presets import configuration
 
     config = configuration(preset, changes)

@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from nirgeo.bands import COLOURS
 from nirgeo.baselines import BASELINES, Baseline, Context, load_baseline
 from nirgeo.baselines.storage import METADATA_KEY
 from nirgeo.engine import colorize
@@ -26,7 +27,6 @@ from nirgeo.modelfile import Model
 from nirgeo.radiometry import Quantity, from_working
 from nirgeo.registry import load_model
 from nirgeo.scene import VALID
-from nirgeo.training.data import COLOURS
 
 BASELINE_PREFIX = "baseline/"
 ORACLES = frozenset(name for name in BASELINES if name.startswith("oracle-"))

@@ -11,13 +11,13 @@ from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 
 from nirgeo import handles
+from nirgeo.bands import COLOURS
 from nirgeo.errors import BandError, EvaluationError, GridError, NirgeoError
 from nirgeo.evaluation.scenes import CURVE, FloatArray, Mask
 from nirgeo.provenance import NAMESPACE
 from nirgeo.radiometry import DisplayCurve, Quantity, Scaling, find_scaling
 from nirgeo.source import Grid, RasterSource, open_source
 from nirgeo.tiling import Window
-from nirgeo.training.data import COLOURS
 
 
 @dataclass(frozen=True)

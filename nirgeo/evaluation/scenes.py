@@ -10,12 +10,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from nirgeo.bands import COLOURS
 from nirgeo.errors import EvaluationError, NirgeoError, TrainingError
 from nirgeo.radiometry import DisplayCurve, Quantity, find_scaling, quantize, to_working
 from nirgeo.scene import open_scene, view_of
 from nirgeo.source import open_source
 from nirgeo.tiling import Window
-from nirgeo.training.data import COLOURS, SceneEntry, list_scenes
+from nirgeo.training.data import SceneEntry, list_scenes
 
 FloatArray = NDArray[np.float32]
 Mask = NDArray[np.bool_]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
+from nirgeo.bands import COLOURS
 from nirgeo.errors import TrainingError
 from nirgeo.radiometry import Quantity
 
@@ -13,12 +14,25 @@ from nirgeo.radiometry import Quantity
 class TrainingConfig:
     """How a generator is trained. The defaults are those of the shipped models.
 
-    Sampling: a place is drawn with a weight of its area to the power ``area_exponent``; places no
-    larger than one patch of 64×64 together get ``small_place_share`` of all draws.
+    Network: ``architecture`` is one of :mod:`nirgeo.architectures`. ``width``, ``depth``,
+    ``shuffle`` and ``knots`` shape a local affine generator; ``width``, ``levels``, ``skips`` and
+    ``edge_norm`` an encoder-decoder. ``init_sd`` is the standard deviation of all initial
+    convolution weights; 0 keeps the architecture's own.
 
-    Loss: L1 in working space, plus ``cosine`` times one minus the cosine of the colour angle, plus
-    ``adversarial`` times a hinge loss against a discriminator that also sees the NIR, from the
-    fraction ``adversarial_from`` of the steps on.
+    Sampling: a place is drawn with a weight of its area to the power ``area_exponent``; places no
+    larger than one patch of 64×64 together get ``small_place_share`` of all draws. A
+    patch is shown in ``all`` eight orientations; or also ``mirrored`` left to right, for pictures
+    that have an above and a below; or only ``upright``, as it is.
+
+    Loss: ``l1`` times L1 in working space, plus ``cosine`` times one minus the cosine of the colour
+    angle, plus ``adversarial`` times what a ``discriminator`` says, from the fraction
+    ``adversarial_from`` of the steps on. ``gan`` is the form of the adversarial loss (see
+    :mod:`nirgeo.training.losses`); with ``conditional`` the discriminator also sees the NIR.
+
+    Optimisation: ``optimizer`` is ``adamw``, or ``adam`` with weight decay added to the gradient.
+    The learning rate of the generator follows ``schedule``: half a ``cosine`` after ``warmup``
+    steps, or ``constant``. ``clip`` limits the norm of the gradient; 0 does not. ``ema`` is the
+    decay of the moving average of weights that is evaluated; 0 means the weights themselves.
 
     ``haze`` is the largest reflectance that a veil of haze adds to the measured bands of some
     patches, while the colours stay those of the surface.
@@ -29,23 +43,40 @@ class TrainingConfig:
 
     quantity: Quantity
     bands: tuple[str, ...] = ("nir",)
+    architecture: Literal["local-affine", "encoder-decoder"] = "local-affine"
     width: int = 64
     depth: int = 8
+    shuffle: int = 4
     knots: int = 33
+    levels: int = 3
+    skips: bool = False
+    edge_norm: bool = True
+    init_sd: float = 0.0
     patch: int = 64
     batch: int = 48
     steps: int = 6000
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    schedule: Literal["cosine", "constant"] = "cosine"
     learning_rate: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.99
     weight_decay: float = 0.02
+    clip: float = 1.0
     dropout: float = 0.1
     warmup: int = 200
     ema: float = 0.998
+    l1: float = 1.0
     cosine: float = 2.0
     adversarial: float = 0.002
     adversarial_from: float = 0.5
+    gan: Literal["hinge", "minimax", "nonsaturating"] = "hinge"
+    conditional: bool = True
+    discriminator: Literal["spectral", "dcgan", "patchgan"] = "spectral"
     discriminator_rate: float = 2e-4
+    discriminator_beta1: float = 0.5
     area_exponent: float = 0.25
     small_place_share: float = 0.5
+    orientations: Literal["all", "mirrored", "upright"] = "all"
     gain_jitter: float = 0.15
     nir_jitter: float = 0.06
     coarsen: float = 0.25
@@ -63,11 +94,24 @@ class TrainingConfig:
             raise TrainingError("steps, batch and validate_every must be at least 1")
         if self.seed < 0:
             raise TrainingError(f"seed {self.seed} must not be negative")
+        if self.architecture != "local-affine" and self.hint_share > 0:
+            raise TrainingError(f"{self.architecture} networks take no colour hint: hint_share=0")
+        if self.bands not in (("nir",), ("red", "green", "nir")):
+            raise TrainingError(
+                f"bands {', '.join(self.bands)}: train on nir, or on red, green, nir"
+            )
+        if self.discriminator == "dcgan" and self.patch != 64:
+            raise TrainingError("the dcgan discriminator judges patches of 64 px")
 
     @property
     def stride(self) -> int:
         """Pixels per cell of the generator's coarse grid."""
-        return 4
+        return int(2**self.levels) if self.architecture == "encoder-decoder" else self.shuffle
+
+    @property
+    def predicted(self) -> tuple[str, ...]:
+        """The colours that are not measured, which the network makes: the last ones of RGB."""
+        return tuple(colour for colour in COLOURS if colour not in self.bands)
 
     @property
     def table_max(self) -> float:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nirgeo import hints
+from nirgeo.bands import COLOURS
 from nirgeo.errors import NirgeoError, TrainingError
 from nirgeo.radiometry import Quantity, find_scaling, from_working, to_working
 from nirgeo.source import open_source
@@ -25,7 +26,6 @@ from nirgeo.tiling import TILE, Window
 from nirgeo.training.config import TrainingConfig
 
 FloatArray = NDArray[np.float32]
-COLOURS = ("red", "green", "blue")
 
 
 @dataclass(frozen=True)
@@ -187,6 +187,8 @@ class Sampler:
             inputs, colours, valid = _coarsen(inputs, colours, valid, config.quantity)
         inputs, colours = _jitter(inputs, colours, config, rng)
         turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
+        if config.orientations != "all":
+            turns, mirror = 0, mirror and config.orientations == "mirrored"
         inputs, colours = (_turn(part, turns, mirror) for part in (inputs, colours))
         valid = _turn(valid, turns, mirror)
         hint = _hint(scene, colours, valid, config, rng)
@@ -317,10 +319,12 @@ def _jitter(
         linear = from_working(inputs, config.quantity) * (1 - veil)
         full = 1 if config.quantity is Quantity.REFLECTANCE else 255
         inputs = to_working(linear + veil * np.float32(full), config.quantity)
-    return (
-        np.minimum(inputs, limit),
-        np.minimum(colours * np.float32(common), limit),
-    )
+    inputs = np.minimum(inputs, limit)
+    colours = np.minimum(colours * np.float32(common), limit)
+    for index, band in enumerate(config.bands):
+        if band in COLOURS:  # measured, so it is the true colour itself
+            inputs[index] = colours[COLOURS.index(band)]
+    return inputs, colours
 
 
 def _hole(size: int, rng: np.random.Generator) -> NDArray[np.bool_]:

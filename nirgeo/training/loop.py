@@ -5,172 +5,92 @@ from __future__ import annotations
 import json
 import math
 import time
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from nirgeo import hints
+from nirgeo.bands import COLOURS
 from nirgeo.errors import TrainingError
 from nirgeo.generator import GeneratorConfig, LocalAffineGenerator, channels_last
-from nirgeo.metrics import scene_error
 from nirgeo.modelfile import ModelSpec, load_generator, read_model, write_model
-from nirgeo.radiometry import Quantity, from_working
 from nirgeo.training import losses
 from nirgeo.training.checkpoint import load_checkpoint, read_facts, save_checkpoint
 from nirgeo.training.config import TrainingConfig
-from nirgeo.training.data import COLOURS, FloatArray, Sampler, TrainingScene
+from nirgeo.training.data import Sampler, TrainingScene
+from nirgeo.training.networks import (
+    build_discriminator,
+    build_generator,
+    generator_config,
+    optimizers,
+    seeded,
+)
 from nirgeo.training.table import fit_table, input_range
+from nirgeo.training.validation import ValidationScore, place_means
 
 Report = Callable[[Mapping[str, Any]], None]
-
-_M = TypeVar("_M", bound=nn.Module)
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.jsonl"
 BEST = "best.safetensors"
-
-
-@dataclass(frozen=True)
-class ValidationScore:
-    """Means over places; ``relative`` is the mean of both errors over the table's (1 = table)."""
-
-    angular: float
-    rmse: float
-    relative: float
-
-
-VALIDATION_HINT_ERROR = 0.15
-"""Error of the hints given in validation: that of a map of the world's colours (log ratios)."""
-
-
-def validation_hint(scene: TrainingScene, quantity: Quantity) -> FloatArray:
-    """One wrong hint for a whole scene, (3,): its true mean colour with an error.
-
-    The error depends on the scene's name alone, so that every validation asks the same question.
-    """
-    seed = zlib.crc32(scene.name.encode())
-    error = np.random.default_rng(seed).normal(0, VALIDATION_HINT_ERROR, size=2)
-    ratios = hints.log_ratios(from_working(scene.mean_colour, quantity)) + error
-    return hints.encode(ratios, hints.trust(VALIDATION_HINT_ERROR))
-
-
-def place_means(
-    network: nn.Module,
-    scenes: Sequence[TrainingScene],
-    quantity: Quantity,
-    device: torch.device,
-    *,
-    hinted: bool = False,
-) -> dict[str, tuple[float, float]]:
-    """Angular error and RMSE of every place, its scenes averaged first."""
-    network.eval()
-    by_place: dict[str, list[tuple[float, float]]] = {}
-    for scene in scenes:
-        hint = validation_hint(scene, quantity) if hinted else None
-        predicted = predict_scene(network, scene, device, hint)
-        unit = np.float32(1 if quantity is Quantity.REFLECTANCE else 255)
-        error = scene_error(
-            from_working(np.clip(predicted, 0, None), quantity) / unit,
-            from_working(scene.colours, quantity) / unit,
-            scene.valid,
-        )
-        if error.pixels:
-            by_place.setdefault(scene.place, []).append((error.angular, error.rmse))
-    return {
-        place: (float(np.mean([e[0] for e in errors])), float(np.mean([e[1] for e in errors])))
-        for place, errors in by_place.items()
-    }
-
-
-def predict_scene(
-    network: nn.Module,
-    scene: TrainingScene,
-    device: torch.device,
-    hint: FloatArray | None = None,
-) -> FloatArray:
-    """The network over a whole scene, its right and bottom edge repeated to the stride.
-
-    ``hint`` (3,) holds for the whole scene.
-    """
-    stride = int(network.stride)  # type: ignore[arg-type]
-    height, width = scene.shape
-    pad = ((0, 0), (0, -height % stride), (0, -width % stride))
-    inputs = torch.from_numpy(np.pad(scene.inputs, pad, mode="edge"))[None].to(device)
-    valid = np.pad(scene.valid[None].astype(np.float32), pad, mode="edge")
-    with torch.inference_mode():
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
-        field = None
-        if hint is not None:
-            rows, cols = inputs.shape[2] // stride, inputs.shape[3] // stride
-            field = torch.from_numpy(hint).to(device).view(1, -1, 1, 1).expand(-1, -1, rows, cols)
-        out = network(inputs, torch.from_numpy(valid)[None].to(device), field)
-    result: FloatArray = out[0, :, :height, :width].cpu().numpy()
-    return result
+LAST = "last.safetensors"
 
 
 def learning_rate(step: int, config: TrainingConfig) -> float:
-    """Linear warm-up, then half a cosine down to a hundredth."""
+    """Linear warm-up, then constant or half a cosine down to a hundredth."""
     if step < config.warmup:
         return config.learning_rate * (step + 1) / config.warmup
+    if config.schedule == "constant":
+        return config.learning_rate
     progress = (step - config.warmup) / max(1, config.steps - config.warmup)
     return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, progress))))
 
 
 class Trainer:
-    """One run in one folder: checkpoint, best weights, ``log.jsonl``, ``config.json``."""
+    """One run in one folder: checkpoint, best weights, ``log.jsonl``, ``config.json``.
+
+    Without ``validation`` (None) nothing chooses between weights: the last ones count, and are
+    written to ``last.safetensors`` instead.
+    """
 
     def __init__(
         self,
         config: TrainingConfig,
         training: Sequence[TrainingScene],
-        validation: Sequence[TrainingScene],
+        validation: Sequence[TrainingScene] | None,
         folder: Path,
         *,
         spec: ModelSpec | None = None,
         device: str = "cpu",
         report: Report = lambda event: None,
     ) -> None:
-        shared = {s.place for s in training} & {s.place for s in validation}
+        shared = {s.place for s in training} & {s.place for s in validation or ()}
         if shared:
             raise TrainingError(
                 "training and validation share places, so validation would measure memory: "
                 + ", ".join(sorted(shared)[:5])
             )
-        if not any(scene.valid.any() for scene in validation):
+        if validation is not None and not any(scene.valid.any() for scene in validation):
             raise TrainingError("no validation scene has a valid pixel; give scenes to validate on")
         self.config = config
-        self.validation = [scene for scene in validation if scene.valid.any()]
+        self.validation = [scene for scene in validation or () if scene.valid.any()]
+        self.selects = validation is not None
         self.folder = folder
         self.device = torch.device(device)
         self.report = report
         self.sampler = Sampler(training, config)
         self.spec = spec
         generator = torch.Generator().manual_seed(config.seed)
-        self.network = _seeded(_build, config, generator).to(self.device)
-        self.network.dropout = config.dropout
-        self.average = _seeded(_build, config, torch.Generator()).to(self.device)
+        self.network = seeded(build_generator, config, generator).to(self.device)
+        self.network.dropout = config.dropout  # type: ignore[assignment]
+        self.average = seeded(build_generator, config, torch.Generator()).to(self.device)
         self.average.requires_grad_(False)
-        self.discriminator = _seeded(
-            lambda c: losses.PatchDiscriminator(len(c.bands) + len(COLOURS)), config, generator
-        ).to(self.device)
-        self.optimizers = {
-            "generator": torch.optim.AdamW(
-                self.network.parameters(),
-                lr=config.learning_rate,
-                betas=(0.9, 0.99),
-                weight_decay=config.weight_decay,
-            ),
-            "discriminator": torch.optim.AdamW(
-                self.discriminator.parameters(), lr=config.discriminator_rate, betas=(0.5, 0.99)
-            ),
-        }
+        self.discriminator = seeded(build_discriminator, config, generator).to(self.device)
+        self.optimizers = optimizers(config, self.network, self.discriminator)
         self.step = 0
         self.seconds = 0.0
         self.best = math.inf
@@ -207,24 +127,47 @@ class Trainer:
             return
         config_file.write_text(json.dumps(self.config.to_json(), indent=1) + "\n")
         (self.folder / LOG).write_text("")
-        maximum = self.config.table_max
-        table = torch.from_numpy(fit_table(self.sampler, self.config.knots, maximum))
-        span = torch.from_numpy(input_range(self.sampler, maximum))
-        for network in (self.network, self.average):
-            network.table.values.copy_(table)
-            network.input_range.copy_(span)
+        if isinstance(self.network, LocalAffineGenerator):
+            self._fit_table(self.network)
         self.average.load_state_dict(self.network.state_dict())
-        # The correction still is zero: this is the table's own score, the one to beat.
-        self.table_places = place_means(
-            self.average, self.validation, self.config.quantity, self.device
-        )
-        self._validate()
+        if self.selects:
+            # A table alone, the score to beat: a fresh local affine generator is its table.
+            table = self._table_network()
+            self.table_places = place_means(
+                table, self.validation, self.config.quantity, self.device
+            )
+            self._validate()
         if initial is not None:
             self._take_weights(initial)
 
+    def _fit_table(self, network: LocalAffineGenerator) -> None:
+        knots, maximum = network.config.knots, network.config.table_max
+        made = [COLOURS.index(colour) for colour in self.config.predicted]
+        table = fit_table(self.sampler, knots, maximum, colours=made)
+        network.table.values.copy_(torch.from_numpy(table))
+        network.input_range.copy_(torch.from_numpy(input_range(self.sampler, maximum)))
+
+    def _table_network(self) -> LocalAffineGenerator:
+        config = self.config
+        shape = GeneratorConfig(
+            in_bands=len(config.bands),
+            out_bands=len(config.predicted),
+            width=4,
+            depth=0,
+            knots=config.knots,
+            table_max=config.table_max,
+        )
+        with torch.random.fork_rng(devices=[]):
+            network = channels_last(LocalAffineGenerator(shape)).to(self.device)
+        if isinstance(self.network, LocalAffineGenerator):
+            network.table.values.copy_(self.network.table.values)
+        else:
+            self._fit_table(network)
+        return network.requires_grad_(False)
+
     def _take_weights(self, initial: Path) -> None:
         model = read_model(initial)
-        if dict(model.spec.generator) != self.network.config.to_json():
+        if dict(model.spec.generator) != generator_config(self.config).to_json():
             raise TrainingError(f"{initial}: its network has another shape than this configuration")
         weights = load_generator(model).state_dict()
         self.network.load_state_dict(weights)
@@ -249,11 +192,14 @@ class Trainer:
             if self.step % 20 == 0:
                 self._log({"event": "train", **record})
             if self.step % config.validate_every == 0 or self.step == config.steps:
-                self._validate()
+                if self.selects:
+                    self._validate()
                 self._save()
             if minutes is not None and time.monotonic() - began > minutes * 60:
                 break
         self._save()
+        if not self.selects:
+            self._export(LAST)
 
     def _train_step(self) -> dict[str, float]:
         config = self.config
@@ -272,20 +218,25 @@ class Trainer:
         ):
             prediction = self.network(inputs, valid, hint)
         prediction = prediction.float()
+        if len(config.predicted) < len(COLOURS):
+            measured = colours[:, : len(COLOURS) - len(config.predicted)]
+            prediction = torch.cat((measured, prediction), dim=1)
         l1 = losses.reconstruction(prediction, colours, valid)
         cosine = losses.direction(prediction, colours, valid, config.quantity)
-        loss = l1 + config.cosine * cosine
+        loss = config.l1 * l1 + config.cosine * cosine
         record = {"l1": l1.item(), "cosine": cosine.item(), "learning_rate": rate}
         if config.adversarial > 0 and self.step >= config.adversarial_from * config.steps:
             record["discriminator"] = self._train_discriminator(inputs, colours, prediction, valid)
             self.discriminator.requires_grad_(False)
-            fooled = losses.generator_hinge(self.discriminator(inputs, prediction * valid))
+            judged = self.discriminator(inputs, prediction * valid)
+            fooled = losses.adversarial(config.gan, None, judged)
             self.discriminator.requires_grad_(True)
             loss = loss + config.adversarial * fooled
             record["adversarial"] = fooled.item()
         self.optimizers["generator"].zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        if config.clip > 0:
+            nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
         self.optimizers["generator"].step()
         decay = min(config.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
@@ -293,6 +244,8 @@ class Trainer:
                 self.average.parameters(), self.network.parameters(), strict=True
             ):
                 mean.lerp_(value, 1 - decay)
+            for kept, current in zip(self.average.buffers(), self.network.buffers(), strict=True):
+                kept.copy_(current)
         if not math.isfinite(record["l1"]):
             raise TrainingError(
                 f"the loss is {record['l1']} at step {self.step}; lower learning_rate"
@@ -308,7 +261,7 @@ class Trainer:
     ) -> float:
         real = self.discriminator(inputs, colours * valid)
         fake = self.discriminator(inputs, prediction.detach() * valid)
-        loss = losses.discriminator_hinge(real, fake)
+        loss = losses.adversarial(self.config.gan, real, fake)
         self.optimizers["discriminator"].zero_grad(set_to_none=True)
         loss.backward()
         self.optimizers["discriminator"].step()
@@ -335,14 +288,16 @@ class Trainer:
         better = judged < self.best
         if better:
             self.best = judged
-            self._export()
+            self._export(BEST)
         self._log({"event": "validation", **facts, "judged": judged, "best": better})
 
-    def _export(self) -> None:
+    def _export(self, name: str) -> None:
         if self.spec is None:
             return
-        state = {k: v.detach().cpu().numpy() for k, v in self.average.state_dict().items()}
-        write_model(self.folder / BEST, self.spec, state)
+        wanted = generator_config(self.config).tensor_shapes()
+        state = self.average.state_dict()
+        tensors = {key: state[key].detach().cpu().numpy() for key in wanted}
+        write_model(self.folder / name, self.spec, tensors)
 
     def _save(self) -> None:
         facts = {
@@ -369,21 +324,6 @@ def _logged_step(line: str) -> float:
         return math.inf
 
 
-def generator_config(config: TrainingConfig) -> GeneratorConfig:
-    return GeneratorConfig(
-        in_bands=len(config.bands),
-        out_bands=len(COLOURS),
-        width=config.width,
-        depth=config.depth,
-        knots=config.knots,
-        table_max=config.table_max,
-    )
-
-
-def _build(config: TrainingConfig) -> LocalAffineGenerator:
-    return channels_last(LocalAffineGenerator(generator_config(config)))
-
-
 @contextmanager
 def _dropout_of(seed: int, step: int, device: torch.device) -> Iterator[None]:
     """What is dropped in a step follows from seed and step alone, as the batch does.
@@ -394,12 +334,3 @@ def _dropout_of(seed: int, step: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
         torch.manual_seed(int(np.random.SeedSequence((seed, step)).generate_state(1)[0]))
         yield
-
-
-def _seeded(
-    build: Callable[[TrainingConfig], _M], config: TrainingConfig, generator: torch.Generator
-) -> _M:
-    """Build under a seed of its own, leaving torch's global generator as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
-        return build(config)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from nirgeo.radiometry import Quantity
@@ -36,36 +36,23 @@ def direction(prediction: Tensor, truth: Tensor, valid: Tensor, quantity: Quanti
     return ((1 - cosine) * weight).sum() / weight.sum().clamp(min=1)
 
 
-class PatchDiscriminator(nn.Module):
-    """Judges colour together with the NIR it was made from, patch by patch (Isola et al. 2017).
+def adversarial(kind: str, real: Tensor | None, fake: Tensor) -> Tensor:
+    """Loss of the discriminator where ``real`` is given, else that of the generator.
 
-    Spectral normalisation keeps it gentle; it works at half resolution, because the generator's
-    detail is the NIR's own and needs no judge.
+    Both take logits. With σ the sigmoid, and means over everything that is judged:
+
+    ``minimax``
+        −log σ(real) − log(1 − σ(fake)), and log(1 − σ(fake)), which saturates while the
+        discriminator wins (Suárez et al. 2017, Eq. 1 and 2, as losses to descend)
+    ``nonsaturating``
+        the same, and −log σ(fake) (Goodfellow et al. 2014)
+    ``hinge``
+        max(0, 1 − real) + max(0, 1 + fake), and −fake (Miyato et al. 2018)
     """
-
-    def __init__(self, channels: int, width: int = 32) -> None:
-        super().__init__()
-        norm = nn.utils.parametrizations.spectral_norm
-        self.layers = nn.Sequential(
-            nn.PixelUnshuffle(2),
-            norm(nn.Conv2d(channels * 4, width, 3, padding=1)),
-            nn.LeakyReLU(0.2),
-            norm(nn.Conv2d(width, width * 2, 3, stride=2, padding=1)),
-            nn.LeakyReLU(0.2),
-            norm(nn.Conv2d(width * 2, width * 2, 3, padding=1)),
-            nn.LeakyReLU(0.2),
-            norm(nn.Conv2d(width * 2, 1, 1)),
-        )
-
-    def forward(self, inputs: Tensor, colours: Tensor) -> Tensor:
-        return self.layers(torch.cat((inputs, colours), dim=1))
-
-
-def discriminator_hinge(real: Tensor, fake: Tensor) -> Tensor:
-    """Hinge loss of the discriminator (Miyato et al. 2018)."""
-    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
-
-
-def generator_hinge(fake: Tensor) -> Tensor:
-    """Hinge loss of the generator."""
-    return -fake.mean()
+    if kind == "hinge":
+        if real is None:
+            return -fake.mean()
+        return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+    if real is not None:
+        return F.softplus(-real).mean() + F.softplus(fake).mean()
+    return -F.softplus(fake).mean() if kind == "minimax" else F.softplus(-fake).mean()

@@ -1,9 +1,13 @@
-"""Configurations by name. The shipped weights were trained with exactly these."""
+"""Configurations by name: those of the shipped weights, and those of the literature.
+
+A name may be followed by variants, each of them one change: ``paper2017+l1+conditional``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
+from typing import Any
 
 from nirgeo.errors import TrainingError
 from nirgeo.radiometry import Quantity
@@ -21,6 +25,67 @@ _SATELLITE = TrainingConfig(
     coarsen=0.35,
     ema=0.999,
 )
+
+_PAPER = TrainingConfig(
+    quantity=Quantity.COUNTS,
+    architecture="encoder-decoder",
+    width=64,
+    levels=3,
+    skips=False,
+    edge_norm=True,
+    init_sd=0.0081,
+    patch=64,
+    batch=64,
+    steps=20_000,
+    optimizer="adam",
+    schedule="constant",
+    learning_rate=1e-4,
+    beta1=0.4,
+    beta2=0.999,
+    weight_decay=1e-5,
+    clip=0.0,
+    dropout=0.0,
+    warmup=0,
+    ema=0.0,
+    l1=0.0,
+    cosine=0.0,
+    adversarial=1.0,
+    adversarial_from=0.0,
+    gan="minimax",
+    conditional=False,
+    discriminator="dcgan",
+    discriminator_rate=2e-4,
+    discriminator_beta1=0.5,
+    area_exponent=1.0,
+    orientations="upright",
+    gain_jitter=0.0,
+    nir_jitter=0.0,
+    coarsen=0.0,
+    hole_share=0.0,
+    hint_share=0.0,
+)
+"""A reconstruction of Suárez, Sappa and Vintimilla, "Learning to Colorize Infrared Images" (2017).
+
+From the paper: patches of 64 px; a generator of convolutions and transposed convolutions that ends
+in tanh, a discriminator that ends in a sigmoid; (leaky) rectifiers of slope 0.2; batch
+normalisation in every layer; Eq. 1 and Eq. 2, the minimax game whose generator saturates, and no
+other term; Adam with rates 1e-4 and 2e-4, β₁ 0.4 and 0.5, ε 1e-8, weight decay 1e-5 (added to the
+gradient, as Adam did then), and weights drawn from N(0, 0.0081²).
+
+The paper leaves open, and this chooses:
+
+- number of layers, kernels, strides, filters: three levels of 4×4 kernels and stride 2 with 64, 128
+  and 256 filters down to 8×8, mirrored on the way up; four such layers and one dense unit in the
+  discriminator (Radford et al. 2016);
+- where the dense layer is: in the discriminator alone, so that any picture size can be colorized;
+- "every layer": taken literally, so also before tanh and on the discriminator's first layer
+  (``+plain-edges`` leaves these out);
+- skip connections, noise and dropout: none;
+- whether the discriminator sees the NIR: no, its inputs are named as z and G(z)
+  (``+conditional``);
+- β₂ 0.999; batch 64; the number of steps; scaling to −1 … 1 by the 8-bit range; no augmentation;
+- the weights used: the last ones, with running means in the normalisation.
+"""
 
 PRESETS: dict[str, TrainingConfig] = {
     "satellite-nir": _SATELLITE,
@@ -50,27 +115,84 @@ PRESETS: dict[str, TrainingConfig] = {
         area_exponent=0.5,
         ema=0.999,
     ),
+    # Photographs from the ground: an above and a below, and no place on a map.
+    "ground-nir": TrainingConfig(
+        quantity=Quantity.COUNTS,
+        steps=1500,
+        validate_every=150,
+        batch=12,
+        patch=128,
+        shuffle=8,
+        learning_rate=6e-4,
+        weight_decay=0.1,
+        dropout=0.2,
+        warmup=100,
+        ema=0.99,
+        adversarial=0.0,
+        area_exponent=0.0,
+        orientations="mirrored",
+        gain_jitter=0.25,
+        nir_jitter=0.1,
+        coarsen=0.5,
+        hole_share=0.0,
+        hint_share=0.0,
+    ),
+    "paper2017": _PAPER,
+    # The same generator without an opponent: what the paper names as future work.
+    "autoencoder": replace(_PAPER, l1=1.0, adversarial=0.0),
+    "pix2pix": replace(
+        _PAPER,
+        levels=6,
+        skips=True,
+        edge_norm=False,
+        init_sd=0.02,
+        batch=16,
+        learning_rate=2e-4,
+        beta1=0.5,
+        weight_decay=0.0,
+        dropout=0.5,
+        l1=100.0,
+        gan="nonsaturating",
+        conditional=True,
+        discriminator="patchgan",
+        orientations="mirrored",
+    ),
 }
+
+VARIANTS: Mapping[str, Mapping[str, Any]] = {
+    "l1": {"l1": 100.0},
+    "nonsaturating": {"gan": "nonsaturating"},
+    "conditional": {"conditional": True},
+    "plain-edges": {"edge_norm": False},
+}
+"""One change each to a preset, made for ``paper2017``."""
 
 
 def configuration(preset: str, changes: Iterable[str] = ()) -> TrainingConfig:
-    """A preset with single numbers changed, each given as ``NAME=VALUE``.
+    """A preset with its variants, and with single values changed, each given as ``NAME=VALUE``.
 
     Raises
     ------
-    TrainingError : no such preset or number, or a value of another type
+    TrainingError : no such preset, variant or value
     """
-    if preset not in PRESETS:
-        raise TrainingError(f"no preset {preset!r}; there are {', '.join(sorted(PRESETS))}")
-    data = PRESETS[preset].to_json()
+    name, *variants = preset.split("+")
+    if name not in PRESETS:
+        raise TrainingError(f"no preset {name!r}; there are {', '.join(sorted(PRESETS))}")
+    data = PRESETS[name].to_json()
+    for variant in variants:
+        if variant not in VARIANTS:
+            raise TrainingError(
+                f"no variant {variant!r} of a preset; there are {', '.join(sorted(VARIANTS))}"
+            )
+        data |= VARIANTS[variant]
     kinds = {f.name: f.type for f in fields(TrainingConfig)}
     for change in changes:
-        name, equals, text = change.partition("=")
-        if not equals or kinds.get(name) not in ("int", "float"):
+        field, equals, text = change.partition("=")
+        if not equals or kinds.get(field) not in ("int", "float"):
             numbers = sorted(n for n, kind in kinds.items() if kind in ("int", "float"))
             raise TrainingError(f"--set {change}: need NAME=VALUE with one of {', '.join(numbers)}")
         try:
-            data[name] = int(text) if kinds[name] == "int" else float(text)
+            data[field] = int(text) if kinds[field] == "int" else float(text)
         except ValueError:
-            raise TrainingError(f"--set {change}: {text!r} is not of type {kinds[name]}") from None
+            raise TrainingError(f"--set {change}: {text!r} is not of type {kinds[field]}") from None
     return TrainingConfig.from_json(data)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,9 +21,15 @@ def hat_weights(
 
 
 def fit_table(
-    sampler: Sampler, knots: int, maximum: float, *, batches: int = 60, smoothness: float = 1e-3
+    sampler: Sampler,
+    knots: int,
+    maximum: float,
+    *,
+    colours: Sequence[int] = (0, 1, 2),
+    batches: int = 60,
+    smoothness: float = 1e-3,
 ) -> NDArray[np.float32]:
-    """Least-squares fit of a sum of piecewise linear functions: (bands, knots, 3).
+    """Least-squares fit of a sum of piecewise linear functions: (bands, knots, len(colours)).
 
     The training distribution is the sampler's, so a table and a network trained with the same
     configuration weigh places alike. ``smoothness`` penalises second differences, which also
@@ -36,18 +44,18 @@ def fit_table(
     count = 0
     # Steps beyond those of the training, so that the table does not eat its first batches.
     for step in range(batches):
-        inputs, colours, valid, _ = sampler.batch(1_000_000 + step)
+        inputs, truth, valid, _ = sampler.batch(1_000_000 + step)
         keep = valid[:, 0] > 0
         bands = inputs.shape[1]
         size = bands * knots
         if gram is None or target is None:
-            gram, target = np.zeros((size, size)), np.zeros((size, 3))
-        y = np.stack([colours[:, c][keep] for c in range(3)], axis=1).astype(np.float64)
+            gram, target = np.zeros((size, size)), np.zeros((size, len(colours)))
+        y = np.stack([truth[:, c][keep] for c in colours], axis=1).astype(np.float64)
         positions = [hat_weights(inputs[:, b][keep], knots, maximum) for b in range(bands)]
         columns = [(b * knots + left, 1 - t) for b, (left, t) in enumerate(positions)]
         columns += [(b * knots + left + 1, t) for b, (left, t) in enumerate(positions)]
         for index_a, weight_a in columns:
-            for c in range(3):
+            for c in range(len(colours)):
                 target[:, c] += np.bincount(index_a, weight_a * y[:, c], minlength=size)
             for index_b, weight_b in columns:
                 flat = np.bincount(
@@ -64,7 +72,7 @@ def fit_table(
     ridge = np.eye(gram.shape[0]) * 1e-9 * count
     solution = np.linalg.solve(gram + penalty + ridge, target)
     table: NDArray[np.float32] = np.clip(solution, -2, 2).astype(np.float32)
-    return table.reshape(bands, knots, 3)
+    return table.reshape(bands, knots, len(colours))
 
 
 def input_range(

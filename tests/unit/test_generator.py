@@ -11,12 +11,12 @@ import torch
 from helpers import random_generator, random_weights
 from numpy.typing import NDArray
 
+from nirgeo.architectures import generator_shape
 from nirgeo.errors import ModelError
 from nirgeo.generator import (
     GeneratorConfig,
     LocalAffineGenerator,
     PiecewiseLinear,
-    network_reach,
 )
 from nirgeo.hints import CHANNELS as HINT_CHANNELS
 from nirgeo.tiling import ChunkGrid, Window, input_window
@@ -307,9 +307,12 @@ class TestConfig:
 
     def test_reach_without_weights(self) -> None:
         network = random_generator(width=8, depth=3, shuffle=2)
-        assert network_reach(network.config.to_json()) == (network.halo, network.stride)
+        shape = generator_shape("local-affine", network.config.to_json())
+        assert (shape.halo, shape.stride) == (network.halo, network.stride)
         with pytest.raises(ModelError, match="damaged generator shape"):
-            network_reach({"widht": 8})
+            generator_shape("local-affine", {"widht": 8})
+        with pytest.raises(ModelError, match="'oracle' is not known"):
+            generator_shape("oracle", {})
 
     def test_random_weights_are_reproducible(self) -> None:
         # Every exactness test rests on it.

@@ -537,7 +537,7 @@ class TestTable:
 
 class TestConfig:
     def test_json_round_trip(self) -> None:
-        config = TrainingConfig(Quantity.COUNTS, bands=("nir", "red"), steps=7, seed=3)
+        config = TrainingConfig(Quantity.COUNTS, bands=("red", "green", "nir"), steps=7, seed=3)
         assert TrainingConfig.from_json(config.to_json()) == config
 
     @pytest.mark.parametrize(

@@ -25,12 +25,10 @@ from nirgeo.training.loop import (
     CHECKPOINT,
     LOG,
     Trainer,
-    generator_config,
     learning_rate,
-    place_means,
-    predict_scene,
-    validation_hint,
 )
+from nirgeo.training.networks import generator_config
+from nirgeo.training.validation import place_means, predict_scene, validation_hint
 
 CPU = torch.device("cpu")
 
@@ -424,5 +422,5 @@ class TestLosses:
 
     def test_hinges(self) -> None:
         real, fake = torch.tensor([2.0, 0.5]), torch.tensor([-3.0, 0.5])
-        assert losses.discriminator_hinge(real, fake).item() == pytest.approx(0.25 + 0.75)
-        assert losses.generator_hinge(fake).item() == pytest.approx(1.25)
+        assert losses.adversarial("hinge", real, fake).item() == pytest.approx(0.25 + 0.75)
+        assert losses.adversarial("hinge", None, fake).item() == pytest.approx(1.25)

@@ -1,0 +1,98 @@
+"""Networks and optimizers as a configuration describes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from nirgeo.architectures import GeneratorShape, build
+from nirgeo.encoder_decoder import EncoderDecoderConfig
+from nirgeo.generator import GeneratorConfig, channels_last
+from nirgeo.training.config import TrainingConfig
+from nirgeo.training.discriminators import Discriminator
+
+_M = TypeVar("_M", bound=nn.Module)
+
+
+def generator_config(config: TrainingConfig) -> GeneratorShape:
+    """The shape of the network that a configuration trains."""
+    if config.architecture == "encoder-decoder":
+        return EncoderDecoderConfig(
+            in_bands=len(config.bands),
+            out_bands=len(config.predicted),
+            width=config.width,
+            levels=config.levels,
+            skips=config.skips,
+            edge_norm=config.edge_norm,
+            maximum=config.table_max,
+        )
+    return GeneratorConfig(
+        in_bands=len(config.bands),
+        out_bands=len(config.predicted),
+        width=config.width,
+        depth=config.depth,
+        shuffle=config.shuffle,
+        knots=config.knots,
+        table_max=config.table_max,
+    )
+
+
+def build_generator(config: TrainingConfig) -> nn.Module:
+    network = channels_last(build(config.architecture, generator_config(config)))
+    _initialise(network, config.init_sd)
+    return network
+
+
+def build_discriminator(config: TrainingConfig) -> nn.Module:
+    network = Discriminator(config)
+    _initialise(network, config.init_sd)
+    return network
+
+
+def _initialise(network: nn.Module, deviation: float) -> None:
+    """Draw the weights of all convolutions and dense layers from one normal distribution."""
+    if deviation == 0:
+        return
+    for layer in network.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            nn.init.normal_(layer.weight, 0.0, deviation)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def optimizers(
+    config: TrainingConfig, generator: nn.Module, discriminator: nn.Module
+) -> dict[str, torch.optim.Optimizer]:
+    """One optimizer for each network."""
+    kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
+
+    def make(
+        parameters: Iterable[nn.Parameter], rate: float, beta1: float, decay: float
+    ) -> torch.optim.Optimizer:
+        return kind(parameters, lr=rate, betas=(beta1, config.beta2), weight_decay=decay)
+
+    # AdamW's own default keeps the project's judge in check, whatever the generator's decay is.
+    decay = config.weight_decay if config.optimizer == "adam" else 0.01
+    return {
+        "generator": make(
+            generator.parameters(), config.learning_rate, config.beta1, config.weight_decay
+        ),
+        "discriminator": make(
+            discriminator.parameters(),
+            config.discriminator_rate,
+            config.discriminator_beta1,
+            decay,
+        ),
+    }
+
+
+def seeded(
+    build: Callable[[TrainingConfig], _M], config: TrainingConfig, generator: torch.Generator
+) -> _M:
+    """Build under a seed of its own, leaving torch's global generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+        return build(config)
