@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from nirgeo._version import __version__
+from nirgeo.cli.benchmark import benchmark_command
 from nirgeo.cli.colorize import colorize_command
 from nirgeo.cli.compare import compare_command
 from nirgeo.cli.evaluate import evaluate_command
@@ -28,5 +29,6 @@ for _command in (
     evaluate_command,
     compare_command,
     prepare_command,
+    benchmark_command,
 ):
     main.add_command(_command)

@@ -1,0 +1,219 @@
+"""One run: one contestant, one split, one seed. Its record is a line of ``results.jsonl``."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nirgeo._version import __version__
+from nirgeo.benchmark import contestants
+from nirgeo.benchmark.contestants import BASELINE_PREFIX, Predict, Trained
+from nirgeo.benchmark.pictures import sheet
+from nirgeo.benchmark.protocol import Protocol, Split, image_split, leaky_split
+from nirgeo.benchmark.scores import score
+from nirgeo.errors import EvaluationError
+from nirgeo.evaluation.pictures import png
+from nirgeo.training.data import TrainingScene
+
+RESULTS = "results.jsonl"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is run. ``minutes`` or ``steps`` bound a training; baselines need neither."""
+
+    contestant: str
+    protocol: Protocol
+    fold: int
+    seed: int
+    categories: tuple[str, ...]
+    minutes: float | None = None
+    steps: int | None = None
+
+    @property
+    def trains(self) -> bool:
+        return not self.contestant.startswith(BASELINE_PREFIX)
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What two records of one run have in common, the budget left aside."""
+        facts = asdict(self) | {"protocol": self.protocol.value, "categories": [*self.categories]}
+        return {k: v for k, v in facts.items() if k not in ("minutes", "steps")}
+
+    @property
+    def folder_name(self) -> str:
+        kind = "-".join(self.categories) or "all"
+        name = self.contestant.replace("/", "-")
+        return f"{kind}-{self.protocol}-fold{self.fold}-{name}-seed{self.seed}"
+
+
+def perform(
+    run: Run,
+    images: Sequence[TrainingScene],
+    out: Path,
+    *,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] = lambda step, steps: None,
+) -> dict[str, Any]:
+    """Train or fit, score, write a picture, and add a line to the results.
+
+    Raises
+    ------
+    EvaluationError, TrainingError : see the parts
+    """
+    split = (
+        image_split(images, run.fold)
+        if run.protocol is Protocol.IMAGE
+        else (leaky_split(images, run.fold))
+    )
+    facts: dict[str, Any] = {}
+    if run.trains:
+        trained = _train(run, split, out, device, progress, facts)
+    else:
+        trained = contestants.fit_baseline(run.contestant, split.training)
+    scores = score(split.scored, trained.predict)
+    if run.protocol is Protocol.IMAGE:
+        picture = sheet(split.scored, trained.predict)
+        (out / f"{run.folder_name}.png").write_bytes(png(picture))
+    record = (
+        run.key
+        | facts
+        | {
+            "budget_minutes": run.minutes,
+            "steps": trained.steps,
+            "spent_minutes": round(trained.seconds / 60, 2),
+            "cores": contestants.cores(),
+            "device": device,
+            "machine": platform.machine(),
+            "torch": torch.__version__,
+            "nirgeo": __version__,
+            "angular": scores.angular,
+            "sd": scores.sd,
+            "rmse": scores.rmse,
+            "undefined": scores.undefined,
+            "pixels": scores.pixels,
+            "image_mean": scores.image_mean,
+            "images": scores.images,
+            "curve": trained.curve,
+        }
+    )
+    with open(out / RESULTS, "a", encoding="utf-8") as results:
+        results.write(json.dumps(record) + "\n")
+    return record
+
+
+def _train(
+    run: Run,
+    split: Split,
+    out: Path,
+    device: str,
+    progress: Callable[[int, int], None],
+    facts: dict[str, Any],
+) -> Trained:
+    folder = out / run.folder_name
+    config = contestants.fitting_configuration(
+        run.contestant,
+        split.training,
+        seed=run.seed,
+        minutes=run.minutes,
+        steps=run.steps,
+        device=device,
+    )
+    if folder.exists():  # of a run that did not end; its number of steps was another one
+        shutil.rmtree(folder)
+    facts["patches_seen"] = config.steps * config.batch
+    # A part of what is scored is enough for a curve.
+    some = split.scored[:: max(1, len(split.scored) // 200)]
+
+    def error(predict: Predict) -> float:
+        return score(some, predict).angular
+
+    return contestants.train(
+        config,
+        "-".join(run.contestant.split("+")),
+        split.training,
+        folder,
+        device=device,
+        error=error,
+        progress=lambda step: progress(step, config.steps),
+    )
+
+
+def read_results(path: Path) -> list[dict[str, Any]]:
+    """The records in a file of results; of two of the same run the later one.
+
+    Raises
+    ------
+    EvaluationError : the file can't be read
+    """
+    records: dict[str, dict[str, Any]] = {}
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            record = json.loads(line)
+            records[json.dumps(_key(record), sort_keys=True)] = record
+    except (OSError, ValueError, KeyError) as error:
+        raise EvaluationError(f"{path}: can't be read as results ({error})") from error
+    return list(records.values())
+
+
+def _key(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: record[name] for name in ("contestant", "protocol", "fold", "seed", "categories")}
+
+
+def is_known(run: Run, records: Iterable[dict[str, Any]]) -> bool:
+    return any(_key(record) == run.key for record in records)
+
+
+def summary(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row per contestant, protocol and categories: pooled over folds and seeds.
+
+    ``angular`` and ``sd`` are over every pixel of all folds; ``image_mean`` over images (mean over
+    seeds first); ``spread`` is the standard deviation of the pixel mean over folds and seeds.
+    """
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for record in records:
+        key = (",".join(record["categories"]), record["protocol"], record["contestant"])
+        groups.setdefault(key, []).append(record)
+    rows = []
+    for (categories, protocol, contestant), runs in groups.items():
+        pixels = np.array([r["pixels"] * (1 - r["undefined"]) for r in runs])
+        means = np.array([r["angular"] for r in runs])
+        squares = np.array([r["sd"] ** 2 + r["angular"] ** 2 for r in runs])
+        mean = float((means * pixels).sum() / pixels.sum())
+        images: dict[str, list[float]] = {}
+        for run in runs:
+            for name, value in run["images"].items():
+                images.setdefault(name, []).append(value)
+        per_image = {name: float(np.mean(values)) for name, values in images.items()}
+        rows.append(
+            {
+                "categories": categories or "all",
+                "protocol": protocol,
+                "contestant": contestant,
+                "angular": mean,
+                "sd": float(np.sqrt((squares * pixels).sum() / pixels.sum() - mean**2)),
+                "spread": float(means.std()),
+                "image_mean": float(np.mean(list(per_image.values()))),
+                "images": per_image,
+                "rmse": float(
+                    np.sqrt(
+                        (np.array([r["rmse"] ** 2 * r["pixels"] for r in runs])).sum()
+                        / sum(r["pixels"] for r in runs)
+                    )
+                ),
+                "undefined": float(1 - pixels.sum() / sum(r["pixels"] for r in runs)),
+                "folds": sorted({r["fold"] for r in runs}),
+                "seeds": sorted({r["seed"] for r in runs}),
+                "minutes": float(np.mean([r["spent_minutes"] for r in runs])),
+                "steps": float(np.mean([r["steps"] for r in runs])),
+            }
+        )
+    return sorted(rows, key=lambda row: (row["categories"], row["protocol"], row["angular"]))

@@ -1,0 +1,128 @@
+"""``nirgeo benchmark epfl``: the experiment of the paper behind nirgeo, repeated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nirgeo.cli.errors import reports_errors
+from nirgeo.cli.reporting import Silent, Terminal, print_json
+
+DEFAULT_CONTESTANTS = (
+    "baseline/grey",
+    "baseline/mean-colour",
+    "baseline/table-colour",
+    "baseline/table-direction",
+    "ground-nir",
+    "paper2017",
+)
+
+
+@click.group("benchmark", short_help="Repeat a published experiment.")
+def benchmark_command() -> None:
+    """Repeat a published experiment on data that you have."""
+
+
+@benchmark_command.command("epfl")
+@click.argument("folder", metavar="FOLDER")
+@click.option("--out", required=True, metavar="FOLDER", help="Results, weights and pictures.")
+@click.option(
+    "--preset",
+    "contestants",
+    multiple=True,
+    metavar="P",
+    help="A training preset with variants (paper2017+l1), or baseline/NAME. Repeatable.  "
+    f"[default: {', '.join(DEFAULT_CONTESTANTS)}]",
+)
+@click.option(
+    "--protocol",
+    type=click.Choice(["image", "leaky"]),
+    default="image",
+    show_default=True,
+    help="Split by image, or the paper's split of overlapping patches.",
+)
+@click.option(
+    "--category",
+    "categories",
+    multiple=True,
+    default=("urban",),
+    show_default=True,
+    metavar="C",
+    help="Images of this category; all of them for the word all. Repeatable.",
+)
+@click.option(
+    "--fold", "folds", type=int, multiple=True, metavar="N", help="One of 0 to 4.  [default: all]"
+)
+@click.option("--seed", "seeds", type=int, multiple=True, default=(0,), show_default=True)
+@click.option(
+    "--budget", type=float, default=5.0, show_default=True, help="Minutes per training, here."
+)
+@click.option("--steps", type=int, help="Steps per training, instead of a budget.")
+@click.option("--again", is_flag=True, help="Also run what FOLDER has results of.")
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+@click.option("--json", "as_json", is_flag=True, help="The table, machine-readable.")
+@click.option("--quiet", "-q", is_flag=True, help="No messages; errors only.")
+@click.option("--verbose", "-v", is_flag=True, help="Show tracebacks.")
+@click.pass_context
+@reports_errors
+def epfl_command(
+    ctx: click.Context,
+    folder: str,
+    out: str,
+    contestants: tuple[str, ...],
+    protocol: str,
+    categories: tuple[str, ...],
+    folds: tuple[int, ...],
+    seeds: tuple[int, ...],
+    budget: float,
+    steps: int | None,
+    again: bool,
+    device: str,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Train and score on the pairs of the EPFL RGB-NIR Scene data set in FOLDER.
+
+    Files are named CATEGORY_NUMBER.tif and hold red, green, blue and nir as 8-bit values. Angular
+    errors are over every pixel, as in the paper (Suárez et al. 2017: 9.86° ± 5.31°, patches of all
+    images on both sides). Runs whose results OUT holds already are not run again.
+    """
+    ctx.meta["nirgeo.reporter"] = Silent() if quiet else Terminal()
+    from nirgeo.benchmark.protocol import FOLDS, Protocol, read_images
+    from nirgeo.benchmark.runs import RESULTS, Run, is_known, perform, read_results, summary
+    from nirgeo.benchmark.table import render
+
+    kinds = () if "all" in categories else categories
+    images = read_images(Path(folder), kinds)
+    target = Path(out)
+    target.mkdir(parents=True, exist_ok=True)
+    results = target / RESULTS
+    wanted_folds = folds or (tuple(range(FOLDS)) if protocol == "image" else (0,))
+    for contestant in contestants or DEFAULT_CONTESTANTS:
+        for fold in wanted_folds:
+            for seed in seeds if not contestant.startswith("baseline/") else (0,):
+                run = Run(contestant, Protocol(protocol), fold, seed, kinds, budget, steps)
+                if not again and results.exists() and is_known(run, read_results(results)):
+                    continue
+                with click.progressbar(
+                    length=1000, label=run.folder_name, hidden=quiet or not run.trains
+                ) as bar:
+
+                    def progress(step: int, total: int, bar: Any = bar) -> None:
+                        bar.update(step * 1000 // total - bar.pos)
+
+                    record = perform(run, images, target, device=device, progress=progress)
+                if not quiet:
+                    click.echo(
+                        f"{run.folder_name}: {record['angular']:.2f}° ± {record['sd']:.2f}° "
+                        f"({record['steps']} steps, {record['spent_minutes']} min)",
+                        err=True,
+                    )
+    rows = summary(read_results(results))
+    if as_json:
+        print_json(rows)
+    elif not quiet:
+        click.echo(render(rows))
