@@ -95,13 +95,7 @@ def perform(
             "machine": platform.machine(),
             "torch": torch.__version__,
             "nirgeo": __version__,
-            "angular": scores.angular,
-            "sd": scores.sd,
-            "rmse": scores.rmse,
-            "undefined": scores.undefined,
-            "pixels": scores.pixels,
-            "image_mean": scores.image_mean,
-            "images": scores.images,
+            **asdict(scores),
             "curve": trained.curve,
         }
     )
@@ -175,45 +169,59 @@ def is_known(run: Run, records: Iterable[dict[str, Any]]) -> bool:
 def summary(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row per contestant, protocol and categories: pooled over folds and seeds.
 
-    ``angular`` and ``sd`` are over every pixel of all folds; ``image_mean`` over images (mean over
-    seeds first); ``spread`` is the standard deviation of the pixel mean over folds and seeds.
+    ``angular``, ``sd`` and their ``linear_`` counterparts are over every pixel of all folds;
+    ``images`` and ``linear_images`` hold each image's mean over seeds; ``spread`` is the standard
+    deviation over seeds of the mean over folds, None for a single seed.
     """
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for record in records:
         key = (",".join(record["categories"]), record["protocol"], record["contestant"])
         groups.setdefault(key, []).append(record)
-    rows = []
-    for (categories, protocol, contestant), runs in groups.items():
-        pixels = np.array([r["pixels"] * (1 - r["undefined"]) for r in runs])
-        means = np.array([r["angular"] for r in runs])
-        squares = np.array([r["sd"] ** 2 + r["angular"] ** 2 for r in runs])
-        mean = float((means * pixels).sum() / pixels.sum())
-        images: dict[str, list[float]] = {}
-        for run in runs:
-            for name, value in run["images"].items():
-                images.setdefault(name, []).append(value)
-        per_image = {name: float(np.mean(values)) for name, values in images.items()}
-        rows.append(
-            {
-                "categories": categories or "all",
-                "protocol": protocol,
-                "contestant": contestant,
-                "angular": mean,
-                "sd": float(np.sqrt((squares * pixels).sum() / pixels.sum() - mean**2)),
-                "spread": float(means.std()),
-                "image_mean": float(np.mean(list(per_image.values()))),
-                "images": per_image,
-                "rmse": float(
-                    np.sqrt(
-                        (np.array([r["rmse"] ** 2 * r["pixels"] for r in runs])).sum()
-                        / sum(r["pixels"] for r in runs)
-                    )
-                ),
-                "undefined": float(1 - pixels.sum() / sum(r["pixels"] for r in runs)),
-                "folds": sorted({r["fold"] for r in runs}),
-                "seeds": sorted({r["seed"] for r in runs}),
-                "minutes": float(np.mean([r["spent_minutes"] for r in runs])),
-                "steps": float(np.mean([r["steps"] for r in runs])),
-            }
-        )
+    rows = [
+        {"categories": categories or "all", "protocol": protocol, "contestant": contestant}
+        | _pooled(runs)
+        for (categories, protocol, contestant), runs in groups.items()
+    ]
     return sorted(rows, key=lambda row: (row["categories"], row["protocol"], row["angular"]))
+
+
+def _pooled(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    pixels = np.array([r["pixels"] for r in runs], dtype=np.float64)
+    defined = pixels * (1 - np.array([r["undefined"] for r in runs]))
+
+    def moments(prefix: str, sd: str) -> tuple[float, float]:
+        means = np.array([r[f"{prefix}angular"] for r in runs])
+        squares = np.array([r[sd] ** 2 for r in runs]) + means**2
+        mean = float((means * defined).sum() / defined.sum())
+        return mean, float(np.sqrt((squares * defined).sum() / defined.sum() - mean**2))
+
+    def per_image(field: str) -> dict[str, float]:
+        known: dict[str, list[float]] = {}
+        for run in runs:
+            for name, value in run[field].items():
+                known.setdefault(name, []).append(value)
+        return {name: float(np.mean(values)) for name, values in sorted(known.items())}
+
+    angular, sd = moments("", "sd")
+    linear, linear_sd = moments("linear_", "linear_sd")
+    images, linear_images = per_image("images"), per_image("linear_images")
+    seeds = sorted({r["seed"] for r in runs})
+    by_seed = [np.mean([r["angular"] for r in runs if r["seed"] == seed]) for seed in seeds]
+    squared = np.array([r["rmse"] ** 2 for r in runs])
+    return {
+        "angular": angular,
+        "sd": sd,
+        "linear_angular": linear,
+        "linear_sd": linear_sd,
+        "image_mean": float(np.mean(list(images.values()))),
+        "linear_image_mean": float(np.mean(list(linear_images.values()))),
+        "images": images,
+        "linear_images": linear_images,
+        "spread": float(np.std(by_seed)) if len(seeds) > 1 else None,
+        "rmse": float(np.sqrt((squared * pixels).sum() / pixels.sum())),
+        "undefined": float(1 - defined.sum() / pixels.sum()),
+        "folds": sorted({r["fold"] for r in runs}),
+        "seeds": seeds,
+        "minutes": float(np.mean([r["spent_minutes"] for r in runs])),
+        "steps": float(np.mean([r["steps"] for r in runs])),
+    }
