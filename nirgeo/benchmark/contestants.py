@@ -23,6 +23,7 @@ from nirgeo.baselines import BASELINES, Context
 from nirgeo.errors import EvaluationError
 from nirgeo.modelfile import ModelSpec
 from nirgeo.radiometry import Quantity
+from nirgeo.tiling import TILE
 from nirgeo.training.config import TrainingConfig
 from nirgeo.training.data import FloatArray, TrainingScene
 from nirgeo.training.loop import Trainer
@@ -131,13 +132,18 @@ def fitting_configuration(
 ) -> TrainingConfig:
     """A preset with as many steps as fit into ``minutes`` here, or with ``steps``.
 
-    Steps are timed first, so that a learning rate that falls over a training does so in time.
+    Steps are timed first, so that a learning rate that falls over a training does so in time. With
+    neither, the preset's own number of steps is taken. Patches are no larger than what is learnt
+    from.
 
     Raises
     ------
     TrainingError : no such preset
     """
     config = replace(configuration(preset), seed=seed)
+    side = min(min(scene.shape) for scene in training) // TILE * TILE
+    if config.patch > side:
+        config = replace(config, patch=max(TILE, side))
     if steps is None and minutes is not None:
         timed = replace(config, steps=_TIMED_STEPS, warmup=min(config.warmup, _TIMED_STEPS))
         with tempfile.TemporaryDirectory(prefix="nirgeo-") as folder:

@@ -57,7 +57,10 @@ def benchmark_command() -> None:
 )
 @click.option("--seed", "seeds", type=int, multiple=True, default=(0,), show_default=True)
 @click.option(
-    "--budget", type=float, default=5.0, show_default=True, help="Minutes per training, here."
+    "--budget",
+    type=float,
+    metavar="MINUTES",
+    help="As many steps per training as fit, here.  [default: the preset's steps]",
 )
 @click.option("--steps", type=int, help="Steps per training, instead of a budget.")
 @click.option("--again", is_flag=True, help="Also run what FOLDER has results of.")
@@ -76,7 +79,7 @@ def epfl_command(
     categories: tuple[str, ...],
     folds: tuple[int, ...],
     seeds: tuple[int, ...],
-    budget: float,
+    budget: float | None,
     steps: int | None,
     again: bool,
     device: str,
