@@ -33,7 +33,7 @@ from nirgeo.errors import TrainingError
     "--preset",
     default="satellite-nir",
     show_default=True,
-    help="Configuration to start from: aerial-nir or satellite-nir.",
+    help="Configuration to start from; variants follow with +, as in paper2017+l1.",
 )
 @click.option(
     "--set",
@@ -98,6 +98,8 @@ def train_command(
         version=1,
         bands=config.bands,
         quantity=config.quantity,
+        colours=config.predicted,
+        architecture=config.architecture,
         generator=generator_config(config).to_json(),
         training={"config": config.to_json(), "scenes": len(sides[0])},
     )

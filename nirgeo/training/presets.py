@@ -26,6 +26,19 @@ _SATELLITE = TrainingConfig(
     ema=0.999,
 )
 
+_AERIAL = TrainingConfig(
+    quantity=Quantity.COUNTS,
+    steps=4000,
+    validate_every=200,
+    batch=16,
+    patch=128,
+    learning_rate=1e-3,
+    dropout=0.05,
+    coarsen=0.2,
+    area_exponent=0.5,
+    ema=0.999,
+)
+
 _PAPER = TrainingConfig(
     quantity=Quantity.COUNTS,
     architecture="encoder-decoder",
@@ -103,17 +116,28 @@ PRESETS: dict[str, TrainingConfig] = {
         adversarial_from=0.0,
         discriminator_rate=4e-4,
     ),
-    "aerial-nir": TrainingConfig(
-        quantity=Quantity.COUNTS,
-        steps=4000,
-        validate_every=200,
-        batch=16,
-        patch=128,
+    "aerial-nir": _AERIAL,
+    # Sensors without blue: most of it follows from the pixel itself, so a smaller network will do.
+    "satellite-rgn": replace(
+        _SATELLITE,
+        bands=("red", "green", "nir"),
+        depth=4,
+        steps=2400,
         learning_rate=1e-3,
-        dropout=0.05,
-        coarsen=0.2,
-        area_exponent=0.5,
-        ema=0.999,
+        l1=3.0,
+        cosine=5.0,
+        adversarial=0.0,
+        hint_share=0.5,
+    ),
+    "aerial-rgn": replace(
+        _AERIAL,
+        bands=("red", "green", "nir"),
+        depth=4,
+        steps=2400,
+        l1=3.0,
+        cosine=5.0,
+        adversarial=0.0,
+        hint_share=0.5,
     ),
     # Photographs from the ground: an above and a below, and no place on a map. So few steps
     # because a few dozen pictures teach little: chosen on streets and old buildings.

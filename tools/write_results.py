@@ -1,0 +1,155 @@
+"""Fill the tables of docs/results.md from the records beside it.
+
+    python tools/write_results.py            # write
+    python tools/write_results.py --check    # exit 1 if a table is not what the records say
+
+The text is written by hand. A table stands between ``<!-- table: NAME ARGUMENTS -->`` and
+``<!-- end -->`` and is made of records in docs/results/, which the commands in the text wrote:
+
+``epfl CATEGORIES PROTOCOL``
+    angles over every pixel, from epfl.jsonl (``nirgeo benchmark epfl``)
+``epfl-categories CONTESTANT...``
+    mean over the images of each category, all categories learnt from
+``evaluate FILE``
+    means over places, from a JSON of ``nirgeo evaluate``
+``cover FILE LABEL...``
+    angles by kind of ground, from the same
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from nirgeo.benchmark.runs import read_results, summary
+from nirgeo.benchmark.scores import by_category
+from nirgeo.benchmark.table import PAPER
+
+DOCS = Path(__file__).parents[1] / "docs"
+BLOCK = re.compile(r"(<!-- table: (?P<what>[^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def _epfl(records: Path, categories: str, protocol: str) -> str:
+    rows = [
+        row
+        for row in summary(read_results(records / "epfl.jsonl"))
+        if (row["categories"], row["protocol"]) == (categories, protocol)
+    ]
+    cells = []
+    if (categories, protocol) == ("urban", "leaky"):
+        cells.append(["*the paper*", f"{PAPER[0]}° ± {PAPER[1]}° (?)", "", "", "", "8 h, GTX 970"])
+    for row in rows:
+        trained = not row["contestant"].startswith("baseline/")
+        spread = "" if row["spread"] is None else f" (seeds ± {row['spread']:.2f}°)"
+        cells.append(
+            [
+                f"`{row['contestant']}`",
+                f"{row['angular']:.2f}° ± {row['sd']:.2f}°{spread}",
+                f"{row['linear_angular']:.2f}° ± {row['linear_sd']:.2f}°",
+                f"{row['rmse']:.3f}",
+                f"{len(row['folds'])} × {len(row['seeds'])}" if trained else f"{len(row['folds'])}",
+                f"{row['steps']:.0f} steps, {row['minutes']:.1f} min" if trained else "–",
+            ]
+        )
+    return markdown(
+        ["", "8-bit values", "linear light", "RMSE", "folds × seeds", "per training"], cells
+    )
+
+
+def _epfl_categories(records: Path, *contestants: str) -> str:
+    rows = {
+        row["contestant"]: by_category(row["images"])
+        for row in summary(read_results(records / "epfl.jsonl"))
+        if (row["categories"], row["protocol"]) == ("all", "image")
+    }
+    kinds = sorted({kind for row in rows.values() for kind in row})
+    cells = [[kind, *(f"{rows[c][kind]:.2f}°" for c in contestants)] for kind in kinds]
+    return markdown(["", *(f"`{c}`" for c in contestants)], cells)
+
+
+_FIGURES = (("angular", "angle", 2), ("rmse", "RMSE", 4), ("ssim_picture", "SSIM shown", 3))
+
+
+def _evaluate(records: Path, file: str) -> str:
+    parts = []
+    for task in json.loads((records / file).read_text(encoding="utf-8"))["tasks"]:
+        models = sorted(
+            task["models"],
+            key=lambda m: (
+                m["kind"] == "oracle",
+                len(m["bands"]),
+                m["mean_over_places"]["angular"]["value"],
+            ),
+        )
+        cells = []
+        for model in models:
+            means = model["mean_over_places"]
+            cell = [f"`{model['label']}`" + (" +red, green" if len(model["bands"]) > 1 else "")]
+            for name, _, digits in _FIGURES:
+                figure = means[name]
+                text = f"{figure['value']:.{digits}f}"
+                if figure["low"] is not None:
+                    text += f" [{figure['low']:.{digits}f}, {figure['high']:.{digits}f}]"
+                cell.append(text)
+            cell.append(f"{means['ciede2000']['value']:.2f}")
+            ratio = model["relative_to_table"]
+            cell.append("" if ratio is None else f"{ratio['value']:.2f}")
+            cells.append(cell)
+        title = f"{task['scenes']} scenes of {task['places']} places, {task['quantity']}"
+        header = [title, *(text for _, text, _ in _FIGURES), "ΔE2000", "angle ÷ table's"]
+        parts.append(markdown(header, cells))
+    return "\n\n".join(parts)
+
+
+def _cover(records: Path, file: str, *labels: str) -> str:
+    (task,) = json.loads((records / file).read_text(encoding="utf-8"))["tasks"]
+    models = {m["label"]: {c["name"]: c for c in m["land_cover"]} for m in task["models"]}
+    cells = []
+    for name, entry in models[labels[0]].items():
+        angles = [models[label][name]["angular"] for label in labels]
+        if all(angle is None for angle in angles):
+            continue
+        row = [name, str(entry["places"])]
+        cells.append(row + ["–" if a is None else f"{a:.2f}°" for a in angles])
+    return markdown(["", "places", *(f"`{label}`" for label in labels)], cells)
+
+
+TABLES: dict[str, Callable[..., str]] = {
+    "epfl": _epfl,
+    "epfl-categories": _epfl_categories,
+    "evaluate": _evaluate,
+    "cover": _cover,
+}
+
+
+def filled(text: str, records: Path) -> str:
+    """``text`` with every table made anew."""
+
+    def table(match: re.Match[str]) -> str:
+        name, *arguments = match["what"].split()
+        made: Any = TABLES[name](records, *arguments)
+        return f"{match[1]}\n{made}\n\n{match[3]}"
+
+    return BLOCK.sub(table, text)
+
+
+def main() -> None:
+    page = DOCS / "results.md"
+    text = page.read_text(encoding="utf-8")
+    made = filled(text, DOCS / "results")
+    if "--check" in sys.argv[1:]:
+        sys.exit(0 if made == text else f"{page}: not what the records say; run {sys.argv[0]}")
+    page.write_text(made, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
