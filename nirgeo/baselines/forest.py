@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -13,7 +14,10 @@ from nirgeo.baselines.neighbourhood import FEATURES
 from nirgeo.baselines.pixels import Doubles
 from nirgeo.errors import ModelError
 
-_BLOCK = 1 << 16
+_BLOCK = 1 << 14
+"""Pixels that walk at a time: what they need fits a processor's own cache."""
+
+_MAX_DEPTH = 64
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,20 @@ class Forest:
             or not ((self.roots >= 0) & (self.roots < nodes)).all()
         ):
             raise ModelError("the trees of a saved baseline are damaged: a node leads nowhere")
+        if self.depth > _MAX_DEPTH:
+            raise ModelError(f"the trees of a saved baseline are deeper than {_MAX_DEPTH} nodes")
+
+    @cached_property
+    def depth(self) -> int:
+        """Steps from a root to the leaf that is farthest from it; counted up to a limit."""
+        nodes, depth = np.unique(self.roots), 0
+        while depth <= _MAX_DEPTH:
+            below = self.children[nodes]
+            nodes = np.unique(below[below != nodes[:, None]])
+            if not nodes.size:
+                break
+            depth += 1
+        return depth
 
     @classmethod
     def from_sklearn(cls, fitted: Any) -> Self:
@@ -74,6 +92,10 @@ class Forest:
             value=np.where(leaf, stacked["value"], 0.0),
         )
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The parameters above."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
     def predict(self, features: FloatArray) -> Doubles:
         """Features (16, n) to values (n,)."""
         total = np.full(features.shape[1], self.start[0])
@@ -85,17 +107,16 @@ class Forest:
     def _predict_block(self, block: FloatArray) -> Doubles:
         pixels = block.shape[1]
         column = np.arange(pixels)
-        flat, children = block.ravel(), self.children.ravel()
+        flat, children = block.ravel(), self.children.ravel().astype(np.intp)
+        row = self.feature.astype(np.intp) * pixels
         total = np.full(pixels, self.start[0])
         for root in self.roots:
-            node = np.full(pixels, root)
-            while True:
-                beyond = flat[self.feature[node] * pixels + column] > self.threshold[node]
-                below = children[2 * node + beyond]
-                if np.array_equal(below, node):
-                    break
-                node = below
-            total += self.value[node]
+            node = np.full(pixels, root, dtype=np.intp)
+            # A leaf is its own child, so those that arrive early stay.
+            for _ in range(self.depth):
+                beyond = flat.take(row.take(node) + column) > self.threshold.take(node)
+                node = children.take(2 * node + beyond)
+            total += self.value.take(node)
         return total
 
 

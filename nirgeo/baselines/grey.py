@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,7 +18,9 @@ class GreyCopy(Unfitted):
     """R = G = B = NIR. Nothing is learned."""
 
     name: ClassVar[str] = "grey"
+    summary: ClassVar[str] = "near infrared shown as red, green and blue; nothing is learned"
     bands: ClassVar[tuple[str, ...]] = NIR
+    copies: ClassVar[Mapping[str, str]] = dict.fromkeys(("red", "green", "blue"), "nir")
 
     def predict(self, inputs: FloatArray, valid: Mask, context: Context) -> FloatArray:
         nir = scene_pixels(self, inputs, valid, context)

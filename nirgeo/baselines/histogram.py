@@ -9,8 +9,19 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from nirgeo.baselines.interface import NIR, Arrays, Context, FloatArray, Mask, Sample
+from nirgeo.baselines.interface import (
+    NIR,
+    Arrays,
+    Context,
+    FloatArray,
+    Mask,
+    PerPixel,
+    Sample,
+    Survey,
+    own_tiles,
+)
 from nirgeo.baselines.pixels import paint, scene_pixels, take, valid_pixels, working_limit
+from nirgeo.colouriser import Tile
 from nirgeo.radiometry import Quantity
 
 LEVELS = 1025
@@ -18,16 +29,20 @@ _BINS = 4096
 
 
 @dataclass(frozen=True)
-class HistogramMatch:
+class HistogramMatch(PerPixel):
     """``quantiles`` (3, 1025): values of each colour in working space at even shares of pixels.
 
     The rank of a pixel is its rank among the valid pixels of its own scene, so the picture always
-    shows the whole range of colours; equal values share their middle rank.
+    shows the whole range of colours; equal values share their middle rank. Ranks are taken from
+    sample tiles and interpolated between them.
     """
 
     quantity: Quantity
     quantiles: FloatArray
     name: ClassVar[str] = "histogram"
+    summary: ClassVar[str] = (
+        "the distribution that each colour has in training, in the order of the near infrared"
+    )
     bands: ClassVar[tuple[str, ...]] = NIR
 
     @classmethod
@@ -48,12 +63,23 @@ class HistogramMatch:
             rows.append(np.interp(levels, cumulative[knots], edges[knots]))
         return cls(quantity, np.array(rows, dtype=np.float32))
 
+    def survey(self, tiles: Iterable[Tile]) -> Survey:
+        """Rising values of the near-infrared, and their ranks in 0–1: (2, up to 1025)."""
+        known = np.concatenate([nir[0][valid] for nir, valid in tiles])
+        values, counts = np.unique(known, return_counts=True)
+        ranks = (np.cumsum(counts) - counts / 2) / max(1, known.size)
+        if values.size > LEVELS:
+            wanted = np.linspace(ranks[0], ranks[-1], LEVELS)
+            kept = np.unique(np.searchsorted(ranks, wanted))
+            values, ranks = values[kept], ranks[kept]
+        return np.stack((values.astype(np.float64), ranks))
+
     def predict(self, inputs: FloatArray, valid: Mask, context: Context) -> FloatArray:
-        nir = scene_pixels(self, inputs, valid, context)[0]
-        ordered = np.sort(nir)
-        below = np.searchsorted(ordered, nir, side="left")
-        up_to = np.searchsorted(ordered, nir, side="right")
-        rank = (below + up_to) / (2 * max(1, nir.size))
+        nir = scene_pixels(self, inputs, valid, context)[0].astype(np.float64)
+        survey = context.survey
+        values, ranks = self.survey(own_tiles(inputs, valid)) if survey is None else survey
+        # Without a sample every pixel is taken for the middle one.
+        rank = np.interp(nir, values, ranks) if values.size else np.full(nir.size, 0.5)
         levels = np.linspace(0, 1, LEVELS)
         colours = [np.interp(rank, levels, row) for row in self.quantiles]
         return paint(np.stack(colours), valid, self.quantity)

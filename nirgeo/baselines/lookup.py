@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from nirgeo.baselines.interface import NIR, Arrays, Context, FloatArray, Mask, Sample
+from nirgeo.baselines.interface import NIR, Arrays, Context, FloatArray, Mask, PerPixel, Sample
 from nirgeo.baselines.pixels import (
     Doubles,
     from_linear,
@@ -32,7 +32,7 @@ ENTRIES = 256
 
 
 @dataclass(frozen=True)
-class _Table(ABC):
+class _Table(PerPixel, ABC):
     """``colours`` (256, 3) in working space; entries lie evenly over the working space of the NIR.
 
     Entries that no sample reached are interpolated between their neighbours, and constant beyond
@@ -43,6 +43,7 @@ class _Table(ABC):
     colours: FloatArray
     bands: ClassVar[tuple[str, ...]] = NIR
     name: ClassVar[str]
+    summary: ClassVar[str]
 
     def predict(self, inputs: FloatArray, valid: Mask, context: Context) -> FloatArray:
         nir = scene_pixels(self, inputs, valid, context)[0]
@@ -88,6 +89,7 @@ class MeanColourTable(_Table):
     """Each entry is the mean of the linear colours seen at its value."""
 
     name: ClassVar[str] = "table-colour"
+    summary: ClassVar[str] = "lookup table: the mean colour seen at each near-infrared value"
 
     @staticmethod
     def _means(sums: Doubles, directions: Doubles, lengths: Doubles, counts: Doubles) -> Doubles:
@@ -100,6 +102,9 @@ class MeanDirectionTable(_Table):
     """Each entry has the mean direction of the colours seen at its value, and their mean length."""
 
     name: ClassVar[str] = "table-direction"
+    summary: ClassVar[str] = (
+        "lookup table: the mean hue and the mean light seen at each near-infrared value"
+    )
 
     @staticmethod
     def _means(sums: Doubles, directions: Doubles, lengths: Doubles, counts: Doubles) -> Doubles:

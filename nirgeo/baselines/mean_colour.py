@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from nirgeo.baselines.interface import NIR, Arrays, Context, FloatArray, Mask, Sample
+from nirgeo.baselines.interface import NIR, Arrays, Context, FloatArray, Mask, PerPixel, Sample
 from nirgeo.baselines.pixels import (
     from_linear,
     paint,
@@ -22,12 +22,13 @@ from nirgeo.radiometry import Quantity
 
 
 @dataclass(frozen=True)
-class MeanColour:
+class MeanColour(PerPixel):
     """``colour`` (3,) in working space: the mean of the linear colours, which has least RMSE."""
 
     quantity: Quantity
     colour: FloatArray
     name: ClassVar[str] = "mean-colour"
+    summary: ClassVar[str] = "one colour for everything"
     bands: ClassVar[tuple[str, ...]] = NIR
 
     @classmethod

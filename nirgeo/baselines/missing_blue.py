@@ -7,14 +7,22 @@ stay green; they need no fit and change a measured band.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nirgeo.baselines.interface import RED_GREEN_NIR, Arrays, Context, FloatArray, Mask, Sample
+from nirgeo.baselines.interface import (
+    RED_GREEN_NIR,
+    Arrays,
+    Context,
+    FloatArray,
+    Mask,
+    PerPixel,
+    Sample,
+)
 from nirgeo.baselines.least_squares import fit_least_squares
 from nirgeo.baselines.pixels import (
     Doubles,
@@ -30,13 +38,17 @@ from nirgeo.radiometry import Quantity
 
 
 @dataclass(frozen=True)
-class LinearBlue:
+class LinearBlue(PerPixel):
     """blue = c₀ + c₁ · red + c₂ · green + c₃ · NIR in linear values (after Patra et al. 2006)."""
 
     quantity: Quantity
     coefficients: Doubles
     name: ClassVar[str] = "linear-blue"
+    summary: ClassVar[str] = (
+        "blue as a linear mixture of red, green and near infrared; red and green are kept"
+    )
     bands: ClassVar[tuple[str, ...]] = RED_GREEN_NIR
+    copies: ClassVar[Mapping[str, str]] = {"red": "red", "green": "green"}
 
     @classmethod
     def fit(cls, samples: Iterable[Sample], quantity: Quantity) -> Self:
@@ -69,7 +81,9 @@ class _Recipe(Unfitted):
     """Red stays, blue is green, and green is a mixture of green and near-infrared."""
 
     bands: ClassVar[tuple[str, ...]] = RED_GREEN_NIR
+    copies: ClassVar[Mapping[str, str]] = {"red": "red", "blue": "green"}
     name: ClassVar[str]
+    summary: ClassVar[str]
     nir_share: ClassVar[float]
 
     def predict(self, inputs: FloatArray, valid: Mask, context: Context) -> FloatArray:
@@ -86,6 +100,9 @@ class TerraLook(_Recipe):
     """USGS TerraLook simulated natural colour: G = 2/3 green + 1/3 NIR."""
 
     name: ClassVar[str] = "terralook"
+    summary: ClassVar[str] = (
+        "USGS TerraLook: green mixed with a third of near infrared; blue is green"
+    )
     nir_share: ClassVar[float] = 1 / 3
 
 
@@ -94,6 +111,9 @@ class SpotNatural(_Recipe):
     """SPOT pseudo-natural colour: G = 3/4 green + 1/4 NIR."""
 
     name: ClassVar[str] = "spot"
+    summary: ClassVar[str] = (
+        "SPOT pseudo-natural colour: green mixed with a quarter of near infrared; blue is green"
+    )
     nir_share: ClassVar[float] = 1 / 4
 
 

@@ -1,4 +1,8 @@
-"""Means and spreads over square neighbourhoods of valid pixels."""
+"""Means and spreads over square neighbourhoods of valid pixels.
+
+Sums are taken in whole numbers: running sums of floats would round differently wherever a window
+starts, and the same pixel would come out differently in two chunks.
+"""
 
 from __future__ import annotations
 
@@ -10,29 +14,69 @@ from numpy.typing import NDArray
 from nirgeo.baselines.interface import FloatArray, Mask
 
 Doubles = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 RADII = (1, 2, 4, 8, 16)
 """Neighbourhoods of 3 to 33 px: from a roof's edge to the field around it."""
 
 FEATURES = 1 + 3 * len(RADII)
 
+_STEPS = 2.0**18
+"""Values are rounded to this many steps per unit, finer than any step of 16-bit reflectance.
 
-def mean_and_spread(values: NDArray[Any], valid: Mask, radius: int) -> tuple[Doubles, Doubles]:
-    """Mean and standard deviation over the valid pixels of a square around each pixel.
+Up to 8 units and 33×33 px the variance below stays under 2⁶³; sums beyond that wrap around, and
+their differences are right again.
+"""
+
+
+class Neighbourhoods:
+    """Sums over squares around every pixel of one picture.
 
     Parameters
     ----------
-    values, valid : (H, W); the square has 2 · ``radius`` + 1 px and ends at the picture's edge
-
-    Returns
-    -------
-    two (H, W) float64; 0 where the square holds no valid pixel
+    values, valid : (H, W); values between −8 and 8 where valid
+    reach : the largest radius that will be asked for
     """
-    known = np.where(valid, values, 0).astype(np.float64)
-    count = np.maximum(_box_sum(valid.astype(np.float64), radius), 1)
-    mean = _box_sum(known, radius) / count
-    variance = _box_sum(known**2, radius) / count - mean**2
-    return mean, np.sqrt(np.maximum(variance, 0))
+
+    def __init__(self, values: NDArray[Any], valid: Mask, reach: int) -> None:
+        whole = np.rint(np.where(valid, values, 0).astype(np.float64) * _STEPS).astype(np.int64)
+        self._shape = valid.shape
+        self._reach = reach
+        self._count = self._table(valid.astype(np.int64))
+        self._sum = self._table(whole)
+        self._squares = self._table(whole * whole)
+
+    def _table(self, values: Integers) -> Integers:
+        """Sums over everything above and to the left, with a margin: squares end at the edge."""
+        table = values.cumsum(axis=0).cumsum(axis=1)
+        before, after = self._reach + 1, self._reach
+        table = np.pad(table, ((0, after), (0, after)), mode="edge")
+        return np.pad(table, ((before, 0), (before, 0)))
+
+    def _total(self, table: Integers, radius: int) -> Integers:
+        low, high = self._reach - radius, self._reach + radius + 1
+        height, width = self._shape
+        top, bottom = table[low : low + height], table[high : high + height]
+        rows: Integers = bottom - top
+        total: Integers = rows[:, high : high + width] - rows[:, low : low + width]
+        return total
+
+    def mean_and_spread(self, radius: int) -> tuple[Doubles, Doubles]:
+        """Mean and standard deviation over the valid pixels of a square around each pixel.
+
+        The square has 2 · ``radius`` + 1 px on a side and ends at the picture's edge. Two (H, W)
+        float64; 0 where it holds no valid pixel.
+        """
+        count = np.maximum(self._total(self._count, radius), 1)
+        total = self._total(self._sum, radius)
+        variance = count * self._total(self._squares, radius) - total * total
+        scale = count * _STEPS
+        return total / scale, np.sqrt(variance) / scale
+
+
+def mean_and_spread(values: NDArray[Any], valid: Mask, radius: int) -> tuple[Doubles, Doubles]:
+    """:meth:`Neighbourhoods.mean_and_spread` for a single radius."""
+    return Neighbourhoods(values, valid, radius).mean_and_spread(radius)
 
 
 def multi_scale_features(nir: FloatArray, valid: Mask) -> FloatArray:
@@ -41,21 +85,11 @@ def multi_scale_features(nir: FloatArray, valid: Mask) -> FloatArray:
     The value itself, and at each of five radii the mean, the standard deviation, and how far the
     value lies above the mean: a tree splits one feature at a time and can't subtract.
     """
-    value = np.where(valid, nir, 0)
-    features = [value[valid]]
-    for radius in RADII:
-        mean, spread = mean_and_spread(value, valid, radius)
-        features += [mean[valid], spread[valid], (value - mean)[valid]]
-    return np.stack(features).astype(np.float32)
-
-
-def _box_sum(values: Doubles, radius: int) -> Doubles:
-    """Sum over the square around each pixel, by differences of running sums."""
-    for axis in (0, 1):
-        size = values.shape[axis]
-        running = np.insert(np.cumsum(values, axis=axis), 0, 0, axis=axis)
-        position = np.arange(size)
-        stop = np.minimum(position + radius + 1, size)
-        start = np.maximum(position - radius, 0)
-        values = running.take(stop, axis=axis) - running.take(start, axis=axis)
-    return values
+    around = Neighbourhoods(nir, valid, RADII[-1])
+    value = nir[valid]
+    features = np.empty((FEATURES, value.size), dtype=np.float32)
+    features[0] = value
+    for k, radius in enumerate(RADII):
+        mean, spread = (part[valid] for part in around.mean_and_spread(radius))
+        features[3 * k + 1 : 3 * k + 4] = mean, spread, value - mean
+    return features

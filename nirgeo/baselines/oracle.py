@@ -27,6 +27,7 @@ from nirgeo.errors import ModelError
 class _Oracle(Unfitted):
     bands: ClassVar[tuple[str, ...]] = NIR
     name: ClassVar[str]
+    summary: ClassVar[str]
     table: ClassVar[type[Baseline]]
 
     def predict(self, inputs: FloatArray, valid: Mask, context: Context) -> FloatArray:
@@ -44,6 +45,7 @@ class ColourOracle(_Oracle):
     """Bound on the RMSE of a single-pixel model."""
 
     name: ClassVar[str] = "oracle-colour"
+    summary: ClassVar[str] = "lookup table of the mean colours of the scene itself"
     table: ClassVar[type[Baseline]] = MeanColourTable
 
 
@@ -52,4 +54,5 @@ class DirectionOracle(_Oracle):
     """Bound on the mean cosine of the angular error, and nearly on its mean, likewise."""
 
     name: ClassVar[str] = "oracle-direction"
+    summary: ClassVar[str] = "lookup table of the mean hues of the scene itself"
     table: ClassVar[type[Baseline]] = MeanDirectionTable

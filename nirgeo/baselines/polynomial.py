@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from nirgeo.baselines.interface import NIR, Arrays, Context, FloatArray, Mask, Sample
+from nirgeo.baselines.interface import NIR, Arrays, Context, FloatArray, Mask, PerPixel, Sample
 from nirgeo.baselines.least_squares import fit_least_squares
 from nirgeo.baselines.pixels import Doubles, paint, scene_pixels, take, valid_pixels
 from nirgeo.radiometry import Quantity
@@ -18,7 +18,7 @@ DEGREE = 3
 
 
 @dataclass(frozen=True)
-class CubicPolynomial:
+class CubicPolynomial(PerPixel):
     """``coefficients`` (4, 3), constant term first: colour = Σ cₖ · NIRᵏ.
 
     Fitted in working space, where a cubic can follow the colours of dark and bright ground alike.
@@ -27,6 +27,7 @@ class CubicPolynomial:
     quantity: Quantity
     coefficients: Doubles
     name: ClassVar[str] = "cubic"
+    summary: ClassVar[str] = "a cubic curve of the near infrared for each colour"
     bands: ClassVar[tuple[str, ...]] = NIR
 
     @classmethod

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nirgeo.baselines.forest import Forest
-from nirgeo.baselines.interface import NIR, Arrays, Context, FloatArray, Mask, Sample
-from nirgeo.baselines.neighbourhood import multi_scale_features
+from nirgeo.baselines.interface import NIR, Arrays, Context, FloatArray, Mask, PerPixel, Sample
+from nirgeo.baselines.neighbourhood import RADII, multi_scale_features
 from nirgeo.baselines.pixels import no_pixels, paint, scene_pixels, take
 from nirgeo.radiometry import Quantity
 
@@ -23,13 +23,17 @@ _MAX_DEPTH = 6
 
 
 @dataclass(frozen=True)
-class BoostedTrees:
+class BoostedTrees(PerPixel):
     """One forest per colour, predicting working space."""
 
     quantity: Quantity
     forests: tuple[Forest, Forest, Forest]
     name: ClassVar[str] = "trees"
+    summary: ClassVar[str] = (
+        "boosted regression trees on near infrared and its surroundings of 3 to 33 px"
+    )
     bands: ClassVar[tuple[str, ...]] = NIR
+    halo: ClassVar[int] = RADII[-1]
 
     @classmethod
     def fit(
@@ -85,7 +89,7 @@ class BoostedTrees:
         return {
             f"{colour}.{name}": values
             for colour, forest in zip(_COLOURS, self.forests, strict=True)
-            for name, values in vars(forest).items()
+            for name, values in forest.arrays().items()
         }
 
     @classmethod

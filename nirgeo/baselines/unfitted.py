@@ -8,12 +8,12 @@ from typing import Any, Self
 
 from numpy.typing import NDArray
 
-from nirgeo.baselines.interface import Arrays, Sample
+from nirgeo.baselines.interface import Arrays, PerPixel, Sample
 from nirgeo.radiometry import Quantity
 
 
 @dataclass(frozen=True)
-class Unfitted:
+class Unfitted(PerPixel):
     """The part of a :class:`nirgeo.baselines.interface.Baseline` that is about learning."""
 
     quantity: Quantity
