@@ -1,13 +1,15 @@
 """The engine: a lazy scene in, a lazy natural-colour picture out.
 
 There is one task per chunk. For a scene from :func:`nirgeo.open_scene` it reads its own window with
-halo and runs the network; for any other array it is handed the neighbouring blocks that its window
-touches. Both end in :func:`nirgeo.inference.colorize_block`.
+halo and runs the colouriser, a network or a baseline; for any other array it is handed the
+neighbouring blocks that its window touches. Both end in :func:`nirgeo.inference.colorize_block`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from operator import itemgetter
 from typing import Any
@@ -15,18 +17,27 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import xarray as xr
+from dask.base import compute
 from numpy.typing import NDArray
 
 from nirgeo import provenance
 from nirgeo.bands import BandLabel, find_roles
+from nirgeo.baselines.model import BaselineColouriser, BaselineModel
+from nirgeo.colouriser import Colouriser, Overview, Tile
 from nirgeo.errors import BandError, GridError
 from nirgeo.georeference import RPC_ATTR, grid_of
-from nirgeo.inference import Output, Recipe, colorize_block
+from nirgeo.inference import (
+    NetworkColouriser,
+    Output,
+    Recipe,
+    colorize_block,
+    model_input,
+    model_quantity,
+)
 from nirgeo.layers import array_from_tasks
-from nirgeo.location_prior import HintField, ToneMap, hint_field
 from nirgeo.modelfile import Model
 from nirgeo.radiometry import Quantity, Scaling, ScalingClues, find_scaling
-from nirgeo.registry import AUTO, choose_model, load_model
+from nirgeo.registry import AUTO, AnyModel, pick_model
 from nirgeo.scene import (
     SCALING_ATTR,
     SCALING_ORIGIN_ATTR,
@@ -36,13 +47,13 @@ from nirgeo.scene import (
     resolve_scale,
     view_of,
 )
-from nirgeo.source import Grid, RasterSource, as_stored
+from nirgeo.source import RasterSource, as_stored
 from nirgeo.tiling import TILE, InputWindow, Window, input_window, lattice
 
 
 def colorize(
     scene: xr.DataArray,
-    model: str | Model = AUTO,
+    model: str | os.PathLike[str] | AnyModel = AUTO,
     *,
     output: Output = "display",
     scale: str | Scaling | None = None,
@@ -62,57 +73,63 @@ def colorize(
     ----------
     scene : from :func:`nirgeo.open_scene`, or any DataArray with dimensions ``y`` and ``x`` (and
         ``band``, whose labels must tell which band is near infrared unless there is only one)
-    model : a name, a path, a ``Model``, or ``"auto"``
+    model : a name (``"baseline/NAME"`` too), a path, what :func:`nirgeo.load_model` returns, or
+        ``"auto"``
     output : ``"display"`` (uint8) or ``"reflectance"`` (float32, 0–1)
     scale : ``"GAIN[,OFFSET]"`` to reflectance, instead of what the scene says
     nodata : value of missing pixels of an array that does not say so itself; may be NaN
     brightness, gamma : change the picture only; 1 leaves it alone
     prior : use what is known of the land's colour at the scene's place, where the model can and the
         scene has a georeference (see :mod:`nirgeo.location_prior`)
-    device : a torch device
+    device : a torch device; baselines run on the CPU whatever it is
 
     Raises
     ------
     BandError, RadiometryError, ModelError, UnknownModelError, OptionError, GridError
     """
 
-    def recipe_for(scaling: Scaling, grid: Callable[[], Grid]) -> Recipe:
-        chosen = _model(model, scaling)
-        hint = _hint(chosen, grid()) if prior else None
-        return Recipe(chosen, scaling, output, brightness, gamma, device, hint)
+    def recipe_for(scaling: Scaling) -> Recipe:
+        chosen = pick_model(model, scaling.quantity)
+        colouriser = colouriser_of(chosen, device=device, prior=prior)
+        return Recipe(colouriser, scaling, output, brightness, gamma)
 
     view = view_of(scene)
     if view is not None:
-        source = view.source
-        scaling = view.scaling if scale is None else _scaling(source.clues, scale)
-        return _from_source(scene, view, recipe_for(scaling, lambda: source.grid))
+        clues = view.source.clues
+        recipe = recipe_for(view.scaling if scale is None else _scaling(clues, scale))
+        return _from_source(scene, view, recipe)
     array = _as_bands(scene)
     blocks = array.data if isinstance(array.data, da.Array) else da.from_array(array.values)
     numbers = band_numbers(array)
     nir = blocks[numbers["nir"] - 1]
-    scaling = _array_scaling(array, nir, scale, nodata)
-    recipe = recipe_for(scaling, lambda: grid_of(array))
-    missing = [role for role in recipe.model.spec.bands if role not in numbers]
+    recipe = recipe_for(_array_scaling(array, nir, scale, nodata))
+    missing = [role for role in recipe.spec.bands if role not in numbers]
     if missing:
         raise BandError(
-            f"{recipe.model.spec.full_name} needs bands {', '.join(recipe.model.spec.bands)}; the "
+            f"{recipe.spec.full_name} needs bands {', '.join(recipe.spec.bands)}; the "
             f"array has {', '.join(str(b) for b in np.atleast_1d(array['band'].values))}"
         )
-    chosen = blocks[[numbers[role] - 1 for role in recipe.model.spec.bands]]
+    chosen = blocks[[numbers[role] - 1 for role in recipe.spec.bands]]
     rgb = _from_blocks(array, chosen, recipe, _array_nodata(array, nodata))
     return rgb if isinstance(array.data, da.Array) else rgb.compute()
 
 
-def _model(model: str | Model, scaling: Scaling) -> Model:
-    if isinstance(model, Model):
-        return model
-    return choose_model(scaling.quantity)[0] if model == AUTO else load_model(model)
+def colouriser_of(model: AnyModel, *, device: str = "cpu", prior: bool = True) -> Colouriser:
+    """What runs a model; it knows nothing of a scene yet."""
+    if isinstance(model, BaselineModel):
+        return BaselineColouriser(model)
+    halo, stride = reach(model)
+    return NetworkColouriser(model, halo, stride, device, prior)
 
 
-def _hint(model: Model, grid: Grid) -> HintField | None:
-    """The location prior, for a model that knows how to read it and a scene that has a place."""
-    tones = model.spec.tones
-    return None if tones is None else hint_field(grid, ToneMap.from_json(tones))
+def _informed(recipe: Recipe, scene: Overview) -> Recipe:
+    return replace(recipe, colouriser=recipe.colouriser.seen(scene))
+
+
+def _tile(values: NDArray[Any], valid: NDArray[np.bool_], recipe: Recipe) -> Tile:
+    """A piece of a scene as colourisers see it."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return model_input(model_quantity(values, recipe), valid, recipe), valid
 
 
 def _scaling(clues: ScalingClues, scale: str | Scaling) -> Scaling:
@@ -135,16 +152,20 @@ def _colorize_window(
 
 def _from_source(scene: xr.DataArray, view: SceneView, recipe: Recipe) -> xr.DataArray:
     source, region, grid = view.source, view.region, view.chunk_grid
-    halo, stride = reach(recipe.model)
-    numbers = [source.number_of(role) for role in recipe.model.spec.bands]
+    numbers = [source.number_of(role) for role in recipe.spec.bands]
+
+    def read(windows: Sequence[Window]) -> list[Tile]:
+        return [_tile(*source.read(window, numbers), recipe) for window in windows]
+
+    recipe = _informed(recipe, Overview(source.grid.shape, lambda: source.grid, read))
     identity = view.identity() | recipe.identity()
     work = f"nirgeo-chunk-{digest(identity)}"
     tasks = {}
     for i, j, chunk in grid.windows():
         window = input_window(
             chunk.shifted(region.row, region.col),
-            halo=halo,
-            stride=stride,
+            halo=recipe.colouriser.halo,
+            stride=recipe.colouriser.stride,
             raster=source.grid.shape,
         )
         tasks[(work, i, j)] = (partial(_colorize_window, source, numbers, window, recipe),)
@@ -174,7 +195,7 @@ def _assemble(
     name, valid_name = (work.replace("chunk", part) for part in ("rgb", "rgb-valid"))
     picks = {(name, 0, i, j): (itemgetter(0), (work, i, j)) for _, i, j in tasks}
     valid_picks = {(valid_name, i, j): (itemgetter(1), (work, i, j)) for _, i, j in tasks}
-    colours = recipe.model.spec.colours
+    colours = recipe.spec.colours
     shared: dict[str, Any] = {"dependencies": dependencies, "more_layers": {work: tasks}}
     data = array_from_tasks(
         name, picks, ((len(colours),), *chunks), recipe.dtype, facts=identity, **shared
@@ -301,12 +322,32 @@ def _colorize_parts(
         values[(slice(None), *into)] = block[(slice(None), *out_of)]
         if valid_count:
             valid[into] = parts[len(blocks) + k][out_of]
+    return colorize_block(values, valid & _known(values, nodata), window, recipe)
+
+
+def _known(values: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
+    """Where no band (bands, H, W) holds nodata, NaN or infinity: (H, W)."""
+    known = np.ones(values.shape[1:], dtype=np.bool_)
     marks = None if nodata is None else as_stored(values.dtype, nodata)
     if marks is not None:  # NaN equals nothing; it is masked below
-        valid &= (values != marks).all(axis=0)
+        known &= (values != marks).all(axis=0)
     if values.dtype.kind == "f":
-        valid &= np.isfinite(values).all(axis=0)
-    return colorize_block(values, valid, window, recipe)
+        known &= np.isfinite(values).all(axis=0)
+    return known
+
+
+def _read_blocks(
+    blocks: da.Array,
+    mask: da.Array | None,
+    nodata: float | None,
+    recipe: Recipe,
+    windows: Sequence[Window],
+) -> list[Tile]:
+    """Some windows of an array, computed together."""
+    values = [blocks[(slice(None), *window.slices)] for window in windows]
+    masks = [True if mask is None else mask[window.slices] for window in windows]
+    computed = zip(*compute(values, masks), strict=True)
+    return [_tile(part, valid & _known(part, nodata), recipe) for part, valid in computed]
 
 
 def _from_blocks(
@@ -323,13 +364,15 @@ def _from_blocks(
     mask: da.Array | None = None
     if VALID in scene.coords and scene.coords[VALID].dims == ("y", "x"):
         mask = da.asarray(scene.coords[VALID].data).astype(np.bool_).rechunk((rows, cols))
-    halo, stride = reach(recipe.model)
+    raster = (int(sum(rows)), int(sum(cols)))
+    read_windows = partial(_read_blocks, blocks, mask, nodata, recipe)
+    recipe = _informed(recipe, Overview(raster, lambda: grid_of(scene), read_windows))
+    halo, stride = recipe.colouriser.halo, recipe.colouriser.stride
     identity = {
         "array": [blocks.name, mask.name if mask is not None else None, repr(nodata)],
         "chunk": [list(rows), list(cols)],
     } | recipe.identity()
     work = f"nirgeo-chunk-{digest(identity)}"
-    raster = (int(sum(rows)), int(sum(cols)))
     tasks: dict[Any, Any] = {}
     for i, r0, r1 in _spans(rows, 0, raster[0]):
         for j, c0, c1 in _spans(cols, 0, raster[1]):

@@ -8,15 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nirgeo.engine import reach
-from nirgeo.inference import Recipe, intra_op_threads, network, run_network
-from nirgeo.modelfile import Model
-from nirgeo.radiometry import Scaling
+from nirgeo.colouriser import Colouriser
+from nirgeo.inference import intra_op_threads
 from nirgeo.tiling import ChunkGrid, Window, input_window
 
-# Peak memory of one worker, in bytes per pixel of its window: the trunk's activations at a quarter
-# of the resolution, the full-resolution fields and lookups around them. Measured on one thread.
-_BYTES_PER_PIXEL = 130
 _BASE_BYTES = 450 * 2**20
 """Interpreter, torch, GDAL and its block cache."""
 
@@ -35,45 +30,50 @@ class Estimate:
     workers: int
 
 
-def estimate(region: Window, raster: tuple[int, int], chunk_tiles: int, model: Model) -> Estimate:
+def estimate(
+    region: Window, raster: tuple[int, int], chunk_tiles: int, colouriser: Colouriser
+) -> Estimate:
     """Costs of colorizing a region of a raster of (height, width).
 
     The time is scaled up from one small block, timed now.
     """
-    halo, stride = reach(model)
     grid = ChunkGrid(region.height, region.width, chunk_tiles)
     computed = useful = largest = 0
     for _, _, chunk in grid.windows():
         window = input_window(
-            chunk.shifted(region.row, region.col), halo=halo, stride=stride, raster=raster
+            chunk.shifted(region.row, region.col),
+            halo=colouriser.halo,
+            stride=colouriser.stride,
+            raster=raster,
         )
         size = window.shape[0] * window.shape[1]
         computed += size
         useful += chunk.height * chunk.width
         largest = max(largest, size)
     workers = os.cpu_count() or 1
-    samples = len(model.spec.colours) + 1
+    samples = len(colouriser.spec.colours) + 1
+    one_worker = largest * colouriser.bytes_per_pixel
     return Estimate(
-        halo=halo,
+        halo=colouriser.halo,
         useful=useful / computed,
-        memory_bytes=_BASE_BYTES + min(workers, len(grid)) * largest * _BYTES_PER_PIXEL,
+        memory_bytes=_BASE_BYTES + min(workers, len(grid)) * one_worker,
         disk_bytes=useful * samples,
-        seconds=computed / _pixels_per_second(model) / workers,
+        seconds=computed / _pixels_per_second(colouriser) / workers,
         workers=workers,
     )
 
 
-def _pixels_per_second(model: Model) -> float:
+def _pixels_per_second(colouriser: Colouriser) -> float:
     """Rate of one core, from the best of three runs of a small block."""
-    spec = model.spec
-    recipe = Recipe(model, Scaling(spec.quantity, 1.0, 0.0, "probe"))
-    inputs = np.full((len(spec.bands), _PROBE, _PROBE), 0.5, dtype=np.float32)
-    valid = np.ones((_PROBE, _PROBE), dtype=np.bool_)
-    network(model)
+    square = (_PROBE, _PROBE)
+    window = input_window(Window(0, 0, *square), halo=0, stride=1, raster=square)
+    shades = np.linspace(0.1, 0.9, _PROBE, dtype=np.float32)
+    inputs = np.broadcast_to(shades, (len(colouriser.spec.bands), *square)).copy()
+    valid = np.ones(square, dtype=np.bool_)
     best = float("inf")
     with intra_op_threads(1):
         for _ in range(3):
             start = time.perf_counter()
-            run_network(inputs, valid, recipe)
+            colouriser.paint(inputs, valid, window)
             best = min(best, time.perf_counter() - start)
     return _PROBE * _PROBE / best

@@ -1,19 +1,20 @@
-"""One block through one network: arrays in, colours out, the same bits wherever it runs."""
+"""One block through one colouriser: arrays in, colours out, the same bits wherever it runs."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nirgeo.colouriser import Colouriser, Overview, Spec
 from nirgeo.errors import OptionError, RadiometryError
-from nirgeo.location_prior import HintField
-from nirgeo.modelfile import Model, load_generator
+from nirgeo.location_prior import HintField, ToneMap, hint_field
+from nirgeo.modelfile import Model, ModelSpec, load_generator
 from nirgeo.radiometry import Quantity, Scaling, from_working, quantize, to_working
 from nirgeo.tiling import InputWindow
 
@@ -31,16 +32,14 @@ _SMALL_INPUT = 20480
 class Recipe:
     """Everything besides the pixels that decides what a block becomes."""
 
-    model: Model
+    colouriser: Colouriser
     scaling: Scaling
     output: Output = "display"
     brightness: float = 1.0
     gamma: float = 1.0
-    device: str = "cpu"
-    hint: HintField | None = None
 
     def __post_init__(self) -> None:
-        spec = self.model.spec
+        spec = self.spec
         if self.output not in ("display", "reflectance"):
             raise OptionError(f"output {self.output!r} is neither 'display' nor 'reflectance'")
         if spec.quantity is Quantity.REFLECTANCE and self.scaling.quantity is Quantity.COUNTS:
@@ -61,21 +60,23 @@ class Recipe:
             raise OptionError("--brightness and --gamma change a picture, not reflectance")
 
     @property
+    def spec(self) -> Spec:
+        return self.colouriser.spec
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         return np.dtype(np.float32 if self.output == "reflectance" else np.uint8)
 
     def identity(self) -> dict[str, Any]:
         """What must be equal for two runs to make equal pixels."""
         return {
-            "model": self.model.spec.full_name,
-            "model_sha256": self.model.sha256,
+            "model": self.spec.full_name,
+            "model_sha256": self.colouriser.sha256,
             "scaling": self.scaling.tag(),
             "output": self.output,
             "brightness": self.brightness,
             "gamma": self.gamma,
-            "device": self.device.partition(":")[0],  # a GPU's last bits are its own
-            "colour_hint": None if self.hint is None else self.hint.identity(),
-        }
+        } | self.colouriser.identity()
 
 
 _networks: dict[tuple[str, str], Generator] = {}
@@ -120,31 +121,43 @@ def intra_op_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def model_input(values: NDArray[Any], recipe: Recipe) -> NDArray[np.float32]:
-    """Digital numbers (bands, H, W) to the model's working space."""
-    quantity = recipe.model.spec.quantity
+def model_quantity(values: NDArray[Any], recipe: Recipe) -> NDArray[np.float32]:
+    """Digital numbers to the quantity that the colouriser eats; float32 of the same shape."""
     scaled = recipe.scaling.apply(values)
-    if quantity is Quantity.COUNTS and recipe.scaling.quantity is Quantity.REFLECTANCE:
-        scaled = recipe.model.spec.curve.apply(scaled).astype(np.float32)
-    return to_working(scaled, quantity)
+    if recipe.spec.quantity is Quantity.COUNTS and recipe.scaling.quantity is Quantity.REFLECTANCE:
+        scaled = recipe.spec.curve.apply(scaled).astype(np.float32)
+    return scaled
+
+
+def model_input(
+    values: NDArray[np.float32], valid: NDArray[np.bool_], recipe: Recipe
+) -> NDArray[np.float32]:
+    """A quantity (bands, H, W) in working space, 0 where ``valid`` (H, W) is False."""
+    inputs = to_working(values, recipe.spec.quantity)
+    inputs[:, ~valid] = 0
+    return inputs
 
 
 def model_output(working: NDArray[np.float32], recipe: Recipe) -> NDArray[Any]:
     """Working-space colours (3, H, W) to what is written: uint8, or float32 reflectance in 0–1."""
-    spec = recipe.model.spec
-    if spec.quantity is Quantity.COUNTS:
+    if recipe.spec.quantity is Quantity.COUNTS:
         return quantize(working, brightness=recipe.brightness, gamma=recipe.gamma)
-    reflectance = from_working(np.nan_to_num(working, nan=0.0), spec.quantity)
+    return _shown(from_working(np.nan_to_num(working, nan=0.0), recipe.spec.quantity), recipe)
+
+
+def _shown(reflectance: NDArray[np.float32], recipe: Recipe) -> NDArray[Any]:
+    """Reflectance of any shape as it is written."""
     reflectance = np.clip(reflectance, 0.0, 1.0)
     if recipe.output == "reflectance":
         return reflectance
-    return spec.curve.apply(reflectance, brightness=recipe.brightness, gamma=recipe.gamma)
+    return recipe.spec.curve.apply(reflectance, brightness=recipe.brightness, gamma=recipe.gamma)
 
 
 def run_network(
     inputs: NDArray[np.float32],
     valid: NDArray[np.bool_],
-    recipe: Recipe,
+    model: Model,
+    device_name: str = "cpu",
     hint: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Colours in working space, (3, H, W), for inputs whose size is a multiple of the stride.
@@ -154,8 +167,8 @@ def run_network(
     """
     import torch
 
-    net = network(recipe.model, recipe.device)
-    device = torch.device(recipe.device)
+    net = network(model, device_name)
+    device = torch.device(device_name)
     x = torch.from_numpy(inputs)[None].to(device)
     mask = torch.from_numpy(valid.astype(np.float32))[None, None].to(device)
     # The layer with the fewest values decides: in a narrow network that is not the first one.
@@ -175,32 +188,84 @@ def run_network(
     return result
 
 
+@dataclass(frozen=True)
+class NetworkColouriser:
+    """The network of a model file on a device; see :class:`nirgeo.colouriser.Colouriser`.
+
+    ``prior`` allows the location prior, for a model that knows how to read it.
+    """
+
+    model: Model
+    halo: int
+    stride: int
+    device: str = "cpu"
+    prior: bool = True
+    hint: HintField | None = None
+    copies: ClassVar[Mapping[str, str]] = {}
+    # The trunk's activations at a quarter of the resolution, the full-resolution fields and lookups
+    # around them. Measured on one thread.
+    bytes_per_pixel: ClassVar[int] = 130
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.model.spec
+
+    @property
+    def sha256(self) -> str:
+        return self.model.sha256
+
+    def seen(self, scene: Overview) -> Self:
+        tones = self.spec.tones
+        if not self.prior or tones is None:
+            return self
+        return replace(self, hint=hint_field(scene.grid(), ToneMap.from_json(tones)))
+
+    def identity(self) -> dict[str, Any]:
+        return {
+            "device": self.device.partition(":")[0],  # a GPU's last bits are its own
+            "colour_hint": None if self.hint is None else self.hint.identity(),
+        }
+
+    def provenance(self) -> dict[str, str]:
+        return {"colour_hint": "none" if self.hint is None else self.hint.describe()}
+
+    def paint(
+        self, inputs: NDArray[np.float32], valid: NDArray[np.bool_], window: InputWindow
+    ) -> NDArray[np.float32]:
+        hint = None
+        if self.hint is not None:
+            rows, cols = (side // self.stride for side in window.shape)
+            hint = self.hint.cells(window.read.row, window.read.col, rows, cols, self.stride)
+        return run_network(inputs, valid, self.model, self.device, hint)
+
+
 def colorize_block(
     values: NDArray[Any], valid: NDArray[np.bool_], window: InputWindow, recipe: Recipe
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Colours and mask of one target window: (3, h, w) and (h, w).
 
     ``values`` (bands, H, W) and ``valid`` (H, W) cover ``window.read``. Where nothing in the target
-    is valid the network does not run. Masked pixels are 0, or NaN in reflectance.
+    is valid the colouriser does not run. Masked pixels are 0, or NaN in reflectance.
     """
     if window.pad_bottom or window.pad_right:
         pad = ((0, window.pad_bottom), (0, window.pad_right))
         values = np.pad(values, ((0, 0), *pad), mode="edge")
         valid = np.pad(valid, pad, mode="edge")
     target_valid = valid[window.crop]
-    shape = (len(recipe.model.spec.colours), *target_valid.shape)
+    shape = (len(recipe.spec.colours), *target_valid.shape)
     empty = np.nan if recipe.output == "reflectance" else 0
     if not target_valid.any():
         return np.full(shape, empty, dtype=recipe.dtype), target_valid.copy()
     with np.errstate(invalid="ignore", over="ignore"):
-        inputs = model_input(values, recipe)
-    inputs[:, ~valid] = 0
-    hint = None
-    if recipe.hint is not None:
-        stride = network(recipe.model, recipe.device).stride
-        rows, cols = (side // stride for side in window.shape)
-        hint = recipe.hint.cells(window.read.row, window.read.col, rows, cols, stride)
-    working = run_network(inputs, valid, recipe, hint)[(slice(None), *window.crop)]
+        measured = model_quantity(values, recipe)
+        inputs = model_input(measured, valid, recipe)
+    crop = (slice(None), *window.crop)
+    working = recipe.colouriser.paint(inputs, valid, window)[crop]
     rgb = model_output(np.ascontiguousarray(working), recipe)
+    if recipe.spec.quantity is Quantity.REFLECTANCE:
+        # The root of a reflectance, squared, is not always the same number.
+        for colour, band in recipe.colouriser.copies.items():
+            same = measured[recipe.spec.bands.index(band)][window.crop]
+            rgb[recipe.spec.colours.index(colour)] = _shown(np.nan_to_num(same), recipe)
     rgb[:, ~target_valid] = empty
     return rgb, target_valid.copy()

@@ -20,19 +20,19 @@ DESCRIPTION = "synthetic natural colour predicted from near infrared; not a meas
 
 def attributes(recipe: Recipe) -> dict[str, str]:
     """Provenance as DataArray attributes; :func:`tags` turns them into GeoTIFF tags."""
-    spec = recipe.model.spec
+    spec = recipe.spec
     facts = {
         "synthetic": "yes",
         "model": spec.full_name,
-        "model_sha256": recipe.model.sha256,
+        "model_sha256": recipe.colouriser.sha256,
         "scaling": recipe.scaling.tag(),
         "scaling_origin": recipe.scaling.origin,
         "output": recipe.output,
-        "colour_hint": "none" if recipe.hint is None else recipe.hint.describe(),
+        **recipe.colouriser.provenance(),
         "software": f"nirgeo {__version__}",
     }
     if recipe.output == "display" and spec.quantity.value == "reflectance":
-        facts["display_curve"] = f"srgb, gain {spec.display_gain:g}"
+        facts["display_curve"] = f"{spec.curve.name}, gain {spec.curve.gain:g}"
     if recipe.brightness != 1 or recipe.gamma != 1:
         facts["picture"] = f"brightness {recipe.brightness:g}, gamma {recipe.gamma:g}"
     return {f"{ATTR_PREFIX}{key}": value for key, value in facts.items()}

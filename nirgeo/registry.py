@@ -1,7 +1,9 @@
 """Models by name: those shipped in the package, and files given by path.
 
-``weights/registry.json`` lists what the package ships, with the hash of every file. A name without
-a version means the newest; a name with a version always means the same bytes.
+``weights/registry.json`` and ``weights/baselines/registry.json`` list what the package ships, with
+the hash of every file. A name without a version means the newest; a name with a version always
+means the same bytes. Of a baseline there is one file per quantity, so its name and the quantity of
+the scene together mean a file.
 """
 
 from __future__ import annotations
@@ -13,19 +15,27 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+from nirgeo.baselines.model import BaselineModel, read_baseline_model
+from nirgeo.baselines.storage import BASELINE_PREFIX, ORACLES, is_baseline_file
 from nirgeo.errors import ModelError, UnknownModelError
 from nirgeo.modelfile import Model, read_model
 from nirgeo.radiometry import Quantity
 
 AUTO = "auto"
 
+AnyModel = Model | BaselineModel
+"""Whatever can be run: a network or a baseline."""
+
 
 @dataclass(frozen=True)
 class ShippedModel:
+    """One file of the package. ``quantity`` tells the files of one baseline apart."""
+
     name: str
     version: int
     file: str
     sha256: str
+    quantity: Quantity | None = None
 
     @property
     def full_name(self) -> str:
@@ -36,47 +46,118 @@ def _weights_folder() -> Path:
     return Path(str(files("nirgeo") / "weights"))
 
 
+def _listed(folder: str) -> tuple[ShippedModel, ...]:
+    """The entries of the registry in a folder of the weights, oldest version first."""
+    text = (_weights_folder() / folder / "registry.json").read_text(encoding="utf-8")
+    found = [
+        ShippedModel(
+            e["name"],
+            e["version"],
+            os.path.join(folder, e["file"]),
+            e["sha256"],
+            Quantity(e["quantity"]) if "quantity" in e else None,
+        )
+        for e in json.loads(text)
+    ]
+    return tuple(sorted(found, key=lambda m: (m.name, m.version, m.quantity or "")))
+
+
 @cache
 def shipped_models() -> tuple[ShippedModel, ...]:
-    """Every model in the package, oldest version first."""
-    entries = json.loads((_weights_folder() / "registry.json").read_text(encoding="utf-8"))
-    return tuple(
-        sorted(
-            (ShippedModel(e["name"], e["version"], e["file"], e["sha256"]) for e in entries),
-            key=lambda m: (m.name, m.version),
-        )
-    )
+    """Every network in the package, oldest version first."""
+    return _listed("")
 
 
-def load_model(name: str | os.PathLike[str]) -> Model:
-    """A model by name (``aerial-nir``, ``aerial-nir@1``) or by path to its file.
+@cache
+def shipped_baselines() -> tuple[ShippedModel, ...]:
+    """Every baseline in the package, oldest version first; one entry per quantity."""
+    return _listed("baselines")
+
+
+def shipped_files(name: str) -> tuple[ShippedModel, ...]:
+    """What the package ships under a name, with or without a version: nothing, one file, or a file
+    per quantity."""
+    wanted, _, version = name.partition("@")
+    matches = [m for m in (*shipped_models(), *shipped_baselines()) if m.name == wanted]
+    if version:
+        matches = [m for m in matches if str(m.version) == version]
+    return tuple(m for m in matches if m.version == matches[-1].version)
+
+
+def load_model(name: str | os.PathLike[str], quantity: Quantity | None = None) -> AnyModel:
+    """A model by name (``aerial-nir``, ``aerial-nir@1``, ``baseline/trees``) or by path.
+
+    ``quantity`` is what the scene holds. Only names of baselines need it.
 
     Raises
     ------
     UnknownModelError : neither a shipped model nor an existing file
-    ModelError : the file is damaged, or a shipped file's hash differs from the registry's
+    ModelError : the file is damaged, or a shipped file's hash differs from the registry's; an
+        oracle, which can't do without the truth; a baseline by name, and no quantity
     """
     text = os.fspath(name)
-    wanted, _, version = text.partition("@")
-    matches = [m for m in shipped_models() if m.name == wanted]
-    if version:
-        matches = [m for m in matches if str(m.version) == version]
-    if matches:
-        shipped = matches[-1]
-        model = read_model(_weights_folder() / shipped.file)
-        if model.sha256 != shipped.sha256:
+    matches = shipped_files(text)
+    if len(matches) > 1:
+        if quantity is None:
             raise ModelError(
-                f"{model.path}: its sha256 is {model.sha256[:12]}…, the registry says "
-                f"{shipped.sha256[:12]}…; reinstall nirgeo"
+                f"{text} is shipped for {' and for '.join(str(m.quantity) for m in matches)}; "
+                "say which quantity the scene holds"
             )
-        return model
+        matches = tuple(m for m in matches if m.quantity is quantity)
+    if matches:
+        return _load_shipped(matches[0])
     if os.path.isfile(text):
-        return read_model(text)
+        return read_baseline_model(text) if is_baseline_file(text) else read_model(text)
+    if text.partition("@")[0].removeprefix(BASELINE_PREFIX) in ORACLES:
+        raise ModelError(
+            f"{text} is fitted to the true colours of the scene itself, so it can't colorize; "
+            "`nirgeo evaluate` scores it"
+        )
+    if text.startswith(BASELINE_PREFIX):
+        known = ", ".join(dict.fromkeys(m.full_name for m in shipped_baselines()))
+        raise UnknownModelError(f"no baseline named {text!r} and no such file; there are {known}")
     known = ", ".join(dict.fromkeys(m.full_name for m in shipped_models()))
     raise UnknownModelError(f"no model named {text!r} and no such file; shipped models: {known}")
 
 
-def choose_model(quantity: Quantity) -> tuple[Model, str]:
+def _load_shipped(shipped: ShippedModel) -> AnyModel:
+    path = _weights_folder() / shipped.file
+    model = read_model(path) if shipped.quantity is None else read_baseline_model(path)
+    if model.sha256 != shipped.sha256:
+        raise ModelError(
+            f"{model.path}: its sha256 is {model.sha256[:12]}…, the registry says "
+            f"{shipped.sha256[:12]}…; reinstall nirgeo"
+        )
+    return model
+
+
+def check_model(name: str) -> None:
+    """Refuse a model that no scene could be colorized with, before there is a scene.
+
+    Raises
+    ------
+    UnknownModelError, ModelError : see :func:`load_model`
+    """
+    matches = shipped_files(name)
+    for shipped in matches:
+        _load_shipped(shipped)
+    if not matches and name != AUTO:
+        load_model(name)
+
+
+def pick_model(model: str | os.PathLike[str] | AnyModel, quantity: Quantity) -> AnyModel:
+    """The model that is meant, by itself, by name or path, or by ``"auto"``, for a quantity.
+
+    Raises
+    ------
+    UnknownModelError, ModelError : see :func:`load_model`
+    """
+    if isinstance(model, AnyModel):
+        return model
+    return choose_model(quantity)[0] if model == AUTO else load_model(model, quantity)
+
+
+def choose_model(quantity: Quantity) -> tuple[AnyModel, str]:
     """The shipped model for a quantity, and a sentence that says why it was picked."""
     name = "aerial-nir" if quantity is Quantity.COUNTS else "satellite-nir"
     values = "display counts" if quantity is Quantity.COUNTS else "reflectance"

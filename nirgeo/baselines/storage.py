@@ -1,4 +1,4 @@
-"""A saved baseline: one safetensors file with its arrays, its name and its quantity.
+"""A saved baseline: one safetensors file with its arrays, its name, its quantity and a card.
 
 Like a model file it is data: nothing in it is executed, and it names one of the classes below.
 """
@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from nirgeo.baselines.grey import GreyCopy
 from nirgeo.baselines.histogram import HistogramMatch
@@ -28,6 +31,7 @@ from nirgeo.radiometry import Quantity
 
 FORMAT = 1
 METADATA_KEY = "nirgeo-baseline"
+MAX_BYTES = 64 * 2**20
 
 _CLASSES: tuple[type[Baseline], ...] = (
     GreyCopy,
@@ -48,13 +52,66 @@ BASELINES: dict[str, type[Baseline]] = {kind.name: kind for kind in _CLASSES}
 """Every baseline by its name, from the simplest to the oracles."""
 
 
-def save_baseline(path: str | os.PathLike[str], baseline: Baseline) -> None:
+BASELINE_PREFIX = "baseline/"
+"""Names of baselines start with it wherever models are named too."""
+
+ORACLES = frozenset({ColourOracle.name, DirectionOracle.name})
+"""Baselines that are shown the truth of the scene, so there is nothing to colorize with them."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a file says of a baseline beside what it learned.
+
+    ``version`` is None for one that nobody released; ``gsd`` is the range of ground sampling
+    distances in metres it was fitted at, None if it is not known or does not matter.
+    """
+
+    version: int | None = None
+    gsd: tuple[float, float] | None = None
+    data: str = ""
+    licence: str = ""
+    attribution: str = ""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Card:
+        """Inverse of ``asdict``; a field that is missing has its default.
+
+        Raises
+        ------
+        ValueError, TypeError, IndexError : a field can't be what it should be
+        """
+        version, gsd = data.get("version"), data.get("gsd")
+        card = cls(
+            version=None if version is None else int(version),
+            gsd=None if gsd is None else (float(gsd[0]), float(gsd[1])),
+            **{key: str(data.get(key, "")) for key in ("data", "licence", "attribution")},
+        )
+        if card.gsd is not None and not 0 < card.gsd[0] <= card.gsd[1] < float("inf"):
+            raise ValueError(f"{card.gsd} is no range of pixel sizes in metres")
+        return card
+
+
+def serialise(baseline: Baseline, card: Card | None = None) -> bytes:
+    """A baseline and its card as the bytes of a file; equal ones make equal bytes."""
+    facts: dict[str, Any] = {
+        "format": FORMAT,
+        "name": baseline.name,
+        "quantity": baseline.quantity.value,
+    }
+    if card is not None:
+        facts["card"] = asdict(card)
+    arrays = {key: np.ascontiguousarray(value) for key, value in sorted(baseline.arrays().items())}
+    return save(arrays, metadata={METADATA_KEY: json.dumps(facts, sort_keys=True)})
+
+
+def save_baseline(
+    path: str | os.PathLike[str], baseline: Baseline, card: Card | None = None
+) -> None:
     """Write a fitted baseline; the file appears under its name only when it is whole."""
     target = Path(path)
     partial = target.with_name(target.name + ".part")
-    facts = {"format": FORMAT, "name": baseline.name, "quantity": baseline.quantity.value}
-    arrays = {key: np.ascontiguousarray(value) for key, value in sorted(baseline.arrays().items())}
-    save_file(arrays, partial, metadata={METADATA_KEY: json.dumps(facts, sort_keys=True)})
+    partial.write_bytes(serialise(baseline, card))
     os.replace(partial, target)
 
 
@@ -65,8 +122,20 @@ def load_baseline(path: str | os.PathLike[str]) -> Baseline:
     ------
     ModelError : not a saved baseline, of a newer format, or damaged
     """
+    return load_with_card(path)[0]
+
+
+def load_with_card(path: str | os.PathLike[str]) -> tuple[Baseline, Card]:
+    """A saved baseline and its card.
+
+    Raises
+    ------
+    ModelError : see :func:`load_baseline`
+    """
     name = os.fspath(path)
     try:
+        if os.stat(name).st_size > MAX_BYTES:
+            raise ModelError(f"{name}: more bytes than a baseline may have ({MAX_BYTES})")
         with safe_open(name, framework="numpy") as file:
             text = (file.metadata() or {}).get(METADATA_KEY)
             if text is None:
@@ -75,9 +144,29 @@ def load_baseline(path: str | os.PathLike[str]) -> Baseline:
             if facts["format"] != FORMAT:
                 raise ModelError(f"{name}: format {facts['format']!r} is not {FORMAT}; update")
             kind, quantity = BASELINES[facts["name"]], Quantity(facts["quantity"])
+            card = Card.from_json(facts.get("card", {}))
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        if isinstance(error, ModelError):
-            raise
+        return kind.from_arrays(arrays, quantity), card
+    except ModelError as error:
+        raise error if name in str(error) else ModelError(f"{name}: {error}") from error
+    except (
+        SafetensorError,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        IndexError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise ModelError(f"{name}: not a readable baseline ({error!r})") from error
-    return kind.from_arrays(arrays, quantity)
+
+
+def is_baseline_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a file says that it is a saved baseline; it may be damaged all the same."""
+    try:
+        with safe_open(os.fspath(path), framework="numpy") as file:
+            return METADATA_KEY in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False

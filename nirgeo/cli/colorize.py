@@ -18,7 +18,6 @@ from nirgeo.errors import OptionError, TargetError
 if TYPE_CHECKING:
     from xarray import DataArray
 
-    from nirgeo.modelfile import Model
     from nirgeo.scene import SceneView
 
 
@@ -141,7 +140,7 @@ def _colorize_one(
     # Imported here so that --help answers at once.
     from nirgeo import engine
     from nirgeo.cog import check_creation_options
-    from nirgeo.registry import load_model
+    from nirgeo.registry import check_model
     from nirgeo.scene import open_scene, view_of
     from nirgeo.target import Target
     from nirgeo.write import write_geotiff
@@ -151,7 +150,7 @@ def _colorize_one(
     dtype = "float32" if options["as_"] == "reflectance" else "uint8"
     creation_options = check_creation_options(dict(options["creation_options"]), dtype)
     Target(path, overwrite=options["overwrite"])
-    model = None if options["model"] == "auto" else load_model(options["model"])
+    check_model(options["model"])
     for source in (scene, *stack.values()):
         if source is not None and _same_file(source, path):
             raise OptionError(f"-o {path} is the scene itself; choose another output")
@@ -168,7 +167,7 @@ def _colorize_one(
     )
     rgb = engine.colorize(
         opened,
-        "auto" if model is None else model,
+        options["model"],
         output=options["as_"],
         nodata=options["nodata"],
         brightness=options["brightness"],
@@ -178,7 +177,7 @@ def _colorize_one(
     )
     if remark is not None:
         reporter.message(remark)
-    _explain(view_of(opened), rgb, model, reporter)
+    _explain(view_of(opened), rgb, options["model"], reporter)
     written = write_geotiff(
         rgb,
         path,
@@ -196,13 +195,11 @@ def _same_file(scene: str, path: str) -> bool:
     return os.path.exists(scene) and os.path.exists(path) and os.path.samefile(scene, path)
 
 
-def _explain(
-    view: SceneView | None, rgb: DataArray, asked: Model | None, reporter: Reporter
-) -> None:
+def _explain(view: SceneView | None, rgb: DataArray, asked: str, reporter: Reporter) -> None:
     """Say what was found and chosen, and warn where a result can't be expected to be good."""
     from nirgeo.georeference import grid_of
     from nirgeo.radiometry import Scaling
-    from nirgeo.registry import load_model
+    from nirgeo.registry import AUTO, pick_model
 
     attrs = rgb.attrs
     scaling = Scaling.from_tag(attrs["nirgeo_scaling"], attrs["nirgeo_scaling_origin"])
@@ -210,18 +207,18 @@ def _explain(
         nir = view.source.bands[view.source.number_of("nir") - 1].label
         reporter.message(f"near infrared: band {nir.describe()}")
     reporter.message(f"scaling: {scaling.describe()}")
-    spec = asked.spec if asked is not None else load_model(str(attrs["nirgeo_model"])).spec
-    reason = "" if asked is not None else f" (values are {scaling.quantity.value})"
+    spec = pick_model(asked, scaling.quantity).spec
+    reason = f" (values are {scaling.quantity.value})" if asked == AUTO else ""
     reporter.message(f"model: {spec.full_name}{reason}")
     reporter.message(f"colour hint: {attrs['nirgeo_colour_hint']}")
     for note in () if view is None else view.source.notes:
         reporter.warning(note)
     grid = grid_of(rgb) if view is None else view.source.grid
     gsd = grid.ground_sampling_distance()
-    if gsd is not None and not spec.gsd[0] <= gsd <= spec.gsd[1]:
+    if gsd is not None and spec.gsd is not None and not spec.gsd[0] <= gsd <= spec.gsd[1]:
         reporter.warning(
             f"pixels of {gsd:.3g} m lie outside the {spec.gsd[0]:g}–{spec.gsd[1]:g} m that "
-            f"{spec.full_name} was trained at; colours may be off"
+            f"{spec.full_name} was made for; colours may be off"
         )
     if scaling.origin.startswith("assumed"):
         reporter.warning(

@@ -15,7 +15,7 @@ from nirgeo.cli.reporting import Silent
 from nirgeo.errors import TargetError, TargetExistsError
 
 if TYPE_CHECKING:
-    from nirgeo.evaluation.predict import BaselinePredictor
+    from nirgeo.evaluation.predict import Predictor
     from nirgeo.radiometry import Quantity
     from nirgeo.training.data import SceneEntry
 
@@ -80,7 +80,7 @@ def evaluate_command(
 
     MODEL is a shipped model, a model file, a saved baseline, or baseline/NAME. The headline is the
     mean over places: scenes of one place (column group of --index) are averaged first. Baselines
-    learn from the --fit folders, which must hold other places.
+    learn from the --fit folders, which must hold other places; baseline/NAME@1 is the shipped one.
     """
     ctx.meta["nirgeo.reporter"] = Silent()
     if not models and not baselines:
@@ -92,7 +92,12 @@ def evaluate_command(
         check_report(file, overwrite=overwrite)
     from nirgeo.baselines import BASELINES
     from nirgeo.evaluation.fitting import check_apart
-    from nirgeo.evaluation.predict import UNFITTED, baseline_name, load_predictors
+    from nirgeo.evaluation.predict import (
+        UNFITTED,
+        baseline_name,
+        load_predictors,
+        with_unique_labels,
+    )
     from nirgeo.evaluation.scenes import find_scenes, quantities_of
     from nirgeo.evaluation.text import render_text
 
@@ -104,16 +109,20 @@ def evaluate_command(
         check_apart(fitted, find_scenes([Path(f) for f in data], table, levels))
     named = {text: baseline_name(text) for text in models}
     files = [text for text, baseline in named.items() if baseline is None]
-    predictors = load_predictors(files, shared.resolve_device(device), prior=not no_prior)
+    present = quantities_of(entries)
+    predictors = load_predictors(
+        files, shared.resolve_device(device), prior=not no_prior, quantities=present
+    )
     wanted = {name for name in named.values() if name is not None}
     if baselines:
         wanted |= set(BASELINES) if fitted else UNFITTED
         if not fitted and not quiet:
             click.echo("Warning: only baselines that need no --fit FOLDER are scored", err=True)
     if wanted:
-        quantities = sorted({p.quantity for p in predictors}) or quantities_of(entries)
+        quantities = sorted({p.quantity for p in predictors}) or present
         ordered = [name for name in BASELINES if name in wanted]
         predictors += _fitted(ordered, quantities, fitted, save_baselines, quiet)
+    predictors = with_unique_labels(predictors)
 
     def warn(text: str) -> None:
         if not quiet:
@@ -140,17 +149,17 @@ def _fitted(
     entries: list[SceneEntry],
     save_to: str | None,
     quiet: bool,
-) -> list[BaselinePredictor]:
+) -> list[Predictor]:
     """The baselines of ``names`` for each quantity, and their files if these are wanted."""
     from nirgeo.baselines import save_baseline
     from nirgeo.evaluation.fitting import fit_baselines
-    from nirgeo.evaluation.predict import BaselinePredictor
+    from nirgeo.evaluation.predict import predictor_of
 
     found = []
     with _bar(len(names) * len(quantities), "fitting", quiet) as bar:
         for quantity in quantities:
             for baseline in fit_baselines(names, entries, quantity):
-                found.append(BaselinePredictor(baseline))
+                found.append(predictor_of(baseline))
                 if save_to is not None:
                     file = Path(save_to) / f"{baseline.name}-{quantity.value}.safetensors"
                     try:

@@ -62,7 +62,7 @@ def describe_scene(
     from nirgeo.estimate import estimate
     from nirgeo.georeference import grid_of
     from nirgeo.radiometry import Scaling
-    from nirgeo.registry import load_model
+    from nirgeo.registry import AUTO, pick_model
     from nirgeo.scene import open_scene, view_of
     from nirgeo.tiling import DEFAULT_CHUNK_TILES, Window
 
@@ -73,10 +73,8 @@ def describe_scene(
     )
     # Lazy: nothing but a few sample tiles is read, and what would be refused is refused here.
     rgb = engine.colorize(scene, options["model"], nodata=options["nodata"])
-    model = load_model(
-        options["model"] if options["model"] != "auto" else rgb.attrs["nirgeo_model"]
-    )
     scaling = Scaling.from_tag(rgb.attrs["nirgeo_scaling"], rgb.attrs["nirgeo_scaling_origin"])
+    model = pick_model(options["model"], scaling.quantity)
     view = view_of(scene)
     if view is not None:
         source, region, grid, tiles = view.source, view.region, view.source.grid, view.chunk_tiles
@@ -90,10 +88,10 @@ def describe_scene(
         bands = [f"{k}: {name}" for k, name in enumerate(scene["band"].values, start=1)]
         roles = engine.band_numbers(scene)
         notes, blocks = [], "as the variables have them"
-    cost = estimate(region, grid.shape, tiles, model)
+    cost = estimate(region, grid.shape, tiles, engine.colouriser_of(model))
     gsd = grid.ground_sampling_distance()
     rows, cols = (-(-side // (tiles * 64)) for side in (region.height, region.width))
-    reason = "asked for" if options["model"] != "auto" else f"values are {scaling.quantity.value}"
+    reason = "asked for" if options["model"] != AUTO else f"values are {scaling.quantity.value}"
     return {
         "scene": path or ", ".join(stack.values()),
         "size": f"{region.width} × {region.height} px",

@@ -83,7 +83,7 @@ model_option = click.option(
     default="auto",
     show_default=True,
     metavar="NAME|FILE",
-    help="A shipped model (see `nirgeo models`) or a model file.",
+    help="A shipped model (see `nirgeo models`), baseline/NAME, or a file.",
 )
 
 bounds_option = click.option(

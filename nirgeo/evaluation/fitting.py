@@ -72,7 +72,8 @@ def fit_baselines(
     learning = [name for name in names if name not in UNFITTED]
     if learning and not entries:
         raise EvaluationError(
-            f"baseline {learning[0]} is learnt from scenes; name a folder of them with --fit"
+            f"baseline {learning[0]} is learnt from scenes; name a folder of them with --fit, or "
+            "take a shipped one, by its version: see nirgeo models --baselines"
         )
     if "trees" in names and find_spec("sklearn") is None:
         raise EvaluationError(

@@ -1,7 +1,8 @@
 """Whatever makes colours, behind one small interface: models, baselines and oracles.
 
-A model runs through :func:`nirgeo.colorize`, exactly as a user runs it: same reader, windows, halo
-and clipping. A baseline sees the scene whole. An oracle is a baseline that is shown the truth.
+A model, network or baseline, runs through :func:`nirgeo.colorize`, exactly as a user runs it: same
+reader, windows, halo and clipping. An oracle is a baseline that is shown the truth; it sees the
+scene whole.
 """
 
 from __future__ import annotations
@@ -14,22 +15,19 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from nirgeo.bands import COLOURS
 from nirgeo.baselines import BASELINES, Baseline, Context, load_baseline
-from nirgeo.baselines.storage import METADATA_KEY
+from nirgeo.baselines.model import BaselineModel
+from nirgeo.baselines.storage import BASELINE_PREFIX, ORACLES, is_baseline_file
 from nirgeo.engine import colorize
 from nirgeo.errors import EvaluationError
 from nirgeo.evaluation.scenes import EvaluationScene, FloatArray, Picture, render
 from nirgeo.inference import intra_op_threads
-from nirgeo.modelfile import Model
 from nirgeo.radiometry import Quantity, from_working
-from nirgeo.registry import load_model
+from nirgeo.registry import AnyModel, load_model, shipped_files
 from nirgeo.scene import VALID
 
-BASELINE_PREFIX = "baseline/"
-ORACLES = frozenset(name for name in BASELINES if name.startswith("oracle-"))
 UNFITTED = frozenset({"grey", "terralook", "spot"}) | ORACLES
 """Baselines that learn nothing from other scenes."""
 
@@ -67,13 +65,16 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True)
 class ModelPredictor:
-    """A shipped model or a model file, run as the product runs it."""
+    """A network or a baseline, run as the product runs it."""
 
     label: str
-    model: Model
+    model: AnyModel
     device: str = "cpu"
     prior: bool = True
-    kind: Kind = Kind.MODEL
+
+    @property
+    def kind(self) -> Kind:
+        return Kind.BASELINE if isinstance(self.model, BaselineModel) else Kind.MODEL
 
     @property
     def quantity(self) -> Quantity:
@@ -107,18 +108,15 @@ class ModelPredictor:
 
 
 @dataclass(frozen=True)
-class BaselinePredictor:
-    """A baseline or an oracle. Its colours are clipped and rounded as a model's are."""
+class OraclePredictor:
+    """An oracle on a whole scene. Its colours are clipped and rounded as a model's are."""
 
     baseline: Baseline
+    kind: Kind = Kind.ORACLE
 
     @property
     def label(self) -> str:
         return f"{BASELINE_PREFIX}{self.baseline.name}"
-
-    @property
-    def kind(self) -> Kind:
-        return Kind.ORACLE if self.baseline.name in ORACLES else Kind.BASELINE
 
     @property
     def quantity(self) -> Quantity:
@@ -129,9 +127,8 @@ class BaselinePredictor:
         return self.baseline.bands
 
     def predict(self, scene: EvaluationScene) -> Prediction:
-        truth = scene.working(COLOURS) if self.kind is Kind.ORACLE else None
         working = self.baseline.predict(
-            scene.working(self.bands), scene.valid, Context(self.quantity, truth)
+            scene.working(self.bands), scene.valid, Context(self.quantity, scene.working(COLOURS))
         )
         unit = np.float32(1 if self.quantity is Quantity.REFLECTANCE else 255)
         values = np.clip(from_working(working, self.quantity) / unit, 0, 1)
@@ -141,12 +138,25 @@ class BaselinePredictor:
         return Prediction(values, picture)
 
 
-def load_predictors(
-    names: Sequence[str], device: str = "cpu", *, prior: bool = True
-) -> list[Predictor]:
-    """Models by name or path, and saved baselines by path; each with a label of its own.
+def predictor_of(baseline: Baseline) -> Predictor:
+    """A baseline that has just been fitted, or an oracle, ready to be scored."""
+    if baseline.name in ORACLES:
+        return OraclePredictor(baseline)
+    model = BaselineModel.of(baseline)
+    return ModelPredictor(model.spec.full_name, model)
 
-    ``prior`` is that of :func:`nirgeo.colorize`.
+
+def load_predictors(
+    names: Sequence[str],
+    device: str = "cpu",
+    *,
+    prior: bool = True,
+    quantities: Sequence[Quantity] = tuple(Quantity),
+) -> list[Predictor]:
+    """Models by name or path, and saved baselines by path; oracles too.
+
+    ``prior`` is that of :func:`nirgeo.colorize`. Of a shipped baseline, which has a file for each
+    quantity, those of ``quantities`` are taken.
 
     Raises
     ------
@@ -154,22 +164,28 @@ def load_predictors(
     """
     found: list[Predictor] = []
     for name in dict.fromkeys(names):
-        if os.path.isfile(name) and _is_baseline(name):
-            found.append(BaselinePredictor(load_baseline(name)))
-        else:
-            model = load_model(name)
+        several = len(shipped_files(name)) > 1
+        if not several and os.path.isfile(name) and is_baseline_file(name):
+            baseline = load_baseline(name)
+            if baseline.name in ORACLES:
+                found.append(OraclePredictor(baseline))
+                continue
+        for quantity in quantities if several else (None,):
+            model = load_model(name, quantity)
             found.append(ModelPredictor(model.spec.full_name, model, device, prior))
-    return _with_unique_labels(found)
+    return found
 
 
 def baseline_name(text: str) -> str | None:
-    """``"grey"`` for ``"baseline/grey"``; None for anything that does not name a baseline.
+    """``"grey"`` for ``"baseline/grey"``; None for anything that does not name a baseline to fit.
+
+    With a version (``"baseline/grey@1"``) it is a shipped model like others.
 
     Raises
     ------
     EvaluationError : there is no such baseline
     """
-    if not text.startswith(BASELINE_PREFIX):
+    if not text.startswith(BASELINE_PREFIX) or "@" in text or os.path.isfile(text):
         return None
     name = text.removeprefix(BASELINE_PREFIX)
     if name not in BASELINES:
@@ -177,29 +193,22 @@ def baseline_name(text: str) -> str | None:
     return name
 
 
-def _is_baseline(path: str) -> bool:
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return METADATA_KEY in (file.metadata() or {})
-    except (SafetensorError, OSError):
-        return False
-
-
-def _with_unique_labels(found: Sequence[Predictor]) -> list[Predictor]:
-    """Files of one name are told apart by their hash; the same bytes twice are one model."""
-    unique: dict[tuple[str, str], Predictor] = {}
+def with_unique_labels(found: Sequence[Predictor]) -> list[Predictor]:
+    """Models of one name are told apart by their hash; the same bytes twice are one model."""
+    unique: dict[tuple[str, Quantity, str], Predictor] = {}
     for predictor in found:
         sha = predictor.model.sha256 if isinstance(predictor, ModelPredictor) else ""
-        unique.setdefault((predictor.label, sha), predictor)
-    labels = [label for label, _ in unique]
+        unique.setdefault((predictor.label, predictor.quantity, sha), predictor)
+    names = [(label, quantity) for label, quantity, _ in unique]
     return [
         replace(predictor, label=f"{label} ({sha[:8]})")
-        if isinstance(predictor, ModelPredictor) and labels.count(label) > 1
+        if isinstance(predictor, ModelPredictor) and names.count((label, quantity)) > 1
         else predictor
-        for (label, sha), predictor in unique.items()
+        for (label, quantity, sha), predictor in unique.items()
     ]
 
 
 def file_name(predictor: Predictor) -> str | None:
-    """The name of a model's file, without its folder."""
-    return Path(predictor.model.path).name if isinstance(predictor, ModelPredictor) else None
+    """The name of a model's file, without its folder; None for what is in no file."""
+    path = predictor.model.path if isinstance(predictor, ModelPredictor) else None
+    return None if path is None else Path(path).name

@@ -14,7 +14,7 @@ from nirgeo._version import __version__
 from nirgeo.errors import EvaluationError
 from nirgeo.evaluation import landcover
 from nirgeo.evaluation.landcover import ClassError, ClassSums
-from nirgeo.evaluation.predict import Kind, ModelPredictor, Predictor, file_name
+from nirgeo.evaluation.predict import Kind, ModelPredictor, OraclePredictor, Predictor, file_name
 from nirgeo.evaluation.scenes import EvaluationScene, read_scene
 from nirgeo.evaluation.sums import ErrorSums, measure
 from nirgeo.place_statistics import Interval, mean_interval, place_means, ratio_interval
@@ -77,7 +77,7 @@ class TaskScore:
 
     def best_table(self) -> PredictorScore | None:
         """The lookup table with the lowest angular error, if any was fitted."""
-        tables = [p for p in self.predictors if p.label in TABLES]
+        tables = [p for p in self.predictors if p.label.partition("@")[0] in TABLES]
         return min(tables, key=lambda p: p.over_places().value) if tables else None
 
     def relative(self, score: PredictorScore, table: PredictorScore) -> Interval:
@@ -208,9 +208,10 @@ def _score_scene(
 
 def card_of(predictor: Predictor) -> dict[str, str]:
     """What a model says about itself, as plain text. A file of unknown origin may say anything."""
+    if isinstance(predictor, OraclePredictor):
+        return {"summary": predictor.baseline.summary}
     if not isinstance(predictor, ModelPredictor):
-        baseline = getattr(predictor, "baseline", None)
-        return {"summary": _first_line(type(baseline).__doc__)} if baseline is not None else {}
+        return {}
     spec = predictor.model.spec
     return {
         "summary": spec.summary,
@@ -219,10 +220,6 @@ def card_of(predictor: Predictor) -> dict[str, str]:
         "file": file_name(predictor) or "",
         "sha256": predictor.model.sha256,
     }
-
-
-def _first_line(text: str | None) -> str:
-    return (text or "").strip().split("\n")[0]
 
 
 def _task_json(task: TaskScore) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,20 +22,30 @@ from nirgeo.baselines import (
     save_baseline,
 )
 from nirgeo.baselines.forest import Forest
-from nirgeo.baselines.histogram import HistogramMatch
+from nirgeo.baselines.histogram import LEVELS, HistogramMatch
+from nirgeo.baselines.interface import own_tiles
 from nirgeo.baselines.least_squares import fit_least_squares
 from nirgeo.baselines.lookup import ENTRIES, MeanColourTable, MeanDirectionTable
 from nirgeo.baselines.mean_colour import MeanColour
 from nirgeo.baselines.missing_blue import LinearBlue, SpotNatural, TerraLook
-from nirgeo.baselines.neighbourhood import FEATURES, mean_and_spread, multi_scale_features
+from nirgeo.baselines.model import BaselineModel, read_baseline_model
+from nirgeo.baselines.model import _unchanged as from_reference
+from nirgeo.baselines.neighbourhood import (
+    FEATURES,
+    Neighbourhoods,
+    mean_and_spread,
+    multi_scale_features,
+)
 from nirgeo.baselines.oracle import ColourOracle, DirectionOracle
 from nirgeo.baselines.pixels import from_linear, to_linear, working_limit
 from nirgeo.baselines.polynomial import CubicPolynomial
+from nirgeo.baselines.storage import Card
 from nirgeo.baselines.trees import BoostedTrees
 from nirgeo.baselines.welsh import WelshTransfer
 from nirgeo.errors import ModelError, TrainingError
 from nirgeo.metrics import angular_error, angular_summary, rmse
 from nirgeo.radiometry import MAX_REFLECTANCE, Quantity, to_working
+from nirgeo.tiling import Window, input_window
 from nirgeo.training.config import TrainingConfig
 from nirgeo.training.data import Sampler, TrainingScene
 
@@ -165,6 +176,35 @@ def test_a_scene_without_valid_pixels_is_black(name: str, rng: np.random.Generat
     assert not colours.any()
 
 
+@pytest.mark.parametrize("quantity", QUANTITIES)
+@pytest.mark.parametrize("name", [n for n in NAMES if not n.startswith("oracle")])
+def test_a_window_makes_the_pixels_that_the_whole_scene_makes(
+    name: str, quantity: Quantity, rng: np.random.Generator
+) -> None:
+    bands = len(BASELINES[name].bands)
+    samples = [make_sample(rng, bands, size=(60, 70)) for _ in range(2)]
+    baseline = fitted(name, samples, quantity)
+    scene = make_sample(rng, bands, size=(83, 97))
+    inputs = np.where(scene.valid, scene.inputs, np.float32(0))
+    whole = baseline.predict(inputs, scene.valid, Context(quantity))
+    survey = baseline.survey(own_tiles(inputs, scene.valid))
+    assert len(np.unique(whole)) > 50 or name == "mean-colour"
+    for size in [(1, 1), (1, 7), (5, 3), (16, 16), (31, 64), (70, 90)]:
+        for _ in range(4):
+            row, col = (int(rng.integers(n - k + 1)) for n, k in zip((83, 97), size, strict=True))
+            window = input_window(
+                Window(row, col, *size), halo=baseline.halo, stride=1, raster=(83, 97)
+            )
+            seen = (slice(None), *window.read.slices)
+            found = baseline.predict(
+                np.ascontiguousarray(inputs[seen]),
+                np.ascontiguousarray(scene.valid[seen[1:]]),
+                Context(quantity, survey=survey),
+            )
+            target = (slice(None), *Window(row, col, *size).slices)
+            np.testing.assert_array_equal(found[(slice(None), *window.crop)], whole[target])
+
+
 @pytest.mark.parametrize("name", LEARNING)
 def test_nothing_to_learn_from_is_an_error(name: str, rng: np.random.Generator) -> None:
     sample = samples_for(name, rng, 1)[0]
@@ -214,10 +254,49 @@ def test_files_that_are_no_baselines_are_refused(tmp_path: Path) -> None:
         ("[]", "not a readable"),
         ("{", "not a readable"),
         ('{"format": 1, "name": "cubic", "quantity": "counts"}', "'coefficients' .* missing"),
+        ('{"format": 1, "name": "grey", "quantity": "counts", "card": 1}', "not a readable"),
+        ('{"format": 1, "name": "grey", "quantity": "counts", "card": {"gsd": [2, 1]}}', "range"),
+        ('{"format": 1, "name": "grey", "quantity": "counts", "card": {"gsd": []}}', "readable"),
+        ('{"format": 1, "name": "grey", "quantity": "counts", "card": {"version": "x"}}', "read"),
     ):
         save_file({"a": np.zeros(1)}, path, metadata={"nirgeo-baseline": facts})
         with pytest.raises(ModelError, match=message):
             load_baseline(path)
+
+
+def test_a_card_is_kept_and_changes_the_hash(rng: np.random.Generator, tmp_path: Path) -> None:
+    baseline = fitted("cubic", samples_for("cubic", rng))
+    card = Card(3, (0.5, 20.0), "some scenes", "CC0", "everyone")
+    bare, carded = BaselineModel.of(baseline), BaselineModel.of(baseline, card)
+    assert bare.sha256 != carded.sha256
+    assert (bare.spec.full_name, carded.spec.full_name) == ("baseline/cubic", "baseline/cubic@3")
+    save_baseline(tmp_path / "carded.safetensors", baseline, card)
+    read = read_baseline_model(tmp_path / "carded.safetensors")
+    assert (read.card, read.sha256, read.spec) == (card, carded.sha256, carded.spec)
+    assert read.spec.licence == "CC0"
+    save_baseline(tmp_path / "bare.safetensors", baseline)
+    assert read_baseline_model(tmp_path / "bare.safetensors").sha256 == bare.sha256
+
+
+def test_a_model_travels_as_a_reference_to_its_file(
+    rng: np.random.Generator, tmp_path: Path
+) -> None:
+    baseline = fitted("histogram", samples_for("histogram", rng))
+    path = tmp_path / "h.safetensors"
+    save_baseline(path, baseline)
+    model = read_baseline_model(path)
+    sent = pickle.dumps(model)
+    assert len(sent) < 1000
+    np.testing.assert_array_equal(
+        pickle.loads(sent).baseline.arrays()["quantiles"], baseline.arrays()["quantiles"]
+    )
+    # One that is in no file takes what it learned along.
+    alone = pickle.loads(pickle.dumps(BaselineModel.of(baseline)))
+    assert alone.sha256 == model.sha256
+    save_baseline(path, fitted("histogram", samples_for("histogram", rng)))
+    from_reference.cache_clear()
+    with pytest.raises(ModelError, match="changed since it was opened"):
+        pickle.loads(sent)
 
 
 @pytest.mark.parametrize(
@@ -370,11 +449,43 @@ def test_histogram_of_a_flat_scene_is_the_median(rng: np.random.Generator) -> No
     assert np.ptp(found[:, sample.valid], axis=1).max() == 0
 
 
+def test_ranks_are_taken_from_a_few_samples_of_many(rng: np.random.Generator) -> None:
+    nir = rng.uniform(0, 1, (1, 250, 250)).astype(np.float32)
+    valid = np.ones((250, 250), dtype=np.bool_)
+    match = HistogramMatch.fit([make_sample(rng)], REFLECTANCE)
+    values, ranks = match.survey(own_tiles(nir, valid))
+    assert values.size == ranks.size <= LEVELS
+    assert (np.diff(values) > 0).all()
+    assert (np.diff(ranks) > 0).all()
+    np.testing.assert_allclose(ranks, values, atol=0.01)
+    # Of display counts every value that occurs keeps its own rank.
+    counts = np.rint(nir * 255) / np.float32(255)
+    values, ranks = match.survey(own_tiles(counts, valid))
+    np.testing.assert_array_equal(values.astype(np.float32), np.unique(counts))
+    below = np.array([(counts < v).mean() + (counts == v).mean() / 2 for v in np.unique(counts)])
+    np.testing.assert_allclose(ranks, below, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["histogram", "welsh"])
+def test_a_scene_whose_samples_are_all_empty_has_colours_all_the_same(
+    name: str, rng: np.random.Generator
+) -> None:
+    sample = make_sample(rng)
+    baseline = fitted(name, [sample])
+    survey = baseline.survey([(sample.inputs, np.zeros_like(sample.valid))])
+    assert survey is not None
+    found = baseline.predict(sample.inputs, sample.valid, Context(REFLECTANCE, survey=survey))
+    assert np.isfinite(found).all()
+    assert (found[:, sample.valid].max(axis=0) > 0).all()
+    if name == "welsh":
+        np.testing.assert_array_equal(survey, baseline.arrays()["light"])
+
+
 # --- neighbourhoods and trees --------------------------------------------------------------------
 
 
 def test_neighbourhoods_against_loops(rng: np.random.Generator) -> None:
-    values = rng.random((9, 12))
+    values = rng.integers(-(2**20), 2**20, (9, 12)) / 2**18  # held exactly
     valid = rng.random((9, 12)) < 0.6
     mean, spread = mean_and_spread(np.where(valid, values, np.nan), valid, 2)
     for row, col in np.ndindex(9, 12):
@@ -383,8 +494,18 @@ def test_neighbourhoods_against_loops(rng: np.random.Generator) -> None:
             slice(max(0, col - 2), col + 3),
         )
         known = values[window][valid[window]]
-        assert mean[row, col] == pytest.approx(known.mean() if known.size else 0)
-        assert spread[row, col] == pytest.approx(known.std() if known.size else 0, abs=1e-7)
+        assert mean[row, col] == pytest.approx(known.mean() if known.size else 0, abs=1e-12)
+        assert spread[row, col] == pytest.approx(known.std() if known.size else 0, abs=1e-12)
+
+
+def test_neighbourhoods_stay_whole_at_their_limits() -> None:
+    # Sums of squares wrap around in so large a picture; their differences must not.
+    values = np.where(np.indices((1500, 1500)).sum(axis=0) % 2 == 0, 8.0, -8.0)
+    mean, spread = Neighbourhoods(values, np.ones((1500, 1500), np.bool_), 16).mean_and_spread(16)
+    np.testing.assert_allclose(np.abs(mean[16:-16, 16:-16]), 8 / 33**2, rtol=1e-12)
+    np.testing.assert_allclose(spread[16:-16, 16:-16], 8.0, rtol=1e-5)
+    flat = mean_and_spread(np.full((40, 40), 1 / 3), np.ones((40, 40), np.bool_), 16)[1]
+    assert not flat.any()
 
 
 def test_features_of_a_flat_picture_are_flat() -> None:
@@ -427,6 +548,21 @@ def test_forest_walks_its_trees() -> None:
 def test_forests_that_lead_nowhere_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match="leads nowhere"):
         Forest(**stump(**changes))
+
+
+def test_a_forest_knows_its_depth() -> None:
+    assert Forest(**stump()).depth == 1
+    leaf = stump(children=np.array([[0, 0], [1, 1], [2, 2]], np.int32))
+    assert Forest(**leaf).depth == 0
+    chain = np.stack((np.arange(1, 101), np.full(100, 100)), axis=1)
+    deep = {
+        "feature": np.zeros(101, np.int32),
+        "threshold": np.zeros(101, np.float32),
+        "children": np.concatenate((chain, [[100, 100]])).astype(np.int32),
+        "value": np.zeros(101),
+    }
+    with pytest.raises(ModelError, match="deeper than 64"):
+        Forest(**stump(**deep))
 
 
 def test_forest_predicts_what_scikit_learn_does(rng: np.random.Generator) -> None:

@@ -12,17 +12,19 @@ from evaluation_scenes import ground, write_index, write_scene
 from helpers import random_model
 
 import nirgeo
-from nirgeo.baselines import BASELINES
+from nirgeo.baselines import BASELINES, Context
+from nirgeo.baselines import model as baseline_model
 from nirgeo.errors import EvaluationError
 from nirgeo.evaluation import fitting, predict, score
 from nirgeo.evaluation.predict import (
     UNFITTED,
-    BaselinePredictor,
     Kind,
     ModelPredictor,
     Prediction,
     baseline_name,
     load_predictors,
+    predictor_of,
+    with_unique_labels,
 )
 from nirgeo.evaluation.scenes import EvaluationScene, find_scenes, read_scene, render
 from nirgeo.evaluation.text import rank, render_text
@@ -85,7 +87,7 @@ def test_one_place_gives_no_interval(three_scenes: list[SceneEntry]) -> None:
 
 
 def test_equal_work_gives_equal_figures(three_scenes: list[SceneEntry]) -> None:
-    predictors = [Brighter(), BaselinePredictor(BASELINES["grey"].fit([], Quantity.REFLECTANCE))]
+    predictors = [Brighter(), predictor_of(BASELINES["grey"].fit([], Quantity.REFLECTANCE))]
     first, second = (score.evaluate(three_scenes, predictors) for _ in range(2))
     assert first.to_json() == second.to_json()
     assert render_text(first) == render_text(second)
@@ -125,23 +127,23 @@ def test_truth_is_what_was_measured(tmp_path: Path) -> None:
 
 def test_an_oracle_alone_sees_the_truth(three_scenes: list[SceneEntry], monkeypatch) -> None:
     seen = {}
-    original = predict.Context
 
-    def spy(quantity, truth=None):
+    def spy(quantity, truth=None, survey=None):
         seen[current] = truth is not None
-        return original(quantity, truth)
+        return Context(quantity, truth, survey)
 
-    monkeypatch.setattr(predict, "Context", spy)
+    for module in (predict, baseline_model):
+        monkeypatch.setattr(module, "Context", spy)
     scene = read_scene(three_scenes[0])
     for name in sorted(UNFITTED):
         current = name
-        BaselinePredictor(BASELINES[name].fit([], Quantity.REFLECTANCE)).predict(scene)
+        predictor_of(BASELINES[name].fit([], Quantity.REFLECTANCE)).predict(scene)
     assert seen == {name: name.startswith("oracle") for name in UNFITTED}
 
 
 def test_oracles_and_helped_baselines_come_last(three_scenes: list[SceneEntry]) -> None:
     names = ["oracle-colour", "terralook", "grey"]
-    made = [BaselinePredictor(BASELINES[n].fit([], Quantity.REFLECTANCE)) for n in names]
+    made = [predictor_of(BASELINES[n].fit([], Quantity.REFLECTANCE)) for n in names]
     (task,) = score.evaluate(three_scenes, [*made, Brighter()]).tasks
     ordered = [s.label for s in rank(task.predictors)]
     assert ordered == ["brighter", "baseline/grey", "baseline/terralook", "baseline/oracle-colour"]
@@ -184,9 +186,7 @@ def test_fitted_baselines_beat_grey_and_never_the_oracle(
         write_scene(tmp_path / "fit" / f"f{seed}.tif", ground(96, 96, seed=40 + seed))
     entries = find_scenes([tmp_path / "fit"])
     names = ["grey", "mean-colour", "table-direction", "linear-blue", "oracle-direction"]
-    made = [
-        BaselinePredictor(b) for b in fitting.fit_baselines(names, entries, Quantity.REFLECTANCE)
-    ]
+    made = [predictor_of(b) for b in fitting.fit_baselines(names, entries, Quantity.REFLECTANCE)]
     (task,) = score.evaluate(three_scenes, made).tasks
     angle = {s.label.split("/")[1]: s.over_places().value for s in task.predictors}
     assert angle["oracle-direction"] < angle["table-direction"] < angle["grey"]
@@ -209,7 +209,7 @@ def test_a_baseline_that_learns_needs_scenes() -> None:
 
 def test_labels_are_unique(tmp_path: Path) -> None:
     files = [str(random_model(tmp_path, seed=seed).path) for seed in (1, 2)]
-    labels = [p.label for p in load_predictors([*files, files[0]])]
+    labels = [p.label for p in with_unique_labels(load_predictors([*files, files[0]]))]
     assert len(labels) == len(set(labels)) == 2
     assert all(label.startswith("test-model@1 (") for label in labels)
 
