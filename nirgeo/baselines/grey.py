@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from nirgeo.bands import COLOURS
 from nirgeo.baselines.interface import NIR, Context, FloatArray, Mask
 from nirgeo.baselines.pixels import paint, scene_pixels
 from nirgeo.baselines.unfitted import Unfitted
@@ -20,7 +21,7 @@ class GreyCopy(Unfitted):
     name: ClassVar[str] = "grey"
     summary: ClassVar[str] = "near infrared shown as red, green and blue; nothing is learned"
     bands: ClassVar[tuple[str, ...]] = NIR
-    copies: ClassVar[Mapping[str, str]] = dict.fromkeys(("red", "green", "blue"), "nir")
+    copies: ClassVar[Mapping[str, str]] = dict.fromkeys(COLOURS, "nir")
 
     def predict(self, inputs: FloatArray, valid: Mask, context: Context) -> FloatArray:
         nir = scene_pixels(self, inputs, valid, context)

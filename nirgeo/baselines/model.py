@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from nirgeo.bands import COLOURS
 from nirgeo.baselines.interface import Baseline, Context, FloatArray, Mask, Survey
 from nirgeo.baselines.storage import (
     BASELINE_PREFIX,
@@ -43,7 +44,7 @@ class BaselineSpec:
     data: str
     licence: str
     attribution: str
-    colours: ClassVar[tuple[str, ...]] = ("red", "green", "blue")
+    colours: ClassVar[tuple[str, ...]] = COLOURS
     curve: ClassVar[DisplayCurve] = DisplayCurve()
 
     @property
