@@ -8,7 +8,7 @@ neighbouring blocks that its window touches. Both end in :func:`nirgeo.inference
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from operator import itemgetter
@@ -88,21 +88,22 @@ def colorize(
     BandError, RadiometryError, ModelError, UnknownModelError, OptionError, GridError
     """
 
-    def recipe_for(scaling: Scaling) -> Recipe:
-        chosen = pick_model(model, scaling.quantity)
+    def recipe_for(scaling: Scaling, roles: Collection[str]) -> Recipe:
+        chosen = pick_model(model, scaling.quantity, roles)
         colouriser = colouriser_of(chosen, device=device, prior=prior)
         return Recipe(colouriser, scaling, output, brightness, gamma)
 
     view = view_of(scene)
     if view is not None:
         clues = view.source.clues
-        recipe = recipe_for(view.scaling if scale is None else _scaling(clues, scale))
+        scaling = view.scaling if scale is None else _scaling(clues, scale)
+        recipe = recipe_for(scaling, dict(view.source.roles))
         return _from_source(scene, view, recipe)
     array = _as_bands(scene)
     blocks = array.data if isinstance(array.data, da.Array) else da.from_array(array.values)
     numbers = band_numbers(array)
     nir = blocks[numbers["nir"] - 1]
-    recipe = recipe_for(_array_scaling(array, nir, scale, nodata))
+    recipe = recipe_for(_array_scaling(array, nir, scale, nodata), numbers)
     missing = [role for role in recipe.spec.bands if role not in numbers]
     if missing:
         raise BandError(

@@ -160,10 +160,10 @@ def run_network(
     device_name: str = "cpu",
     hint: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
-    """Colours in working space, (3, H, W), for inputs whose size is a multiple of the stride.
+    """What the network makes, in working space, for inputs whose size is a multiple of the stride.
 
-    ``inputs`` is (bands, H, W) in working space with 0 where ``valid`` is False; ``hint`` is
-    (3, H/stride, W/stride), or None where nothing is known of the colours.
+    (len(spec.made), H, W). ``inputs`` is (bands, H, W) in working space with 0 where ``valid`` is
+    False; ``hint`` is (3, H/stride, W/stride), or None where nothing is known of the colours.
     """
     import torch
 
@@ -201,7 +201,6 @@ class NetworkColouriser:
     device: str = "cpu"
     prior: bool = True
     hint: HintField | None = None
-    copies: ClassVar[Mapping[str, str]] = {}
     # The trunk's activations at a quarter of the resolution, the full-resolution fields and lookups
     # around them. Measured on one thread.
     bytes_per_pixel: ClassVar[int] = 130
@@ -209,6 +208,10 @@ class NetworkColouriser:
     @property
     def spec(self) -> ModelSpec:
         return self.model.spec
+
+    @property
+    def copies(self) -> Mapping[str, str]:
+        return {colour: colour for colour in self.spec.colours if colour in self.spec.bands}
 
     @property
     def sha256(self) -> str:
@@ -236,7 +239,10 @@ class NetworkColouriser:
         if self.hint is not None:
             rows, cols = (side // self.stride for side in window.shape)
             hint = self.hint.cells(window.read.row, window.read.col, rows, cols, self.stride)
-        return run_network(inputs, valid, self.model, self.device, hint)
+        made = iter(run_network(inputs, valid, self.model, self.device, hint))
+        bands = dict(zip(self.spec.bands, inputs, strict=True))
+        colours = [bands[c] if c in bands else next(made) for c in self.spec.colours]
+        return np.stack(colours)
 
 
 def colorize_block(

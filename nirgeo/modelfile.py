@@ -46,9 +46,9 @@ class ModelSpec:
     """What a model eats, what it makes, and how it was made.
 
     ``bands`` are eaten in this order, in the working space of ``quantity``; ``colours`` come out in
-    the same space. ``gsd`` is the range of ground sampling distances in metres it was trained at.
-    ``architecture`` names the kind of network and ``generator`` is its shape, see
-    :mod:`nirgeo.architectures`.
+    the same space, those that are among ``bands`` as they went in. ``gsd`` is the range of ground
+    sampling distances in metres it was trained at. ``architecture`` names the kind of network and
+    ``generator`` is its shape, see :mod:`nirgeo.architectures`.
     """
 
     name: str
@@ -80,7 +80,7 @@ class ModelSpec:
             )
         if not self.bands or self.generator.get("in_bands") != len(self.bands):
             raise ModelError(f"model {self.name}: bands {self.bands} do not fit its generator")
-        if self.generator.get("out_bands") != len(self.colours):
+        if self.generator.get("out_bands") != len(self.made):
             raise ModelError(f"model {self.name}: colours {self.colours} do not fit its generator")
         if self.version < 1:
             raise ModelError(f"model {self.name}: version {self.version} must be at least 1")
@@ -94,6 +94,11 @@ class ModelSpec:
     @property
     def full_name(self) -> str:
         return f"{self.name}@{self.version}"
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """The colours that the network makes; the others are measured bands."""
+        return tuple(colour for colour in self.colours if colour not in self.bands)
 
     @property
     def curve(self) -> DisplayCurve:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -145,8 +146,11 @@ def check_model(name: str) -> None:
         load_model(name)
 
 
-def pick_model(model: str | os.PathLike[str] | AnyModel, quantity: Quantity) -> AnyModel:
-    """The model that is meant, by itself, by name or path, or by ``"auto"``, for a quantity.
+def pick_model(
+    model: str | os.PathLike[str] | AnyModel, quantity: Quantity, roles: Collection[str]
+) -> AnyModel:
+    """The model that is meant: by itself, by name or path, or by ``"auto"`` for a scene that holds
+    ``quantity`` in bands of these ``roles``.
 
     Raises
     ------
@@ -154,12 +158,19 @@ def pick_model(model: str | os.PathLike[str] | AnyModel, quantity: Quantity) -> 
     """
     if isinstance(model, AnyModel):
         return model
-    return choose_model(quantity)[0] if model == AUTO else load_model(model, quantity)
+    return choose_model(quantity, roles)[0] if model == AUTO else load_model(model, quantity)
 
 
-def choose_model(quantity: Quantity) -> tuple[AnyModel, str]:
-    """The shipped model for a quantity, and a sentence that says why it was picked."""
-    name = "aerial-nir" if quantity is Quantity.COUNTS else "satellite-nir"
-    values = "display counts" if quantity is Quantity.COUNTS else "reflectance"
-    model = load_model(name)
-    return model, f"{model.spec.full_name}, because the values are {values}"
+def choose_model(quantity: Quantity, roles: Collection[str]) -> tuple[AnyModel, str]:
+    """The shipped model for a scene, and why it was picked.
+
+    Where red and green were measured and blue was not, only blue is made. A scene that has all
+    three needs no colours, so it can only be meant as near infrared.
+    """
+    counts = quantity is Quantity.COUNTS
+    reason = f"values are {quantity.value}"
+    name = "aerial-nir" if counts else "satellite-nir"
+    if "red" in roles and "green" in roles and "blue" not in roles:
+        name = "aerial-rgn" if counts else "satellite-rgn"
+        reason += "; red and green are measured"
+    return load_model(name), reason

@@ -16,6 +16,7 @@ from typing import Any
 
 from safetensors.numpy import load_file
 
+from nirgeo.bands import COLOURS
 from nirgeo.modelfile import ModelSpec, read_model, write_model
 from nirgeo.radiometry import Quantity
 
@@ -33,22 +34,37 @@ class Facts:
     limits: str
     stages: tuple[str, ...]
     """The commands that made the weights, RUN-1 being the folder of the first."""
+    tones: str = ""
+    """The model whose tone map it shares; its own name otherwise."""
 
+
+_NAIP = (
+    "USDA NAIP, 8-bit display counts. Training: 313 chips of 256×256 px at 0.6 m from four "
+    "Californian cities (Long Beach, Palm Springs, Riverside, Santa Monica; one or two "
+    "years each) and seven dates of one North Dakota wetland at 5 m. Validation: 62 chips "
+    "of another city, Claremont."
+)
+_NAIP_SOURCE = (
+    "Imagery: USDA National Agriculture Imagery Program, public domain; chips from "
+    "naip-urban-trees (Ventura et al. 2024, CC BY 4.0)"
+)
+_SURFACE = (
+    "Surface reflectance of Sentinel-2 (L2A), HLS and Landsat. Training: 2,500 patches of "
+    "64×64 px all over Europe (EuroSAT places, reprocessed to L2A) and about 50 further "
+    "places in larger pieces. Validation: 17 other places (11 BigEarthNet patches, six "
+    "places in California and on the Colorado river)."
+)
+_SURFACE_SOURCE = (
+    "Contains modified Copernicus Sentinel data; Landsat imagery courtesy of the U.S. "
+    "Geological Survey; HLS by NASA"
+)
 
 FACTS = {
     "aerial-nir": Facts(
         summary="natural colour from the NIR band of 8-bit aerial pictures (cities, 0.6-5 m)",
         gsd=(0.3, 6.0),
-        data=(
-            "USDA NAIP, 8-bit display counts. Training: 313 chips of 256×256 px at 0.6 m from four "
-            "Californian cities (Long Beach, Palm Springs, Riverside, Santa Monica; one or two "
-            "years each) and seven dates of one North Dakota wetland at 5 m. Validation: 62 chips "
-            "of another city, Claremont."
-        ),
-        attribution=(
-            "Imagery: USDA National Agriculture Imagery Program, public domain; chips from "
-            "naip-urban-trees (Ventura et al. 2024, CC BY 4.0)"
-        ),
+        data=_NAIP,
+        attribution=_NAIP_SOURCE,
         limits=(
             "Trained on cities of one state. Forest and farmland are rare in the data, and the "
             "colour calibration of such pictures differs from flight to flight; a roof may become "
@@ -59,16 +75,8 @@ FACTS = {
     "satellite-nir": Facts(
         summary="natural colour of the surface from the NIR band of satellite scenes (10-60 m)",
         gsd=(8.0, 100.0),
-        data=(
-            "Surface reflectance of Sentinel-2 (L2A), HLS and Landsat. Training: 2,500 patches of "
-            "64×64 px all over Europe (EuroSAT places, reprocessed to L2A) and about 50 further "
-            "places in larger pieces. Validation: 17 other places (11 BigEarthNet patches, six "
-            "places in California and on the Colorado river)."
-        ),
-        attribution=(
-            "Contains modified Copernicus Sentinel data; Landsat imagery courtesy of the U.S. "
-            "Geological Survey; HLS by NASA"
-        ),
+        data=_SURFACE,
+        attribution=_SURFACE_SOURCE,
         limits=(
             "One near-infrared value can belong to a red desert or a green plain. Without knowing "
             "the place the network can only give the likelier colour: expect muted colours, and "
@@ -80,6 +88,31 @@ FACTS = {
             "--preset satellite-nir --out RUN-1",
             "--preset satellite-nir-finish --init RUN-1/best.safetensors --out RUN-2",
         ),
+    ),
+    "aerial-rgn": Facts(
+        summary="blue for 8-bit colour-infrared aerial pictures (red, green, NIR; 0.6-5 m)",
+        gsd=(0.3, 6.0),
+        data=_NAIP,
+        attribution=_NAIP_SOURCE,
+        limits=(
+            "Red and green are the measured ones, unchanged. Blue surfaces that reflect little "
+            "else (tarpaulins, blue roofs, some pools) come out greyer than they are. The colour "
+            "calibration of such pictures differs from flight to flight, and so does their blue."
+        ),
+        stages=("--preset aerial-rgn --out RUN-1",),
+    ),
+    "satellite-rgn": Facts(
+        summary="blue for satellite scenes without it (red, green, NIR; 10-60 m)",
+        gsd=(8.0, 100.0),
+        data=_SURFACE,
+        attribution=_SURFACE_SOURCE,
+        limits=(
+            "Red and green are the measured ones, unchanged. Blue is that of the surface: scenes "
+            "that are not corrected for the atmosphere have a stronger blue of haze in truth. Blue "
+            "surfaces that reflect little else come out greyer than they are."
+        ),
+        stages=("--preset satellite-rgn --out RUN-1",),
+        tones="satellite-nir",
     ),
 }
 
@@ -123,6 +156,8 @@ def card(spec: ModelSpec, facts: Facts, sha256: str) -> str:
     lines = "\n".join(f"| {name} | {a:.2f}° | {r:.4f} |" for name, a, r in rows)
     config = json.dumps(training["config"], sort_keys=True)
     commands = "\n".join(f"    nirgeo train TRAIN … {stage}" for stage in facts.stages)
+    kept = "; red and green are kept as they were measured" if len(spec.made) < 3 else ""
+    over = " RMSE is over all three colours." if kept else ""
     worse = best["angular"] > table["angular"] or best["rmse"] > table["rmse"]
     verdict = "**Without a hint it does not beat the table in both measures.**\n\n" if worse else ""
     return f"""# {spec.full_name}
@@ -131,7 +166,7 @@ def card(spec: ModelSpec, facts: Facts, sha256: str) -> str:
 
 - Eats: {", ".join(spec.bands)} as {spec.quantity.value}; {facts.gsd[0]:g}–{facts.gsd[1]:g} m per
   pixel
-- Makes: {", ".join(spec.colours)}
+- Makes: {", ".join(spec.made)}{kept}
 - Weights: `{spec.name}-{spec.version}.safetensors`, sha256 `{sha256}`
 - Licence of the weights: {spec.licence}
 
@@ -146,7 +181,7 @@ Split by place: no place is on both sides.
 ## Figures
 
 Mean over the validation places. **These places chose the weights** (the best of all validations
-was kept), so this is validation, not a test.
+was kept), so this is validation, not a test.{over}
 
 | | angular error | RMSE ({unit}) |
 |---|---|---|
@@ -215,7 +250,7 @@ def mlm_item(spec: ModelSpec, sha256: str) -> dict[str, Any]:
                     "name": "natural colour",
                     "tasks": ["generative"],
                     "result": {
-                        "shape": [-1, len(spec.colours), 64, 64],
+                        "shape": [-1, len(spec.made), 64, 64],
                         "dim_order": ["batch", "bands", "height", "width"],
                         "data_type": "float32",
                     },
@@ -246,13 +281,14 @@ def release(run: Path, name: str, version: int) -> None:
     training["parameters"] = sum(v.size for k, v in tensors.items() if k.startswith(trained))
     spec = replace(
         spec,
+        colours=COLOURS,
         name=name,
         version=version,
         gsd=facts.gsd,
         summary=facts.summary,
         attribution=facts.attribution,
         training=training,
-        tones=tone_maps.get(name),
+        tones=tone_maps.get(facts.tones or name),
     )
     stem = f"{name}-{version}"
     target = WEIGHTS / f"{stem}.safetensors"

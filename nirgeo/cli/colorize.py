@@ -199,7 +199,7 @@ def _explain(view: SceneView | None, rgb: DataArray, asked: str, reporter: Repor
     """Say what was found and chosen, and warn where a result can't be expected to be good."""
     from nirgeo.georeference import grid_of
     from nirgeo.radiometry import Scaling
-    from nirgeo.registry import AUTO, pick_model
+    from nirgeo.registry import AUTO, load_model
 
     attrs = rgb.attrs
     scaling = Scaling.from_tag(attrs["nirgeo_scaling"], attrs["nirgeo_scaling_origin"])
@@ -207,8 +207,11 @@ def _explain(view: SceneView | None, rgb: DataArray, asked: str, reporter: Repor
         nir = view.source.bands[view.source.number_of("nir") - 1].label
         reporter.message(f"near infrared: band {nir.describe()}")
     reporter.message(f"scaling: {scaling.describe()}")
-    spec = pick_model(asked, scaling.quantity).spec
-    reason = f" (values are {scaling.quantity.value})" if asked == AUTO else ""
+    spec = load_model(str(attrs["nirgeo_model"]) if asked == AUTO else asked, scaling.quantity).spec
+    reason = f"values are {scaling.quantity.value}"
+    if "red" in spec.bands:
+        reason += "; red and green are measured and kept"
+    reason = f" ({reason})" if asked == AUTO else ""
     reporter.message(f"model: {spec.full_name}{reason}")
     reporter.message(f"colour hint: {attrs['nirgeo_colour_hint']}")
     for note in () if view is None else view.source.notes:

@@ -74,7 +74,6 @@ def describe_scene(
     # Lazy: nothing but a few sample tiles is read, and what would be refused is refused here.
     rgb = engine.colorize(scene, options["model"], nodata=options["nodata"])
     scaling = Scaling.from_tag(rgb.attrs["nirgeo_scaling"], rgb.attrs["nirgeo_scaling_origin"])
-    model = pick_model(options["model"], scaling.quantity)
     view = view_of(scene)
     if view is not None:
         source, region, grid, tiles = view.source, view.region, view.source.grid, view.chunk_tiles
@@ -88,6 +87,7 @@ def describe_scene(
         bands = [f"{k}: {name}" for k, name in enumerate(scene["band"].values, start=1)]
         roles = engine.band_numbers(scene)
         notes, blocks = [], "as the variables have them"
+    model = pick_model(options["model"], scaling.quantity, roles)
     cost = estimate(region, grid.shape, tiles, engine.colouriser_of(model))
     gsd = grid.ground_sampling_distance()
     rows, cols = (-(-side // (tiles * 64)) for side in (region.height, region.width))

@@ -98,7 +98,6 @@ def train_command(
         version=1,
         bands=config.bands,
         quantity=config.quantity,
-        colours=config.predicted,
         architecture=config.architecture,
         generator=generator_config(config).to_json(),
         training={"config": config.to_json(), "scenes": len(sides[0])},

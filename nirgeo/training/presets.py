@@ -39,6 +39,17 @@ _AERIAL = TrainingConfig(
     ema=0.999,
 )
 
+_RGN: dict[str, Any] = {
+    "bands": ("red", "green", "nir"),
+    "width": 32,
+    "depth": 2,
+    "learning_rate": 1e-3,
+    "l1": 3.0,
+    "cosine": 5.0,
+    "adversarial": 0.0,
+    "hint_share": 0.5,
+}
+
 _PAPER = TrainingConfig(
     quantity=Quantity.COUNTS,
     architecture="encoder-decoder",
@@ -119,27 +130,8 @@ PRESETS: dict[str, TrainingConfig] = {
     ),
     "aerial-nir": _AERIAL,
     # Sensors without blue: most of it follows from the pixel itself, so a smaller network will do.
-    "satellite-rgn": replace(
-        _SATELLITE,
-        bands=("red", "green", "nir"),
-        depth=4,
-        steps=2400,
-        learning_rate=1e-3,
-        l1=3.0,
-        cosine=5.0,
-        adversarial=0.0,
-        hint_share=0.5,
-    ),
-    "aerial-rgn": replace(
-        _AERIAL,
-        bands=("red", "green", "nir"),
-        depth=4,
-        steps=2400,
-        l1=3.0,
-        cosine=5.0,
-        adversarial=0.0,
-        hint_share=0.5,
-    ),
+    "satellite-rgn": replace(_SATELLITE, steps=700, weight_decay=0.3, **_RGN),
+    "aerial-rgn": replace(_AERIAL, steps=800, validate_every=100, **_RGN),
     # Photographs from the ground: an above and a below, and no place on a map. So few steps
     # because a few dozen pictures teach little: chosen on streets and old buildings.
     "ground-nir": TrainingConfig(
