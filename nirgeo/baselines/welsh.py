@@ -37,6 +37,7 @@ from nirgeo.baselines.pixels import (
     to_linear,
 )
 from nirgeo.colouriser import Tile
+from nirgeo.errors import ModelError
 from nirgeo.radiometry import Quantity
 
 SWATCHES = 256
@@ -132,6 +133,8 @@ class WelshTransfer(PerPixel):
     @classmethod
     def from_arrays(cls, arrays: Arrays, quantity: Quantity) -> Self:
         swatches = take(arrays, "swatches", (None, 4), np.float64)
+        if not len(swatches):
+            raise ModelError("a saved baseline of Welsh's kind has no swatch to take colours from")
         return cls(quantity, swatches, take(arrays, "light", (2,), np.float64))
 
 

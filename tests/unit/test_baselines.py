@@ -655,6 +655,11 @@ def test_welsh_tells_dark_from_bright(rng: np.random.Generator) -> None:
     assert angular_summary(to_linear(found, REFLECTANCE), linear, inside).p95 < 0.1
 
 
+def test_welsh_needs_a_swatch() -> None:
+    with pytest.raises(ModelError, match="no swatch"):
+        WelshTransfer.from_arrays({"swatches": np.zeros((0, 4)), "light": np.zeros(2)}, COUNTS)
+
+
 def test_welsh_accepts_a_reference_without_contrast(rng: np.random.Generator) -> None:
     flat = Patch(
         np.full((1, 8, 8), 0.4, np.float32),
