@@ -34,8 +34,6 @@ class Facts:
     limits: str
     stages: tuple[str, ...]
     """The commands that made the weights, RUN-1 being the folder of the first."""
-    tones: str = ""
-    """The model whose tone map it shares; its own name otherwise."""
 
 
 _NAIP = (
@@ -112,7 +110,6 @@ FACTS = {
             "surfaces that reflect little else come out greyer than they are."
         ),
         stages=("--preset satellite-rgn --out RUN-1",),
-        tones="satellite-nir",
     ),
 }
 
@@ -288,7 +285,7 @@ def release(run: Path, name: str, version: int) -> None:
         summary=facts.summary,
         attribution=facts.attribution,
         training=training,
-        tones=tone_maps.get(facts.tones or name),
+        tones=tone_maps.get(name),
     )
     stem = f"{name}-{version}"
     target = WEIGHTS / f"{stem}.safetensors"

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from nirgeo.baselines import BASELINES, Context
+from nirgeo.baselines.storage import BASELINE_PREFIX
 from nirgeo.errors import EvaluationError
 from nirgeo.modelfile import ModelSpec
 from nirgeo.radiometry import Quantity
@@ -30,8 +31,6 @@ from nirgeo.training.loop import Trainer
 from nirgeo.training.networks import generator_config
 from nirgeo.training.presets import configuration
 from nirgeo.training.validation import predict_scene
-
-BASELINE_PREFIX = "baseline/"
 
 Predict = Callable[[TrainingScene], FloatArray]
 """Colours (3, H, W) in working space."""

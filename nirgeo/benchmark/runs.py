@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from nirgeo._version import __version__
+from nirgeo.baselines.storage import BASELINE_PREFIX
 from nirgeo.benchmark import contestants
-from nirgeo.benchmark.contestants import BASELINE_PREFIX, Predict, Trained
+from nirgeo.benchmark.contestants import Predict, Trained
 from nirgeo.benchmark.pictures import sheet
 from nirgeo.benchmark.protocol import Protocol, Split, image_split, leaky_split
 from nirgeo.benchmark.scores import score
