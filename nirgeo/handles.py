@@ -23,23 +23,12 @@ from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
 
 from nirgeo.errors import GridError, SourceError
+from nirgeo.hrefs import conceal, is_remote, public
 
 MAX_OPEN_PER_THREAD = 16
 
 GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError, ValueError)
 """What rasterio raises for a file that can't be used; some of GDAL's own errors come through."""
-
-_REMOTE_PREFIXES = (
-    "/vsicurl",
-    "/vsis3",
-    "/vsigs",
-    "/vsiaz",
-    "/vsiadls",
-    "/vsioss",
-    "/vsiswift",
-    "/vsiwebhdfs",
-    "/vsihdfs",
-)
 
 # Settings under which a remote COG is read in few requests, from GDAL's documentation of its
 # network file systems. A value that the user has set in the environment wins.
@@ -53,11 +42,6 @@ _REMOTE_SETTINGS = {
     "VSI_CACHE": "YES",
     "VSI_CACHE_SIZE": "16777216",
 }
-
-
-def is_remote(path: str) -> bool:
-    """Whether GDAL reads this path over the network."""
-    return ("://" in path and not path.startswith("file://")) or path.startswith(_REMOTE_PREFIXES)
 
 
 def gdal_env(path: str) -> rasterio.Env:
@@ -82,6 +66,10 @@ def bounded_cache() -> Iterator[None]:
         return
     with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
         yield
+
+
+PIXEL_DRIVERS = ("GTiff", "JP2OpenJPEG")
+"""GeoTIFF and JPEG 2000: formats whose files hold their pixels, and name no other file."""
 
 
 @dataclass(frozen=True)
@@ -112,12 +100,16 @@ def file_stamp(path: str) -> tuple[int, int] | None:
 
 
 def dataset(
-    path: str, warp: WarpTarget | None = None, nodata: float | None = None
+    path: str,
+    warp: WarpTarget | None = None,
+    nodata: float | None = None,
+    drivers: tuple[str, ...] = (),
 ) -> DatasetReader | WarpedVRT:
     """This thread's dataset for ``path``, opened if need be. Call inside :func:`gdal_env`.
 
     ``nodata`` matters only together with ``warp``: which values must not be mixed into their
-    neighbours, instead of what the file says.
+    neighbours, instead of what the file says. ``drivers`` are GDAL's names of the formats that the
+    file may have; none means any.
 
     Raises
     ------
@@ -125,12 +117,12 @@ def dataset(
     GridError : it can't be resampled to the grid of ``warp``
     """
     # repr: a NaN equals no other NaN, and then every call would open the file once more.
-    key = (path, warp, repr(nodata), file_stamp(path))
+    key = (path, warp, repr(nodata), drivers, file_stamp(path))
     cached = _handles.open.get(key)
     if cached is not None and not cached.closed:
         _handles.open.move_to_end(key)
         return cached
-    opened = open_dataset(path)
+    opened = open_dataset(path, drivers)
     if warp is not None:
         opened = _warped(opened, warp, nodata)
     _handles.open[key] = opened
@@ -162,8 +154,8 @@ def _warped(source: DatasetReader, warp: WarpTarget, nodata: float | None) -> Wa
         )
     except GDAL_ERRORS as error:  # its text holds both CRSs in full, too long for a message
         raise GridError(
-            f"{source.name}: its CRS can't be transformed to that of the other bands; bring all "
-            "bands onto one grid first"
+            f"{public(source.name)}: its CRS can't be transformed to that of the other bands; "
+            "bring all bands onto one grid first"
         ) from error
 
 
@@ -172,14 +164,21 @@ def alpha_band(warped: WarpedVRT) -> int:
     return int(warped.colorinterp.index(ColorInterp.alpha)) + 1
 
 
-def open_dataset(path: str) -> DatasetReader:
+def open_dataset(path: str, drivers: tuple[str, ...] = ()) -> DatasetReader:
     """``rasterio.open`` with an error that says what to do."""
-    try:
-        return rasterio.open(path)
-    except GDAL_ERRORS as error:
-        if not is_remote(path) and not path.startswith("/vsi") and not os.path.exists(path):
-            raise SourceError(f"{path}: no such file") from error
-        raise SourceError(f"{path}: not a raster that GDAL can read ({error})") from error
+    failure: Exception | None = None
+    for driver in drivers or (None,):  # rasterio speaks of a list of drivers and refuses one
+        try:
+            return rasterio.open(path, driver=driver)
+        except GDAL_ERRORS as error:
+            forget_errors()
+            failure = failure or error
+    if not is_remote(path) and not path.startswith("/vsi") and not os.path.exists(path):
+        raise SourceError(f"{path}: no such file") from failure
+    wanted = "a GeoTIFF or JPEG 2000 file" if drivers else "a raster"
+    raise SourceError(
+        f"{public(path)}: not {wanted} that GDAL can read ({conceal(failure, path)})"
+    ) from failure
 
 
 def forget_errors() -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from nirgeo import handles
 from nirgeo.errors import GridError, OptionError
 from nirgeo.georeference import with_georeference
+from nirgeo.hrefs import public
 from nirgeo.layers import array_from_tasks, facts_of
 from nirgeo.radiometry import Scaling, find_scaling
 from nirgeo.source import Grid, RasterSource, open_source
@@ -47,8 +48,8 @@ class SceneView:
     def identity(self) -> dict[str, Any]:
         """What tells this scene from another, and from itself after a change on disk."""
         source = self.source
-        bands = [
-            (b.path, b.index, repr(b.nodata), b.masked, b.warp and asdict(b.warp))
+        bands = [  # a file whose URL was signed anew is the same file
+            (public(b.path), b.index, repr(b.nodata), b.masked, b.warp and asdict(b.warp))
             for b in source.bands
         ]
         return {
@@ -65,10 +66,10 @@ def _stamps(source: RasterSource) -> list[tuple[str, tuple[int, int] | None]]:
     Not of what comes and goes when somebody looks at the scene: statistics, and overviews, which
     are never read.
     """
-    files = dict(source.stamps)
-    for path, _ in source.stamps:
+    files = {public(path): stamp for path, stamp in source.stamps}
+    for path, band in {band.path: band for band in source.bands}.items():
         with handles.gdal_env(path):
-            behind = handles.dataset(path).files
+            behind = [public(f) for f in band.open().files]
         files |= {f: handles.file_stamp(f) for f in behind if not f.endswith((".aux.xml", ".ovr"))}
     return sorted(files.items())
 
@@ -287,7 +288,7 @@ def _shared_nodata(source: RasterSource) -> float | None:
             values.add(band.nodata)
             continue
         with handles.gdal_env(band.path):
-            values.add(handles.dataset(band.path).nodatavals[band.index - 1])
+            values.add(band.open().nodatavals[band.index - 1])
     distinct = {repr(v): v for v in values}
     return next(iter(distinct.values())) if len(distinct) == 1 else None
 

@@ -22,8 +22,10 @@ from rasterio.errors import CRSError
 from rasterio.windows import Window as RasterioWindow
 
 from nirgeo import handles
+from nirgeo.acquisition import Acquisition, find_acquisition
 from nirgeo.bands import BandLabel, find_roles
 from nirgeo.errors import BandError, GridError, SourceError
+from nirgeo.hrefs import conceal, public, without_query
 from nirgeo.radiometry import ScalingClues
 from nirgeo.tiling import Window, lattice
 
@@ -81,6 +83,7 @@ class SourceBand:
 
     ``nodata`` overrides what the file says. ``masked`` is False where an alpha band must not be
     believed, because it is in truth near infrared; nodata values and mask bands still are.
+    ``drivers`` are the only formats that the file may have; none means any.
     """
 
     path: str
@@ -90,6 +93,30 @@ class SourceBand:
     nodata: float | None = None
     masked: bool = True
     warp: handles.WarpTarget | None = None
+    drivers: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """The file as a message may name it."""
+        return public(self.path)
+
+    def open(self) -> Any:
+        """This thread's dataset of the file on its own grid. Call inside ``handles.gdal_env``."""
+        return handles.dataset(self.path, drivers=self.drivers)
+
+
+@dataclass(frozen=True)
+class StackedBand:
+    """A band for a stack about which more is known than its file.
+
+    ``nodata`` holds where the file itself marks no pixel as missing. ``drivers`` are the only
+    formats that the file may have; none means any.
+    """
+
+    path: str
+    index: int = 1
+    description: str = ""
+    nodata: float | None = None
+    drivers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,6 +130,8 @@ class RasterSource:
     block_shape: tuple[int, int]
     stamps: tuple[tuple[str, tuple[int, int] | None], ...]
     notes: tuple[str, ...] = field(default=(), compare=False)
+    acquisition: Acquisition | None = field(default=None, compare=False)
+    """When the scene was taken, where something says so."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -161,7 +190,7 @@ class RasterSource:
         for position, number in enumerate(numbers):
             band = self.bands[number - 1]
             with handles.gdal_env(band.path):
-                opened = handles.dataset(band.path, band.warp, band.nodata)
+                opened = handles.dataset(band.path, band.warp, band.nodata, band.drivers)
                 try:
                     values[position] = opened.read(band.index, window=target)
                     if band.warp is not None:
@@ -176,8 +205,9 @@ class RasterSource:
                 except handles.GDAL_ERRORS as error:
                     handles.forget_errors()
                     raise SourceError(
-                        f"{band.path}: band {band.index} can't be read at row {window.row}, column "
-                        f"{window.col} ({error}); the file may be truncated or damaged"
+                        f"{band.describe()}: band {band.index} can't be read at row {window.row}, "
+                        f"column {window.col} ({conceal(error, band.path)}); the file may be "
+                        "truncated or damaged"
                     ) from error
             data = values[position]
             if band.nodata is not None:
@@ -192,7 +222,7 @@ class RasterSource:
 def _refuse_complex(band: SourceBand) -> None:
     if np.dtype(band.dtype).kind == "c":
         raise BandError(
-            f"{band.path}: band {band.index} is complex ({band.dtype}); nirgeo colorizes "
+            f"{band.describe()}: band {band.index} is complex ({band.dtype}); nirgeo colorizes "
             "measured intensities, take the magnitude first"
         )
 
@@ -208,7 +238,7 @@ def as_stored(dtype: np.dtype[Any], value: float) -> float | None:
 
 
 def _labels(opened: Any, path: str, first_number: int) -> list[BandLabel]:
-    stem = Path(path.split("?")[0]).stem
+    stem = Path(without_query(path)).stem
     labels = []
     for index in range(1, opened.count + 1):
         tags = {k.lower(): v for k, v in opened.tags(index).items()}
@@ -224,7 +254,8 @@ def _labels(opened: Any, path: str, first_number: int) -> list[BandLabel]:
     return labels
 
 
-def _grid(opened: Any) -> Grid:
+def read_grid(opened: Any) -> Grid:
+    """Size and georeference of an open dataset."""
     gcps, gcp_crs = opened.gcps
     rpcs = opened.rpcs
     identity = opened.transform.is_identity
@@ -255,7 +286,8 @@ def _product_names(path: str) -> str:
     it whether 1000 must be subtracted. A local path is made absolute first: where one stands when
     naming a file must not change its radiometry.
     """
-    whole = Path(path).absolute() if handles.file_stamp(path) is not None else Path(path)
+    plain = without_query(path)
+    whole = Path(path).absolute() if handles.file_stamp(path) is not None else Path(plain)
     products = [part for part in whole.parts[:-2] if part.upper().endswith(".SAFE")]
     return " ".join([whole.name, whole.parent.name, *products])
 
@@ -296,7 +328,8 @@ def _alpha_is_data(source: RasterSource, number: int) -> bool:
     return inside > 0.02 * total
 
 
-def _sample_range(source: RasterSource, number: int) -> tuple[float | None, float | None]:
+def sample_range(source: RasterSource, number: int) -> tuple[float | None, float | None]:
+    """2nd and 98th percentile of a band's valid samples on the fixed lattice; None without any."""
     samples = []
     for window in lattice(*source.grid.shape):
         values, valid = source.read(window, [number])
@@ -311,7 +344,7 @@ def _sample_range(source: RasterSource, number: int) -> tuple[float | None, floa
 def open_source(
     path: str | os.PathLike[str] | None = None,
     *,
-    stack: Mapping[str, str | os.PathLike[str]] | None = None,
+    stack: Mapping[str, str | os.PathLike[str] | StackedBand] | None = None,
     roles: Mapping[str, str] | None = None,
     nodata: float | None = None,
 ) -> RasterSource:
@@ -320,7 +353,8 @@ def open_source(
     Parameters
     ----------
     path : any raster that GDAL opens; None when every band comes from ``stack``
-    stack : further single-band files by role, for example ``{"nir": "B08.tif", "red": "B04.tif"}``
+    stack : further bands by role, for example ``{"nir": "B08.tif", "red": "B04.tif"}``; a file must
+        have a single band unless a :class:`StackedBand` says which
     roles : explicit band numbers or names by role
     nodata : value that marks missing pixels, instead of what the files say (NaN is allowed)
 
@@ -330,10 +364,13 @@ def open_source(
     BandError : no band can be near infrared, or the one asked for is not there or complex
     GridError : bands on different grids can't be brought onto NIR's
     """
-    entries: list[tuple[str, str | None]] = []
+    entries: list[tuple[str | StackedBand, str | None]] = []
     if path is not None:
         entries.append((os.fspath(path), None))
-    entries += [(os.fspath(file), role) for role, file in (stack or {}).items()]
+    entries += [
+        (file if isinstance(file, StackedBand) else os.fspath(file), role)
+        for role, file in (stack or {}).items()
+    ]
     if not entries:
         raise SourceError("no scene given: name a file, or bands with --stack ROLE=FILE")
 
@@ -341,30 +378,18 @@ def open_source(
     grids: list[Grid] = []
     explicit = dict(roles or {})
     notes: list[str] = []
-    for file, role in entries:
-        with handles.gdal_env(file):
-            opened = handles.dataset(file)
-            if opened.count == 0:
-                raise SourceError(
-                    f"{file}: holds no band itself; name one of its subdatasets: "
-                    + ", ".join(opened.subdatasets[:8])
-                )
-            labels = _labels(opened, file, len(bands) + 1)
-            if role is not None:
-                if opened.count != 1:
-                    raise BandError(
-                        f"--stack {role}={file}: has {opened.count} bands, needs exactly one"
-                    )
-                labels = [replace(labels[0], common_name=role)]
-                explicit.setdefault(role, str(labels[0].number))
-            for index, label in enumerate(labels, start=1):
-                bands.append(SourceBand(file, index, label, opened.dtypes[index - 1], nodata))
-                grids.append(_grid(opened))
+    for entry, wanted in entries:
+        found_bands, grid = _entry_bands(entry, wanted, len(bands) + 1, nodata)
+        if wanted is not None:
+            explicit.setdefault(wanted, str(found_bands[0].label.number))
+        bands += found_bands
+        grids += [grid] * len(found_bands)
 
+    files = list(dict.fromkeys(band.path for band in bands))
     labels = [band.label for band in bands]
-    product = " ".join(_product_names(file) for file, _ in entries)
-    with handles.gdal_env(entries[0][0]):
-        tags = handles.dataset(entries[0][0]).tags()
+    product = " ".join(_product_names(file) for file in files)
+    with handles.gdal_env(bands[0].path):
+        tags = bands[0].open().tags()
     mission = " ".join(
         tags.get(k, "") for k in ("LANDSAT_PRODUCT_ID", "PRODUCT_URI", "SPACECRAFT_ID", "PLATFORM")
     )
@@ -380,13 +405,16 @@ def open_source(
         if other.shape != grid.shape or not _same_place(other, grid):
             bands[position] = replace(band, warp=_warp_target(other, grid, band, nir))
             notes.append(
-                f"{Path(band.path).name} ({other.width}×{other.height} px) is resampled "
-                f"to the grid of near infrared ({grid.width}×{grid.height} px)"
+                f"{Path(without_query(band.path)).name} ({other.width}×{other.height} px) is "
+                f"resampled to the grid of near infrared ({grid.width}×{grid.height} px)"
             )
 
     with handles.gdal_env(nir.path):
-        opened = handles.dataset(nir.path)
+        opened = nir.open()
         clues = _first_clues(opened, nir.index, nir.path)
+        acquisition = find_acquisition(
+            opened.tags(), opened.tags(ns="IMAGERY"), [nir.path, *files], mission
+        )
         block_shape = opened.block_shapes[nir.index - 1]
     source = RasterSource(
         bands=tuple(bands),
@@ -394,21 +422,62 @@ def open_source(
         roles=tuple(found.items()),
         clues=clues,
         block_shape=block_shape,
-        stamps=tuple((file, handles.file_stamp(file)) for file, _ in entries),
+        stamps=tuple((file, handles.file_stamp(file)) for file in files),
         notes=tuple(notes),
+        acquisition=acquisition,
     )
     source = _distrust_false_alpha(source)
     nir = source.bands[found["nir"] - 1]
     named = "nir" in explicit or nir.label.description or nir.label.common_name
     if nir.masked and nir.label.colorinterp == ColorInterp.alpha.name and not named:
         raise BandError(
-            f"{nir.path}: band {nir.index} would be taken for near infrared, but it is an alpha "
-            "band (nearly all of it 0 or 255); name the band with --nir NUMBER or NAME"
+            f"{nir.describe()}: band {nir.index} would be taken for near infrared, but it is an "
+            "alpha band (nearly all of it 0 or 255); name the band with --nir NUMBER or NAME"
         )
     if clues.reflectance_scale_tag is None and clues.dtype != "uint8":
-        low, high = _sample_range(source, found["nir"])
+        low, high = sample_range(source, found["nir"])
         source = replace(source, clues=replace(clues, low=low, high=high))
     return source
+
+
+def _entry_bands(
+    entry: str | StackedBand, role: str | None, first_number: int, nodata: float | None
+) -> tuple[list[SourceBand], Grid]:
+    """The bands of one file, or the one of a stack, on its own grid."""
+    stacked = entry if isinstance(entry, StackedBand) else None
+    file = entry.path if isinstance(entry, StackedBand) else entry
+    drivers = stacked.drivers if stacked is not None else ()
+    with handles.gdal_env(file):
+        opened = handles.dataset(file, drivers=drivers)
+        if opened.count == 0:
+            raise SourceError(
+                f"{public(file)}: holds no band itself; name one of its subdatasets: "
+                + ", ".join(opened.subdatasets[:8])
+            )
+        labels = _labels(opened, file, first_number)
+        numbers = range(1, opened.count + 1)
+        if stacked is not None:
+            if stacked.index not in numbers:
+                raise BandError(
+                    f"{public(file)}: has bands 1 to {opened.count}, no band {stacked.index}"
+                )
+            numbers = range(stacked.index, stacked.index + 1)
+        elif role is not None and opened.count != 1:
+            raise BandError(f"--stack {role}={file}: has {opened.count} bands, needs exactly one")
+        bands = []
+        for index in numbers:
+            label = labels[index - 1]
+            missing = nodata
+            if role is not None:
+                label = replace(label, number=first_number, common_name=role)
+            if stacked is not None:
+                label = replace(label, description=stacked.description or label.description)
+                marked = MaskFlags.all_valid not in opened.mask_flag_enums[index - 1]
+                if nodata is None and not marked:
+                    missing = stacked.nodata
+            dtype = opened.dtypes[index - 1]
+            bands.append(SourceBand(file, index, label, dtype, missing, drivers=drivers))
+        return bands, read_grid(opened)
 
 
 def _distrust_false_alpha(source: RasterSource) -> RasterSource:
@@ -452,7 +521,7 @@ def _same_place(a: Grid, b: Grid, tolerance: float = 1e-3) -> bool:
 def _warp_target(other: Grid, grid: Grid, band: SourceBand, nir: SourceBand) -> handles.WarpTarget:
     if other.crs is None or grid.crs is None:
         raise GridError(
-            f"{band.path} has {other.width}×{other.height} px and {nir.path} has "
+            f"{band.describe()} has {other.width}×{other.height} px and {nir.describe()} has "
             f"{grid.width}×{grid.height} px"
             + (", but not in the same place" if other.shape == grid.shape else "")
             + "; without a CRS on both they can't be brought onto one grid; resample them first"

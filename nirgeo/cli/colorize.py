@@ -112,12 +112,11 @@ def _folder(path: str | None) -> Iterator[None]:
 
 def _target(scene: str, output: str | None, out_dir: str | None) -> tuple[str, str | None]:
     """Where the result goes, and a remark if that is not where one would look."""
-    from nirgeo.handles import is_remote
+    from nirgeo.hrefs import is_remote, stem
 
     if output is not None:
         return output, None
-    stem = Path(scene.split("?")[0].rstrip("/")).stem
-    name = f"{stem}_rgb.tif"
+    name = f"{stem(scene)}_rgb.tif"
     if out_dir is not None:
         return str(Path(out_dir) / name), None
     if is_remote(scene) or scene.startswith("/vsi"):

@@ -96,25 +96,6 @@ def test_a_warp_target_is_another_dataset_of_the_same_file(tmp_path: Path) -> No
     )
 
 
-@pytest.mark.parametrize(
-    ("path", "remote"),
-    [
-        ("scene.tif", False),
-        ("/data/scene.tif", False),
-        ("file:///data/scene.tif", False),
-        ("/vsizip/archive.zip/scene.tif", False),
-        ("/vsimem/x.tif", False),
-        ("https://example.com/scene.tif", True),
-        ("s3://bucket/scene.tif", True),
-        ("/vsicurl/https://example.com/scene.tif", True),
-        ("/vsis3/bucket/scene.tif", True),
-        ("/vsicurl_streaming/https://example.com/scene.tif", True),
-    ],
-)
-def test_is_remote(path: str, remote: bool) -> None:
-    assert handles.is_remote(path) is remote
-
-
 def test_settings_for_remote_files_last_only_inside(monkeypatch: pytest.MonkeyPatch) -> None:
     name = "GDAL_DISABLE_READDIR_ON_OPEN"
     monkeypatch.delenv(name, raising=False)
