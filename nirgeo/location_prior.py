@@ -19,12 +19,12 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.errors import RasterioError
 from rasterio.transform import from_gcps
 from rasterio.warp import transform as reproject
 
 from nirgeo import hints
 from nirgeo.errors import ModelError
+from nirgeo.handles import GDAL_ERRORS, forget_errors
 from nirgeo.source import Grid
 from nirgeo.tiling import TILE
 
@@ -175,7 +175,8 @@ def geographic(
     x, y = affine @ (cols.ravel(), rows.ravel())
     try:
         longitude, latitude = reproject(crs, CRS.from_epsg(4326), x, y)
-    except (RasterioError, ValueError):
+    except GDAL_ERRORS:  # some of GDAL's own come through where coordinates are far off
+        forget_errors()
         return None
     return np.reshape(longitude, rows.shape), np.reshape(latitude, rows.shape)
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from rasterio.crs import CRS
-from rasterio.errors import CRSError, RasterioError
 from rasterio.warp import transform_bounds
 
+from nirgeo.handles import GDAL_ERRORS, forget_errors
 from nirgeo.source import Grid
 
 KM_PER_DEGREE = 111.32
@@ -47,7 +47,8 @@ def footprint(grid: Grid) -> Footprint | None:
         box = transform_bounds(
             CRS.from_user_input(crs), CRS.from_epsg(4326), min(xs), min(ys), max(xs), max(ys)
         )
-    except (RasterioError, CRSError, ValueError):
+    except GDAL_ERRORS:
+        forget_errors()
         return None
     return Footprint(*box) if all(math.isfinite(v) for v in box) else None
 

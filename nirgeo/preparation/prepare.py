@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.errors import RasterioError
 from rasterio.warp import transform
 
 from nirgeo.errors import (
@@ -30,6 +29,7 @@ from nirgeo.errors import (
     TargetExistsError,
     TrainingError,
 )
+from nirgeo.handles import GDAL_ERRORS, forget_errors
 from nirgeo.preparation.clouds import cloud_like
 from nirgeo.preparation.places import Footprint, footprint, group_scenes, split_places
 from nirgeo.preparation.registration import Shift, find_shift
@@ -411,7 +411,8 @@ def _lonlat(grid: Grid, window: Window) -> tuple[float | str, float | str]:
     x, y = grid.affine @ (window.col + window.width / 2, window.row + window.height / 2)
     try:
         lons, lats = transform(CRS.from_user_input(grid.crs), CRS.from_epsg(4326), [x], [y])
-    except RasterioError:
+    except GDAL_ERRORS:
+        forget_errors()
         return "", ""
     if not np.isfinite([lons[0], lats[0]]).all():
         return "", ""

@@ -7,6 +7,7 @@ import pytest
 from evaluation_scenes import ground
 
 from nirgeo.errors import OptionError
+from nirgeo.location_prior import geographic
 from nirgeo.preparation.clouds import cloud_like
 from nirgeo.preparation.places import Footprint, footprint, group_scenes, split_places
 from nirgeo.preparation.prepare import Rules
@@ -129,3 +130,13 @@ def test_tiles_cover_a_scene_without_slivers() -> None:
 def test_rules_out_of_range_are_refused(wrong: dict[str, float], said: str) -> None:
     with pytest.raises(OptionError, match=said):
         Rules(**wrong)  # type: ignore[arg-type]
+
+
+def test_coordinates_that_lie_beyond_their_system_are_no_place() -> None:
+    # Once for each transformation GDAL's own error comes through rasterio; later it is infinite.
+    beyond = Grid(10, 10, (1e6, 0.0, -3e7, 0.0, -1e6, 3e7), "EPSG:32632")
+    rows, cols = np.meshgrid(np.linspace(0, 10, 6), np.linspace(0, 10, 6))
+    for _ in range(2):
+        place = geographic(beyond, rows, cols)
+        assert place is None or not np.isfinite(place).any()
+        assert footprint(beyond) is None
