@@ -99,6 +99,7 @@ class ScalingClues:
     gdal_offset: float | None = None
     stac_scale: float | None = None
     stac_offset: float | None = None
+    stac_origin: str = "STAC raster:bands"
     product: str | None = None
     processing_baseline: float | None = None
     low: float | None = None
@@ -138,7 +139,7 @@ def find_scaling(clues: ScalingClues, override: str | Scaling | None = None) -> 
     1. ``override``: ``"GAIN"``, ``"GAIN,OFFSET"`` (reflectance), or a recorded :class:`Scaling`;
     2. a ``REFLECTANCE_SCALE`` tag (1 on uint8 files means display counts);
     3. GDAL's scale and offset of the band, when they are not 1 and 0;
-    4. STAC ``raster:bands``;
+    4. a STAC item's scale and offset;
     5. the product's name or metadata (Landsat Collection 2, HLS, Sentinel-2 baseline);
     6. the data type and the range of the values: uint8, or values that stay in 2–255, are display
        counts; floats that stay below 2 are reflectance; other numbers are reflectance × 10000.
@@ -166,7 +167,7 @@ def find_scaling(clues: ScalingClues, override: str | Scaling | None = None) -> 
         )
     if clues.stac_scale is not None:
         return Scaling(
-            Quantity.REFLECTANCE, clues.stac_scale, clues.stac_offset or 0.0, "STAC raster:bands"
+            Quantity.REFLECTANCE, clues.stac_scale, clues.stac_offset or 0.0, clues.stac_origin
         )
     product = _from_product(clues)
     if product is not None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from nirgeo import handles
 from nirgeo.errors import GridError, OptionError
 from nirgeo.georeference import with_georeference
-from nirgeo.hrefs import public
+from nirgeo.hrefs import is_url, public
 from nirgeo.layers import array_from_tasks, facts_of
 from nirgeo.radiometry import Scaling, find_scaling
 from nirgeo.source import Grid, RasterSource, open_source
@@ -103,9 +103,10 @@ def open_scene(
 
     Parameters
     ----------
-    path : a raster GDAL opens, a netCDF file or Zarr store (opened with xarray), or several
-        single-band files of one scene
-    nir, red, green : band number (from 1) or name, instead of what the scene says
+    path : a raster GDAL opens, a STAC item (a file, or a URL), a netCDF file or Zarr store (opened
+        with xarray), or several single-band files of one scene
+    nir, red, green : band number (from 1) or name, instead of what the scene says; of a STAC item,
+        an asset
     stack : single-band files by role, e.g. ``{"nir": "B08.jp2", "red": "B04.jp2"}``
     nodata : value of missing pixels, instead of what the file says; may be NaN
     scale : ``"GAIN[,OFFSET]"`` to reflectance, a file made by nirgeo, or a ``Scaling``
@@ -141,10 +142,31 @@ def open_scene(
             scale=resolve_scale(scale),
             chunk_tiles=chunk_tiles,
         )
-    source = open_source(single, stack=stack, roles=roles, nodata=nodata)
-    scaling = find_scaling(source.clues, resolve_scale(scale))
+    scale = resolve_scale(scale)
+    source = _open_item(single, stack, roles, nodata, scale)
+    if source is None:
+        source = open_source(single, stack=stack, roles=roles, nodata=nodata)
+    scaling = find_scaling(source.clues, scale)
     region = region_of(source.grid, bounds)
     return to_dataarray(SceneView(source, region, chunk_tiles, scaling))
+
+
+def _open_item(
+    path: str | None,
+    stack: Mapping[str, PathLike] | None,
+    roles: Mapping[str, str],
+    nodata: float | None,
+    scale: str | Scaling | None,
+) -> RasterSource | None:
+    """The scene that a STAC item describes; None if ``path`` names no item."""
+    if path is None or not (is_url(path) or path.lower().endswith((".json", ".geojson"))):
+        return None  # before the reader of items is imported
+    from nirgeo.stac.scene import find_item, open_item
+
+    item = find_item(path)
+    if item is None:
+        return None
+    return open_item(item, roles=roles, stack=stack, nodata=nodata, scale=scale)
 
 
 def check_chunk(chunk: int | None) -> int:

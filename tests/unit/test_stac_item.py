@@ -1,0 +1,273 @@
+"""Items as catalogues in use write them: which band is which, and what its values mean."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from stac_items import COG, band, item
+
+from nirgeo.errors import BandError, SourceError
+from nirgeo.stac.document import Document
+from nirgeo.stac.item import Item, parse_item, self_href
+from nirgeo.stac.scene import choose_bands
+
+HREF = "https://example.org/items/x"
+
+
+def parsed(assets: dict[str, Any], **fields: Any) -> Item:
+    return parse_item(Document(item(assets, **fields), HREF))
+
+
+def chosen(assets: dict[str, Any], explicit: dict[str, str] | None = None, **fields: Any):
+    """Roles with asset and number of band."""
+    found, _ = choose_bands(parsed(assets, **fields), explicit)
+    return {role: (b.asset, b.index) for role, b in found.items()}
+
+
+def jp2(asset: dict[str, Any], href: str) -> dict[str, Any]:
+    return asset | {"href": href, "type": "image/jp2"}
+
+
+def picture(*names: str) -> dict[str, Any]:
+    """A true-colour picture of three bands, called data as Planetary Computer calls it."""
+    bands = [
+        {"name": n, "common_name": c} for n, c in zip(names, ("red", "green", "blue"), strict=True)
+    ]
+    return {"href": "https://a/TCI.tif", "type": COG, "roles": ["data"], "eo:bands": bands}
+
+
+STATED = {"nodata": 0, "data_type": "uint16", "scale": 0.0001, "offset": -0.1}
+ALL = {role: (role, 1) for role in ("red", "green", "blue", "nir")}
+
+
+class TestShapes:
+    def test_earth_search(self) -> None:
+        names = [
+            *(("red", "B04"), ("green", "B03"), ("blue", "B02"), ("nir", "B08")),
+            *(("nir08", "B8A"), ("nir09", "B09"), ("rededge1", "B05"), ("swir16", "B11")),
+        ]
+        assets: dict[str, Any] = {}
+        for key, name in names:
+            common = "rededge" if key.startswith("rededge") else key
+            asset = band(f"https://a/{name}.tif", name, common, **STATED)
+            # The originals come first here: a GeoTIFF is cheaper to read.
+            assets |= {f"{key}-jp2": jp2(asset, f"s3://b/{name}.jp2"), key: asset}
+        assets["visual"] = picture("B04", "B03", "B02") | {"roles": ["visual"]}
+        assets["thumbnail"] = {"href": "t.jpg", "type": "image/jpeg", "roles": ["thumbnail"]}
+        assets["scl"] = {"href": "https://a/SCL.tif", "type": COG, "roles": ["data"]}
+        assert chosen(assets) == ALL
+        found, notes = choose_bands(parsed(assets))
+        assert found["nir"].stated == (0.0001, -0.1)
+        assert found["nir"].nodata == 0
+        assert notes == []
+
+    def test_planetary_computer(self) -> None:
+        assets = {
+            name: band(f"https://a/{name}.tif?sig=x", name, common)
+            for name, common in [
+                *(("B02", "blue"), ("B03", "green"), ("B04", "red"), ("B08", "nir")),
+                *(("B05", "rededge"), ("B8A", "rededge")),
+            ]
+        }
+        assets = {"visual": picture("B04", "B03", "B02"), **assets}
+        wanted = {"red": "B04", "green": "B03", "blue": "B02", "nir": "B08"}
+        assert chosen(assets) == {role: (name, 1) for role, name in wanted.items()}
+
+    def test_landsat_has_the_narrow_band_only(self) -> None:
+        stated = {"nodata": 0, "scale": 2.75e-05, "offset": -0.2}
+        assets = {
+            key: band(f"https://a/LC09_SR_{name}.TIF", f"OLI_{name}", key, **stated)
+            | {"roles": ["reflectance"]}
+            for key, name in [
+                *(("coastal", "B1"), ("blue", "B2"), ("green", "B3")),
+                *(("red", "B4"), ("nir08", "B5"), ("swir16", "B6")),
+            ]
+        }
+        assets["lwir11"] = band("https://a/ST_B10.TIF", "TIRS_B10", "lwir11") | {
+            "roles": ["temperature"]
+        }
+        assert chosen(assets) == ALL | {"nir": ("nir08", 1)}
+
+    def test_copernicus_data_space_with_every_resolution(self) -> None:
+        assets = {}
+        for name, common, sides in [
+            *(("B04", "red", (60, 10, 20)), ("B03", "green", (60, 20, 10))),
+            *(("B02", "blue", (10, 20, 60)), ("B08", "nir", (10,)), ("B8A", "nir08", (20, 60))),
+        ]:
+            for side in sides:
+                asset = band(
+                    *(f"s3://eodata/{name}_{side}m.jp2", name, common),
+                    version="1.1", scale=0.0001, offset=-0.1, nodata=0,
+                )  # fmt: skip
+                grid = [side, 0, 499980, 0, -side, 7800000, 0, 0, 1]
+                assets[f"{name}_{side}m"] = asset | {"type": "image/jp2", "proj:transform": grid}
+        found, _ = choose_bands(parsed(assets, stac_version="1.1.0"))
+        wanted = {"red": "B04_10m", "green": "B03_10m", "blue": "B02_10m", "nir": "B08_10m"}
+        assert {role: b.asset for role, b in found.items()} == wanted
+        assert {b.stated for b in found.values()} == {(0.0001, -0.1)}
+        assert found["nir"].nodata == 0
+
+    def test_one_file_with_all_bands(self) -> None:
+        bands = [{"name": n, "common_name": n.lower()} for n in ("Red", "Green", "Blue", "NIR")]
+        asset = {"href": "https://a/m.tif", "type": COG, "eo:bands": bands, "roles": ["data"]}
+        wanted = {"red": 1, "green": 2, "blue": 3, "nir": 4}
+        assert chosen({"image": asset}) == {r: ("image", k) for r, k in wanted.items()}
+        assert chosen({"image": asset}, {"nir": "1"})["nir"] == ("image", 1)
+        # A 1.1 asset may state for all of its bands what they share.
+        modern = {
+            "href": "https://a/m.tif",
+            "type": COG,
+            "raster:scale": 0.5,
+            "nodata": "nan",
+            "bands": [
+                {"name": "x", "eo:common_name": "nir"},
+                {"name": "y", "eo:common_name": "red", "raster:scale": 0.5, "nodata": -1},
+            ],
+        }
+        found, _ = choose_bands(parsed({"image": modern}))
+        assert (found["nir"].stated, found["red"].stated) == ((0.5, 0.0), (0.5, 0.0))
+        assert math.isnan(found["nir"].nodata or 0)
+        assert found["red"].nodata == -1
+
+    def test_names_where_there_are_no_common_names(self) -> None:
+        plain = {key: {"href": f"./{key}.tif"} for key in ("red", "green", "blue", "nir")}
+        assert chosen(plain, collection="mine") == ALL
+        codes = {f"B{k:02d}_10m": {"href": f"./{k}.jp2"} for k in (2, 3, 4, 8)}
+        found = chosen(codes, properties={"platform": "sentinel-2a"})
+        assert found["nir"] == ("B08_10m", 1)
+        assert found["red"] == ("B04_10m", 1)
+
+
+class TestChoosing:
+    def test_a_picture_does_not_stand_in_for_a_band(self) -> None:
+        assets = {"visual": picture("r", "g", "b"), "nir": band("./n.tif", "B08", "nir")}
+        assert chosen(assets) == {"nir": ("nir", 1)}
+
+    def test_by_name(self) -> None:
+        assets = {
+            key: band(f"./{key}.tif", name, key)
+            for key, name in [("nir", "B08"), ("nir08", "B8A"), ("red", "B04")]
+        }
+        for name in ("nir08", "NIR08", "B8A", "b8a"):
+            assert chosen(assets, {"nir": name})["nir"] == ("nir08", 1)
+        for name in ("swir", "", "2"):
+            with pytest.raises(BandError, match=r"no asset or band has this name.*nir08 \(B8A\)"):
+                chosen(assets, {"nir": name})
+
+    def test_bands_on_other_scales_are_not_mixed(self) -> None:
+        assets = {
+            "nir": band("./n.tif", "B08", "nir", **STATED),
+            "red": band("./r.tif", "B04", "red", **STATED),
+            "green": band("./g.tif", "B03", "green", scale=0.5),
+        }
+        found, notes = choose_bands(parsed(assets))
+        assert set(found) == {"nir", "red"}
+        assert "green (B03) is scaled otherwise" in notes[0]
+        with pytest.raises(BandError, match="can't be read together"):
+            chosen(assets, {"green": "green"})
+
+    @pytest.mark.parametrize(
+        "assets",
+        [
+            {},
+            {"red": band("./r.tif", "B04", "red")},
+            {"red": band("./r.tif", "B04", "red"), "green": band("./g.tif", "B03", "green")},
+            {"nir": band("./n.tif", "B08", "nir") | {"roles": ["thumbnail"]}},
+            {"nir": band("./n.tif", "B08", "nir") | {"type": "application/vnd+zarr"}},
+        ],
+    )
+    def test_without_near_infrared(self, assets: dict[str, Any]) -> None:
+        with pytest.raises(
+            BandError, match=r"no asset is near infrared.*--nir ASSET. Raster assets:"
+        ):
+            chosen(assets)
+
+    def test_radiance_is_no_reflectance(self) -> None:
+        asset = band("./n.tif", "B4", "nir", scale=0.01, unit="W⋅sr−1⋅m−2⋅nm−1")
+        found, _ = choose_bands(parsed({"nir": asset}))
+        assert found["nir"].stated is None
+        plain = band("./n.tif", "B4", "nir", scale=1, offset=0)
+        assert choose_bands(parsed({"nir": plain}))[0]["nir"].stated is None
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("content", "said"),
+        [
+            ({"type": "Catalog", "stac_version": "1.0.0"}, "a Catalog, not a STAC item"),
+            ({"type": "Feature", "id": "x"}, "a Feature, not a STAC item"),
+            ({"type": ["Feature"], "assets": {}}, "not a STAC item"),
+            ({"type": "Feature", "assets": {}}, "has no id"),
+            ({"type": "Feature", "assets": {}, "id": 7}, "has no id"),
+            (
+                item({"nir": band("./n.tif", "B08", "nir", scale="1e-4")}),
+                "asset nir: scale is '1e-4'",
+            ),
+            (item({"nir": band("./n.tif", "B08", "nir", offset=[1])}), "offset is"),
+            (item({"nir": band("./n.tif", "B08", "nir", nodata="none")}), "nodata is 'none'"),
+            (item({"nir": band("./n.tif", "B08", "nir", nodata=True)}), "nodata is 'True'"),
+        ],
+    )
+    def test_what_is_no_item(self, content: dict[str, Any], said: str) -> None:
+        with pytest.raises(SourceError, match=said):
+            parse_item(Document(content, HREF))
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"links": None},
+            {"links": ["x", 7, {"rel": 7, "href": {}}]},
+            {"bbox": "everywhere"},
+            {"bbox": [1, 2, "3", 4]},
+            {"collection": {"id": "x"}},
+            {"properties": []},
+            {"properties": {"datetime": 5, "platform": [], "instruments": "msi"}},
+            {"assets": {"a": None, "b": [], "c": {"href": None}, "d": {"roles": 7, "type": {}}}},
+            {"assets": {"a": {"href": "./a.tif", "eo:bands": [None, 7], "proj:transform": [1]}}},
+        ],
+    )
+    def test_other_fields_of_other_types_are_as_good_as_missing(
+        self, change: dict[str, Any]
+    ) -> None:
+        whole = item({"nir": band("./n.tif", "B08", "nir")})
+        if "properties" in change:
+            whole["properties"] = {}
+        read = parse_item(Document(whole | change, HREF))
+        read.acquisition()
+        assert isinstance(read.product, str)
+
+
+def test_when_it_was_taken() -> None:
+    read = parsed({}, properties={"platform": "sentinel-2b", "instruments": ["msi"]})
+    taken = read.acquisition()
+    assert taken is not None
+    assert taken.fields() == {"datetime": "2024-05-08T10:15:59Z"}
+    assert taken.instrument == {"platform": "sentinel-2b", "instruments": ("msi",)}
+    assert taken.item == HREF
+    ends = {
+        "datetime": None,
+        "start_datetime": "2024-05-01T00:00:00Z",
+        "end_datetime": "2024-05-31T00:00:00Z",
+    }
+    taken = parsed({}, properties=ends).acquisition()
+    assert taken is not None
+    assert taken.fields() == ends
+    assert parsed({}, properties={"datetime": "soon"}).acquisition() is None
+
+
+def test_where_members_of_a_collection_lie() -> None:
+    own = {"links": [{"rel": "self", "href": "https://example.org/items/a"}]}
+    local = Document({}, "/data/items.json")
+    remote = Document({}, "https://example.org/search")
+    assert self_href(own, remote) == "https://example.org/items/a"
+    # A file that was saved here may name files here, whatever its items say of themselves.
+    assert self_href(own, local) == "/data/items.json"
+    for other in ({}, {"links": [{"rel": "self", "href": "file:///etc/x"}]}, {"links": 7}):
+        assert self_href(other, remote) == remote.href
+
+
+def test_boxes() -> None:
+    assert parsed({}, bbox=[1, 2, 3, 4]).bbox == (1, 2, 3, 4)
+    assert parsed({}, bbox=[1, 2, -9, 3, 4, 9]).bbox == (1, 2, 3, 4)
