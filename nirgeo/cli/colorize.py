@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from nirgeo.errors import OptionError, TargetError
 if TYPE_CHECKING:
     from xarray import DataArray
 
+    from nirgeo.acquisition import Acquisition
     from nirgeo.scene import SceneView
 
 
@@ -46,6 +48,13 @@ if TYPE_CHECKING:
 @click.option("--workers", type=int, metavar="N", help="Threads.  [default: all cores]")
 @shared.device_option
 @shared.output_options
+@click.option("--stac", is_flag=True, help="Write RESULT.json too, a STAC item for catalogues.")
+@click.option(
+    "--datetime",
+    "taken",
+    metavar="TIME|START/END",
+    help="When the scene was taken, for --stac, if nothing says so.",
+)
 @shared.progress_options
 @click.pass_context
 @reports_errors
@@ -73,6 +82,8 @@ def colorize_command(
         raise click.UsageError("-o and --stack are for a single scene; use --out-dir.")
     if output is not None and out_dir is not None:
         raise click.UsageError("-o and --out-dir exclude each other.")
+    if options["taken"] is not None and not options["stac"]:
+        raise click.UsageError("--datetime is for --stac.")
     jobs = [
         (scene, _target(scene or stack.get("nir") or next(iter(stack.values())), output, out_dir))
         for scene in scenes or (None,)
@@ -138,6 +149,7 @@ def _colorize_one(
 ) -> None:
     # Imported here so that --help answers at once.
     from nirgeo import engine
+    from nirgeo.acquisition import parse_interval
     from nirgeo.cog import check_creation_options
     from nirgeo.registry import check_model
     from nirgeo.scene import open_scene, view_of
@@ -150,9 +162,9 @@ def _colorize_one(
     creation_options = check_creation_options(dict(options["creation_options"]), dtype)
     Target(path, overwrite=options["overwrite"])
     check_model(options["model"])
-    for source in (scene, *stack.values()):
-        if source is not None and _same_file(source, path):
-            raise OptionError(f"-o {path} is the scene itself; choose another output")
+    made = [path] + ([_item_target(path, options["overwrite"])] if options["stac"] else [])
+    _spare([source for source in (scene, *stack.values()) if source is not None], made)
+    taken = None if options["taken"] is None else parse_interval(options["taken"])
     opened = open_scene(
         scene,
         nir=options["nir"],
@@ -174,9 +186,17 @@ def _colorize_one(
         prior=not options["no_prior"],
         device=shared.resolve_device(options["device"]),
     )
+    view = view_of(opened)
+    _spare([] if view is None else [band.path for band in view.source.bands], made)
+    if taken is None and view is not None:
+        taken = view.source.acquisition
+    if options["stac"] and taken is None:
+        raise OptionError(
+            "nothing says when the scene was taken, and a STAC item must; give --datetime TIME"
+        )
     if remark is not None:
         reporter.message(remark)
-    _explain(view_of(opened), rgb, options["model"], reporter)
+    _explain(view, rgb, options["model"], reporter)
     written = write_geotiff(
         rgb,
         path,
@@ -187,7 +207,41 @@ def _colorize_one(
         on_start=reporter.start,
         on_progress=reporter.progress,
     )
-    reporter.result(str(written))
+    item = _write_item(str(written), taken, view, reporter) if options["stac"] else None
+    reporter.result(str(written), item)
+
+
+def _item_target(path: str, overwrite: bool) -> str:
+    """Where the result's STAC item goes; refused before the work, like the result itself."""
+    from nirgeo.stac.result import item_path
+    from nirgeo.target import Target
+
+    item = item_path(path)
+    Target(item, overwrite=overwrite)
+    return item
+
+
+def _write_item(
+    result: str, taken: Acquisition | None, view: SceneView | None, reporter: Reporter
+) -> str:
+    from nirgeo.stac.result import write_item
+
+    assert taken is not None
+    known = None if view is None else view.source.acquisition
+    if known is not None:  # --datetime changes the time, not where the scene is from
+        taken = replace(taken, item=known.item, instrument=known.instrument)
+    item = write_item(result, taken)
+    reporter.message(f"STAC item: {item} (time from {taken.origin})")
+    return item
+
+
+def _spare(scene: list[str], made: list[str]) -> None:
+    """Refuse to write over a file of the scene."""
+    for path in made:
+        if any(_same_file(file, path) for file in scene):
+            raise OptionError(
+                f"{path} is a file of the scene itself; choose another output with -o"
+            )
 
 
 def _same_file(scene: str, path: str) -> bool:

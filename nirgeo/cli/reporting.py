@@ -24,7 +24,7 @@ class Reporter(Protocol):
     def start(self, done: int, total: int) -> None: ...
     def progress(self, done: int, total: int) -> None: ...
     def warning(self, text: str) -> None: ...
-    def result(self, path: str) -> None: ...
+    def result(self, path: str, item: str | None = None) -> None: ...
     def error(self, code: str, text: str) -> None: ...
 
 
@@ -43,7 +43,7 @@ class Silent:
     def warning(self, text: str) -> None:
         pass
 
-    def result(self, path: str) -> None:
+    def result(self, path: str, item: str | None = None) -> None:
         pass
 
     def error(self, code: str, text: str) -> None:
@@ -83,7 +83,7 @@ class Terminal(Silent):
     def warning(self, text: str) -> None:
         click.echo(f"Warning: {text}", err=True)
 
-    def result(self, path: str) -> None:
+    def result(self, path: str, item: str | None = None) -> None:
         click.echo(path)
 
     def error(self, code: str, text: str) -> None:
@@ -114,8 +114,8 @@ class JsonLines(Silent):
     def warning(self, text: str) -> None:
         self._emit("warning", message=text)
 
-    def result(self, path: str) -> None:
-        self._emit("result", path=path)
+    def result(self, path: str, item: str | None = None) -> None:
+        self._emit("result", path=path, **({} if item is None else {"item": item}))
 
     def error(self, code: str, text: str) -> None:
         self._emit("error", code=code, message=text)

@@ -1,0 +1,215 @@
+"""The STAC item of a result: what a catalogue needs to find a colorized scene and to judge it.
+
+It is made from the finished file and what is known of the scene, so it says nothing that the file
+does not. Equal work makes equal items; none names a folder of this machine, unless the scene's own
+item lies in one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from rasterio.crs import CRS
+
+from nirgeo._version import __version__
+from nirgeo.acquisition import Acquisition
+from nirgeo.errors import OptionError, TargetError
+from nirgeo.handles import open_dataset
+from nirgeo.hrefs import is_url
+from nirgeo.outline import outline
+from nirgeo.provenance import DESCRIPTION, NAMESPACE
+from nirgeo.registry import shipped_models
+from nirgeo.source import Grid, read_grid
+
+STAC_VERSION = "1.1.0"
+EXTENSIONS = (
+    "https://stac-extensions.github.io/eo/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
+    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
+)
+MEDIA_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
+PREFIX = "nirgeo:"
+
+
+def item_path(result: str) -> str:
+    """``scene_rgb.json`` for ``scene_rgb.tif``.
+
+    Raises
+    ------
+    OptionError : the result itself is called like that, or lies where only rasters can be written
+    """
+    if result.startswith("/vsi"):
+        raise OptionError(
+            f"--stac: GDAL writes rasters to {result}, but no other file; choose a local -o"
+        )
+    path = str(Path(result).with_suffix(".json"))
+    if path == result:
+        raise OptionError(f"{result} would be the name of its STAC item too; choose another -o")
+    return path
+
+
+def make_item(result: str | os.PathLike[str], acquisition: Acquisition) -> dict[str, Any]:
+    """A STAC item for a file made by :func:`nirgeo.write_geotiff`.
+
+    Parameters
+    ----------
+    result : the finished file
+    acquisition : when the scene was taken; STAC needs a time
+
+    Raises
+    ------
+    SourceError : the file can't be read
+    """
+    path = os.fspath(result)
+    with open_dataset(path) as file:
+        grid = read_grid(file)
+        tags: dict[str, str] = file.tags(ns=NAMESPACE)
+        names, dtype = file.descriptions, file.dtypes[0]
+    place = outline(grid)
+    gsd = grid.ground_sampling_distance()
+    software, _, version = tags.get("SOFTWARE", f"nirgeo {__version__}").partition(" ")
+    model = _model_card(tags.get("MODEL_SHA256", ""), version)
+    item: dict[str, Any] = {
+        "type": "Feature",
+        "stac_version": STAC_VERSION,
+        "stac_extensions": list(EXTENSIONS),
+        "id": Path(path).stem,
+        "geometry": place.geometry if place is not None else None,
+    }
+    if place is not None:
+        item["bbox"] = list(place.bbox)
+    item["properties"] = {
+        **acquisition.fields(),
+        "description": DESCRIPTION,
+        **{k: list(v) if isinstance(v, tuple) else v for k, v in acquisition.instrument.items()},
+        **({"gsd": _short(gsd)} if gsd is not None else {}),
+        **_projection(grid),
+        # The level of what a model makes, in the processing extension's own list.
+        "processing:level": "L4",
+        "processing:lineage": f"natural colour predicted by {tags.get('MODEL', 'a model')} from "
+        "near infrared; synthetic",
+        "processing:software": {software: version},
+        **({} if model is None else {"processing:expression": _expression(model)}),
+        **{PREFIX + key.lower(): value for key, value in sorted(tags.items())},
+    }
+    item["links"] = _links(path, acquisition, model, tags.get("MODEL", ""))
+    item["assets"] = {"rgb": _asset(path, names, dtype, gsd, grid.area_or_point)}
+    return item
+
+
+def write_item(result: str | os.PathLike[str], acquisition: Acquisition) -> str:
+    """Write the item of a finished result beside it, all at once; returns its path.
+
+    An item that is there is replaced: the result it described is gone.
+
+    Raises
+    ------
+    TargetError : it can't be written
+    SourceError : the result can't be read
+    """
+    target = item_path(os.fspath(result))
+    item = make_item(result, acquisition)
+    text = json.dumps(item, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    temporary = Path(target).with_name(f".{Path(target).name}.{os.getpid()}.nirgeo")
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except OSError as error:
+        raise TargetError(f"{target} can't be written ({error})") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+    return target
+
+
+def _projection(grid: Grid) -> dict[str, Any]:
+    fields: dict[str, Any] = {"proj:shape": list(grid.shape), "proj:code": None}
+    if grid.crs is None:
+        return fields
+    crs = CRS.from_user_input(grid.crs)
+    authority = crs.to_authority()
+    if authority is not None:
+        fields["proj:code"] = ":".join(authority)
+    else:
+        fields["proj:wkt2"] = crs.to_wkt(version="WKT2_2019")
+    corners = [grid.affine @ (x, y) for x in (0, grid.width) for y in (0, grid.height)]
+    xs, ys = zip(*corners, strict=True)
+    fields["proj:bbox"] = [min(xs), min(ys), max(xs), max(ys)]
+    fields["proj:transform"] = [*grid.transform, 0.0, 0.0, 1.0]
+    return fields
+
+
+def _asset(
+    path: str, names: tuple[str, ...], dtype: str, gsd: float | None, sampling: str
+) -> dict[str, Any]:
+    display = dtype == "uint8"
+    asset: dict[str, Any] = {
+        "href": f"./{Path(path).name}",
+        "type": MEDIA_TYPE,
+        "title": "natural colour (synthetic)",
+        "roles": ["visual"] if display else ["data"],
+        "data_type": dtype,
+        "bands": [{"name": name, "eo:common_name": name} for name in names],
+        "raster:sampling": sampling.lower(),
+    }
+    if not display:
+        asset |= {"nodata": "nan", "unit": "1"}
+    if gsd is not None:
+        asset["raster:spatial_resolution"] = _short(gsd)
+    return asset
+
+
+def _model_card(sha256: str, version: str) -> str | None:
+    """A name for a shipped network's own STAC item that means the same on every machine.
+
+    A package URL (purl): the item lies in the package, and the package lies anywhere. Weights tell
+    a shipped model from somebody's own with the same name.
+    """
+    for model in shipped_models():
+        if model.sha256 == sha256:
+            card = Path(model.file).with_suffix(".json").name
+            return f"pkg:pypi/nirgeo@{version}#nirgeo/weights/{card}"
+    return None
+
+
+def _expression(model: str) -> dict[str, str]:
+    """As the best practices of the MLM extension want a model's results described."""
+    return {"format": "stac-mlm", "expression": model}
+
+
+def _links(
+    path: str, acquisition: Acquisition, model: str | None, name: str
+) -> list[Mapping[str, str]]:
+    links = []
+    if acquisition.item is not None:
+        href: str | None = acquisition.item
+        if not is_url(acquisition.item):
+            href = _relative(acquisition.item, path)
+        if href is not None:
+            links.append({"rel": "derived_from", "href": href, "title": "the scene"})
+    if model is not None:
+        links.append({"rel": "derived_from", "href": model, "title": f"the model {name}"})
+    return [link | {"type": "application/geo+json"} for link in links]
+
+
+def _relative(item: str, result: str) -> str | None:
+    """From the folder of a result to an item; None where no such way leads."""
+    try:
+        way = os.path.relpath(item, Path(result).absolute().parent)
+    except ValueError:  # another drive
+        return None
+    return Path(way).as_posix()
+
+
+def _short(number: float) -> float:
+    """Six digits: pixels of 10 m in degrees come out as 9.99997."""
+    return float(f"{number:.6g}")
