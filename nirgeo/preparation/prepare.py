@@ -1,5 +1,7 @@
 """The whole of it: look at every scene, keep what is sound, cut, split, write, and keep a record.
 
+Scenes are files of a folder, items of STAC catalogues, or both.
+
 The record is ``index.csv`` (one line per tile) and ``report.json`` (one entry per scene: what
 became of it and why). Equal scenes and options make equal files.
 """
@@ -12,17 +14,18 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.warp import transform
+from rasterio.warp import transform, transform_bounds
 
 from nirgeo.errors import (
     BandError,
+    GridError,
     NirgeoError,
     OptionError,
     TargetError,
@@ -30,21 +33,23 @@ from nirgeo.errors import (
     TrainingError,
 )
 from nirgeo.handles import GDAL_ERRORS, forget_errors
+from nirgeo.preparation.candidates import Candidate, Facts, from_folder, from_items, named
 from nirgeo.preparation.clouds import cloud_like
 from nirgeo.preparation.places import Footprint, footprint, group_scenes, split_places
 from nirgeo.preparation.registration import Shift, find_shift
 from nirgeo.preparation.tiles import BANDS, tile_windows, write_tile
 from nirgeo.radiometry import Quantity, Scaling, find_scaling, to_working
-from nirgeo.source import Grid, RasterSource, open_source
+from nirgeo.scene import region_of
+from nirgeo.source import Grid, RasterSource
+from nirgeo.stac.item import Item
+from nirgeo.stac.query import Box
 from nirgeo.tiling import TILE, Window
 
 COLUMNS = (
     *("file", "group", "height", "width", "valid_fraction", "lon", "lat", "date"),
     *("source", "level", "licence"),
 )
-SUFFIXES = {".tif", ".tiff", ".gtif", ".vrt", ".jp2"}
 
-_DATE = re.compile(r"(?<!\d)((?:19|20)\d{2})[-_.]?(0[1-9]|1[0-2])[-_.]?(0[1-9]|[12]\d|3[01])(?!\d)")
 _LEVELS = (
     ("boa", re.compile(r"L2A|L2SP|L2SR|HLS\.[LS]30|MOD09|MYD09", re.IGNORECASE)),
     ("toa", re.compile(r"L1C|L1TP|L1GT", re.IGNORECASE)),
@@ -87,44 +92,18 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What is said about scenes from outside; a line of a table wins over what holds for all."""
-
-    source: str = ""
-    licence: str = ""
-    level: str = ""
-    table: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """By file, relative to the folder."""
-
-    def get(self, file: str, column: str) -> str:
-        return self.table.get(file, {}).get(column, "") or str(getattr(self, column, ""))
-
-
-def read_table(path: Path) -> dict[str, dict[str, str]]:
-    """A CSV with a column ``file`` and any of group, date, source, level and licence.
-
-    Raises
-    ------
-    TrainingError : it can't be read, or has no column ``file``
-    """
-    try:
-        with open(path, newline="", encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TrainingError(f"--index {path} can't be read ({error})") from error
-    if rows and "file" not in rows[0]:
-        raise TrainingError(f"--index {path} has no column 'file'")
-    return {row["file"]: {k: v or "" for k, v in row.items() if k} for row in rows}
-
-
-@dataclass(frozen=True)
 class _Scene:
-    file: str
+    candidate: Candidate
     name: str
     source: RasterSource
+    region: Window
     scaling: Scaling
     place: Footprint | None
     shifts: Mapping[str, Shift]
+
+    @property
+    def file(self) -> str:
+        return self.candidate.file
 
     def read(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """(4, h, w) reflectance or counts, and (h, w) where all four are valid."""
@@ -155,24 +134,31 @@ class Prepared:
 
 
 def prepare(
-    folder: Path,
+    folder: Path | None,
     out: Path,
     *,
+    items: Sequence[Item] = (),
+    unusable: Mapping[str, str] | None = None,
+    area: Box | None = None,
     rules: Rules | None = None,
     facts: Facts | None = None,
     bands: Sequence[str] | None = None,
     scale: str | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Prepared:
-    """Make a training set of every scene under ``folder``.
+    """Make a training set of every scene under ``folder``, and of STAC items.
 
-    ``out`` gets ``train/``, ``val/``, ``index.csv`` and ``report.json``, all at once at the end.
+    ``out`` gets ``train/``, ``val/``, ``index.csv`` and ``report.json``, all at once at the end. Of
+    a remote scene nothing is read but windows of its four bands.
 
     Parameters
     ----------
-    folder : scenes with red, green, blue and near-infrared bands
+    folder : scenes with red, green, blue and near-infrared bands; None for items only
     out : a folder that does not exist, or is empty
-    bands : numbers or names of red, green, blue and nir, where files do not say
+    items : scenes of STAC catalogues
+    unusable : what was found there but is no scene, and why, for the report
+    area : west, south, east, north in degrees; nothing outside of it is used
+    bands : numbers or names of red, green, blue and nir, where scenes do not say
     scale : ``"GAIN[,OFFSET]"`` to reflectance, for all scenes
     on_progress : called with (scenes done, scenes in all)
 
@@ -185,16 +171,20 @@ def prepare(
     rules, facts = rules or Rules(), facts or Facts()
     if bands is not None and len(bands) != len(BANDS):
         raise OptionError(f"--bands: {len(bands)} named; need four: red, green, blue and nir")
-    files = _list_files(folder, out)
-    done = Prepared()
+    roles = None if bands is None else dict(zip(BANDS, bands, strict=True))
+    check_folders(folder, out)
+    candidates = [] if folder is None else from_folder(folder, roles)
+    candidates += from_items(items, roles, scale, facts)
+    if not candidates:
+        raise TrainingError("no STAC item meets these conditions")
+    done = Prepared(rejected=dict(unusable or {}))
     scenes: list[_Scene] = []
-    for number, (path, name) in enumerate(_named(files, folder), start=1):
-        file = path.relative_to(folder).as_posix()
+    for number, (candidate, name) in enumerate(named(candidates), start=1):
         try:
-            scenes.append(_look(path, file, name, bands, scale, rules))
+            scenes.append(_look(candidate, name, scale, area, rules, roles is not None))
         except NirgeoError as error:
-            done.rejected[file] = str(error).replace(str(path), file)
-        on_progress(number, 2 * len(files))
+            done.rejected[candidate.file] = candidate.without_folder(str(error))
+        on_progress(number, 2 * len(candidates))
     places = group_scenes(
         [scene.name for scene in scenes],
         [scene.place for scene in scenes],
@@ -209,10 +199,10 @@ def prepare(
         rows = []
         for number, (scene, place) in enumerate(zip(scenes, places, strict=True), start=1):
             rows += _cut(scene, place, tiles, rules, facts, done)
-            on_progress(len(files) + number, len(files) + len(scenes))
+            on_progress(len(candidates) + number, len(candidates) + len(scenes))
         if not rows:
             raise TrainingError(
-                f"nothing of {len(files)} scenes in {folder} is kept"
+                f"nothing of {len(candidates)} scenes is kept"
                 + (f"; the first: {next(iter(done.rejected.values()))}" if done.rejected else "")
             )
         _divide(rows, partial, rules, done)
@@ -230,63 +220,53 @@ def prepare(
     return done
 
 
-def _list_files(folder: Path, out: Path) -> list[Path]:
-    if not folder.is_dir():
+def check_folders(folder: Path | None, out: Path) -> None:
+    """
+    Raises
+    ------
+    TrainingError : ``folder`` is none
+    OptionError, TargetExistsError, TargetError : ``out`` can't be made there
+    """
+    if folder is not None and not folder.is_dir():
         raise TrainingError(f"{folder} is not a folder; name one that holds scenes")
-    if out.resolve().is_relative_to(folder.resolve()):
+    if folder is not None and out.resolve().is_relative_to(folder.resolve()):
         raise OptionError(f"{out} lies inside {folder}, whose scenes are read; name another place")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise TargetExistsError(f"{out} exists and is not empty; name another folder")
     if not out.absolute().parent.is_dir():
         raise TargetError(f"{out.absolute().parent} is not a folder; make it first")
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    if not files:
-        raise TrainingError(f"no scene in {folder} ({', '.join(sorted(SUFFIXES))})")
-    return files
-
-
-def _named(files: Sequence[Path], folder: Path) -> list[tuple[Path, str]]:
-    """A name for every file that is plain, unique, and does not change with the others' order."""
-    found: list[tuple[Path, str]] = []
-    taken: set[str] = set()
-    for path in files:
-        plain = re.sub(r"[^A-Za-z0-9.-]+", "_", path.relative_to(folder).with_suffix("").as_posix())
-        name, number = plain, 1
-        while name in taken:
-            number += 1
-            name = f"{plain}-{number}"
-        taken.add(name)
-        found.append((path, name))
-    return found
 
 
 def _look(
-    path: Path,
-    file: str,
+    candidate: Candidate,
     name: str,
-    bands: Sequence[str] | None,
     scale: str | None,
+    area: Box | None,
     rules: Rules,
+    told: bool,
 ) -> _Scene:
-    """Open a scene and check that its bands lie on each other."""
-    roles = None if bands is None else dict(zip(BANDS, bands, strict=True))
+    """Open a scene and check that its bands lie on each other.
+
+    ``told`` : whether an option names the bands, so that what is wrong with them is its fault
+    """
+    said = "name them with --bands R,G,B,N"
     try:
-        source = open_source(path, roles=roles)
-        for role in BANDS:
-            source.number_of(role)
+        source = candidate.open()
     except BandError as error:
-        if bands is not None:
+        if told or candidate.item is not None:
             raise
+        raise TrainingError(f"nothing says which band is near infrared; {said}") from error
+    missing = [role for role in BANDS if role not in dict(source.roles)]
+    if missing:
+        notes = "".join(f"; {note}" for note in source.notes) if candidate.item else ""
+        raise TrainingError(f"nothing says which bands are {', '.join(missing)}; {said}{notes}")
+    region = _region(source.grid, area)
+    if min(region.height, region.width) < TILE:
         raise TrainingError(
-            "nothing says which bands are red, green, blue and nir; name them with --bands R,G,B,N"
-        ) from error
-    if min(source.grid.shape) < TILE:
-        raise TrainingError(
-            f"{source.grid.width}×{source.grid.height} px is less than a tile of {TILE}×{TILE}"
+            f"{region.width}×{region.height} px is less than a tile of {TILE}×{TILE}"
         )
-    scene = _Scene(
-        file, name, source, find_scaling(source.clues, scale), footprint(source.grid), {}
-    )
+    scaling, place = find_scaling(source.clues, scale), footprint(source.grid)
+    scene = _Scene(candidate, name, source, region, scaling, place, {})
     shifts = band_shifts(scene)
     for pair, shift in shifts.items():
         if shift.known and shift.pixels > rules.max_shift:
@@ -294,12 +274,29 @@ def _look(
                 f"{pair} lie {shift.pixels:.1f} px apart ({shift.down:+.1f} down, "
                 f"{shift.right:+.1f} right), more than {rules.max_shift:g}; co-register them first"
             )
-    return _Scene(file, name, source, scene.scaling, scene.place, shifts)
+    return replace(scene, shifts=shifts)
+
+
+def _region(grid: Grid, area: Box | None) -> Window:
+    """The pixels of a scene that may be used."""
+    if area is None:
+        return Window(0, 0, grid.height, grid.width)
+    if grid.crs is None:
+        raise TrainingError("has no coordinate system, so nothing says what of it is in --bbox")
+    try:
+        bounds = transform_bounds(CRS.from_epsg(4326), CRS.from_user_input(grid.crs), *area)
+        return region_of(grid, bounds)
+    except GridError as error:
+        raise TrainingError("lies outside --bbox") from error
+    except (OptionError, *GDAL_ERRORS) as error:
+        forget_errors()
+        raise TrainingError("its coordinate system does not reach as far as --bbox") from error
 
 
 def band_shifts(scene: _Scene) -> dict[str, Shift]:
     """NIR against the mean of the visible bands, and these among themselves."""
-    shape = scene.source.grid.shape
+    region = scene.region
+    shape = (region.height, region.width)
     size = [min(_REGISTRATION_WINDOW, side) for side in shape]
     count = [
         min(_REGISTRATION_WINDOWS, side // extent) for side, extent in zip(shape, size, strict=True)
@@ -311,7 +308,8 @@ def band_shifts(scene: _Scene) -> dict[str, Shift]:
     windows = []
     for row in starts[0]:
         for col in starts[1]:
-            values, valid = scene.read(Window(row, col, *size))
+            window = Window(row, col, *size).shifted(region.row, region.col)
+            values, valid = scene.read(window)
             windows.append((to_working(np.nan_to_num(values), scene.scaling.quantity), valid))
     return {
         "visible and nir": find_shift((w[:3].mean(axis=0), w[3], v) for w, v in windows),
@@ -327,11 +325,13 @@ def _cut(
     rows: list[dict[str, Any]] = []
     empty = cloudy = 0
     quantity = scene.scaling.quantity
-    for row, col, window in tile_windows(scene.source.grid.shape, rules.tile):
+    region, known = scene.region, scene.candidate.known
+    for row, col, part in tile_windows((region.height, region.width), rules.tile):
+        window = part.shifted(region.row, region.col)
         try:
             values, valid = scene.read(window)
         except NirgeoError as error:
-            done.rejected[scene.file] = str(error)
+            done.rejected[scene.file] = scene.candidate.without_folder(str(error))
             for written in rows:
                 (folder / written["file"]).unlink()
             return []
@@ -351,12 +351,14 @@ def _cut(
                 "height": window.height,
                 "width": window.width,
                 "valid_fraction": round(float(valid.mean()), 4),
-                "lon": lon,
-                "lat": lat,
-                "date": facts.get(scene.file, "date") or _date(scene.file),
-                "source": facts.get(scene.file, "source"),
-                "level": facts.get(scene.file, "level") or _level(scene.file, quantity),
-                "licence": facts.get(scene.file, "licence"),
+                "lon": lon if lon != "" else known.get("lon", ""),
+                "lat": lat if lat != "" else known.get("lat", ""),
+                "level": facts.get(scene.file, "level")
+                or _level(scene.candidate.level_text, quantity),
+                **{
+                    column: facts.get(scene.file, column) or known.get(column, "")
+                    for column in ("date", "source", "licence")
+                },
             }
         )
     if not rows:
@@ -366,6 +368,7 @@ def _cut(
     done.scenes.append(
         {
             "file": scene.file,
+            **scene.candidate.origin(),
             "group": place,
             "tiles": len(rows),
             "tiles_without_data": empty,
@@ -419,17 +422,8 @@ def _lonlat(grid: Grid, window: Window) -> tuple[float | str, float | str]:
     return round(lons[0], 5), round(lats[0], 5)
 
 
-def _date(file: str) -> str:
-    """The first date in a file's name, then in the folders above it."""
-    for part in reversed(Path(file).parts):
-        match = _DATE.search(part)
-        if match is not None:
-            return "-".join(match.groups())
-    return ""
-
-
-def _level(file: str, quantity: Quantity) -> str:
+def _level(text: str, quantity: Quantity) -> str:
     """``boa`` and ``toa`` by what products are called; ``display`` for counts."""
     if quantity is Quantity.COUNTS:
         return "display"
-    return next((level for level, pattern in _LEVELS if pattern.search(file)), "unknown")
+    return next((level for level, pattern in _LEVELS if pattern.search(text)), "unknown")
