@@ -70,8 +70,9 @@ def colorize_command(
 ) -> None:
     """Write a natural-colour Cloud Optimized GeoTIFF for each near-infrared SCENE.
 
-    The output is SCENE_rgb.tif beside the scene unless -o or --out-dir says otherwise. Georeference
-    and nodata are kept. The colours are synthetic: do not compute indices from them.
+    A SCENE is a raster or a STAC item, as a file or a URL. The output is SCENE_rgb.tif beside it
+    unless -o or --out-dir says otherwise. Georeference and nodata are kept. The colours are
+    synthetic: do not compute indices from them.
     """
     reporter = reporter_for(progress, quiet=quiet)
     ctx.meta["nirgeo.reporter"] = reporter
