@@ -44,6 +44,13 @@ from nirgeo.errors import TrainingError
 )
 @click.option("--index", metavar="CSV", help="Table with columns file, group (place), level.")
 @click.option("--level", "levels", multiple=True, help="Only scenes of this level. Repeatable.")
+@click.option(
+    "--validation-level",
+    "validation_levels",
+    multiple=True,
+    metavar="TEXT",
+    help="Validation scenes of this level instead. Repeatable.  [default: as --level]",
+)
 @click.option("--init", metavar="FILE", help="Model file whose weights a new run starts from.")
 @click.option("--name", help="Name of the model.  [default: the preset's]")
 @click.option("--minutes", type=float, help="Stop after this time; run again to go on.")
@@ -61,6 +68,7 @@ def train_command(
     changes: tuple[str, ...],
     index: str | None,
     levels: tuple[str, ...],
+    validation_levels: tuple[str, ...],
     init: str | None,
     name: str | None,
     minutes: float | None,
@@ -83,8 +91,8 @@ def train_command(
     config = configuration(preset, changes)
     table = Path(index) if index else None
     sides = []
-    for side in (folders, validation):
-        entries = list_scenes([Path(f) for f in side], table, levels)
+    for side, wanted in ((folders, levels), (validation, validation_levels or levels)):
+        entries = list_scenes([Path(f) for f in side], table, wanted)
         scenes = []
         with click.progressbar(entries, label="reading", hidden=quiet) as listed:
             for entry in listed:

@@ -35,7 +35,10 @@ class TrainingConfig:
     decay of the moving average of weights that is evaluated; 0 means the weights themselves.
 
     ``haze`` is the largest reflectance that a veil of haze adds to the measured bands of some
-    patches, while the colours stay those of the surface.
+    patches, while the colours stay those of the surface. ``path_radiance`` is the largest
+    reflectance that the air above adds to blue, and less of it to longer wavelengths, in
+    ``path_share`` of the patches; colours included: where red and green were measured through air,
+    blue should have the same air in it.
 
     Colour hint: ``hint_share`` of the patches get one, made from the truth with an error of its log
     ratios of up to ``hint_error``; the others learn to do without.
@@ -81,6 +84,8 @@ class TrainingConfig:
     nir_jitter: float = 0.06
     coarsen: float = 0.25
     haze: float = 0.0
+    path_radiance: float = 0.0
+    path_share: float = 1.0
     hole_share: float = 0.15
     hint_share: float = 0.6
     hint_error: float = 0.3
@@ -100,6 +105,8 @@ class TrainingConfig:
             raise TrainingError(
                 f"bands {', '.join(self.bands)}: train on nir, or on red, green, nir"
             )
+        if self.path_radiance > 0 and self.quantity is not Quantity.REFLECTANCE:
+            raise TrainingError("path_radiance adds reflectance, and display counts have none")
         if self.discriminator == "dcgan" and self.patch != 64:
             raise TrainingError("the dcgan discriminator judges patches of 64 px")
 

@@ -314,17 +314,38 @@ def _jitter(
     own = np.exp(rng.uniform(-1, 1) * config.nir_jitter) ** power
     limit = np.float32(config.table_max)
     inputs = inputs * np.float32(common * own)
+    colours = colours * np.float32(common)
+    if config.path_radiance > 0 and rng.random() < config.path_share:
+        # From molecules alone (λ⁻⁴) to large droplets, which scatter nearly alike.
+        air = rng.uniform(0, config.path_radiance)
+        exponent = rng.uniform(1, 4)
+        inputs = through_air(inputs, config.bands, air, exponent)
+        colours = through_air(colours, COLOURS, air, exponent)
     if config.haze > 0 and rng.random() < HAZE_SHARE:
         veil = np.float32(rng.uniform(0, config.haze))
         linear = from_working(inputs, config.quantity) * (1 - veil)
         full = 1 if config.quantity is Quantity.REFLECTANCE else 255
         inputs = to_working(linear + veil * np.float32(full), config.quantity)
     inputs = np.minimum(inputs, limit)
-    colours = np.minimum(colours * np.float32(common), limit)
+    colours = np.minimum(colours, limit)
     for index, band in enumerate(config.bands):
         if band in COLOURS:  # measured, so it is the true colour itself
             inputs[index] = colours[COLOURS.index(band)]
     return inputs, colours
+
+
+WAVELENGTHS = {"red": 0.66, "green": 0.56, "blue": 0.49, "nir": 0.84}
+"""Middle of each band in micrometres, as most sensors have them."""
+
+
+def through_air(
+    working: FloatArray, bands: Sequence[str], air: float, exponent: float
+) -> FloatArray:
+    """Reflectance seen through air that adds ``air`` to blue and takes as much of its light."""
+    path = [air * (WAVELENGTHS[band] / WAVELENGTHS["blue"]) ** -exponent for band in bands]
+    added = np.array(path, dtype=np.float32)[:, None, None]
+    linear = from_working(working, Quantity.REFLECTANCE)
+    return to_working(linear * (1 - added) + added, Quantity.REFLECTANCE)
 
 
 def _hole(size: int, rng: np.random.Generator) -> NDArray[np.bool_]:

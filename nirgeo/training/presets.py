@@ -131,6 +131,10 @@ PRESETS: dict[str, TrainingConfig] = {
     "aerial-nir": _AERIAL,
     # Sensors without blue: most of it follows from the pixel itself, so a smaller network will do.
     "satellite-rgn": replace(_SATELLITE, steps=700, weight_decay=0.3, **_RGN),
+    # Scenes that are not corrected for the atmosphere: every patch is seen through some air.
+    "satellite-rgn-toa": replace(
+        _SATELLITE, steps=1200, weight_decay=0.3, path_radiance=0.12, **_RGN
+    ),
     "aerial-rgn": replace(_AERIAL, steps=800, validate_every=100, **_RGN),
     # Photographs from the ground: an above and a below, and no place on a map. So few steps
     # because a few dozen pictures teach little: chosen on streets and old buildings.

@@ -47,9 +47,20 @@ def test_every_shipped_model_has_weights_card_and_item(name: str) -> None:
     assert "validation" in card
 
 
-def test_the_model_is_picked_by_what_the_values_are() -> None:
-    assert choose_model(Quantity.COUNTS)[0].spec.name == "aerial-nir"
-    assert choose_model(Quantity.REFLECTANCE)[0].spec.name == "satellite-nir"
+@pytest.mark.parametrize(
+    ("roles", "kind"),
+    [
+        ({"nir"}, "nir"),
+        ({"nir", "red"}, "nir"),
+        ({"red", "green", "nir"}, "rgn"),
+        # Such a scene has natural colours; whoever colorizes it means its near infrared.
+        ({"red", "green", "blue", "nir"}, "nir"),
+    ],
+    ids=str,
+)
+def test_the_model_is_picked_by_values_and_bands(roles: set[str], kind: str) -> None:
+    assert choose_model(Quantity.COUNTS, roles)[0].spec.name == f"aerial-{kind}"
+    assert choose_model(Quantity.REFLECTANCE, roles)[0].spec.name == f"satellite-{kind}"
     assert read_model(load_model("aerial-nir").path).spec.quantity is Quantity.COUNTS
 
 

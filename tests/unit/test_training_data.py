@@ -17,11 +17,13 @@ from nirgeo.radiometry import Quantity, from_working
 from nirgeo.training.config import TrainingConfig
 from nirgeo.training.data import (
     HAZE_SHARE,
+    Batch,
     Sampler,
     SceneEntry,
     TrainingScene,
     list_scenes,
     load_scene,
+    through_air,
 )
 from nirgeo.training.table import fit_table, hat_weights, input_range
 
@@ -293,6 +295,63 @@ class TestAugmentation:
         batch = Sampler([one], replace(PLAIN, gain_jitter=1.0)).batch(0)
         limit = np.float32(PLAIN.table_max)
         assert batch.inputs.max() == batch.colours.max() == limit
+
+
+class TestMeasuredColours:
+    """Where red and green are measured, they are the same numbers in inputs and colours."""
+
+    BANDS = ("red", "green", "nir")
+
+    def sampler(self, **changes: Any) -> Sampler:
+        random = np.random.default_rng(5)
+        colours = random.uniform(0.2, 0.5, (3, 96, 96)).astype(np.float32)
+        nir = random.uniform(0.4, 0.6, (1, 96, 96)).astype(np.float32)
+        known = scene(inputs=np.concatenate((colours[:2], nir)), colours=colours, bands=3)
+        return Sampler([known], replace(PLAIN, bands=self.BANDS, batch=64, **changes))
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {},
+            {"gain_jitter": 0.3, "nir_jitter": 0.2},
+            {"coarsen": 1.0},
+            {"path_radiance": 0.1, "gain_jitter": 0.3, "nir_jitter": 0.2},
+        ],
+        ids=str,
+    )
+    def test_whatever_is_done_to_a_patch(self, changes: dict[str, float]) -> None:
+        batch = self.sampler(**changes).batch(3)
+        np.testing.assert_array_equal(batch.inputs[:, :2], batch.colours[:, :2])
+
+    def test_air_adds_most_to_blue_and_to_what_is_dark(self) -> None:
+        clear = self.sampler().batch(3)
+        seen = self.sampler(path_radiance=0.1).batch(3)
+
+        def bands(batch: Batch) -> FloatArray:
+            joined = np.concatenate((batch.colours, batch.inputs[:, 2:]), axis=1)
+            return from_working(joined, Quantity.REFLECTANCE)
+
+        # Patches are drawn one after the other, so only the first is the same in both.
+        before, after = (
+            np.sort(bands(b).reshape(64, 4, -1), axis=2)[:, :, [0, -1]] for b in (clear, seen)
+        )
+        touched = np.abs(after - before)[:, :2].max(axis=(1, 2)) > 1e-3
+        assert 0.1 < touched.mean() < 0.7
+        dark = after[touched][:, :, 0].mean(axis=0) - before[:, :, 0].mean(axis=0)
+        red, green, blue, nir = dark
+        assert blue > green > red > nir > 0
+        assert blue < 0.1
+
+    def test_closed_form(self) -> None:
+        working = np.sqrt(np.full((2, 4, 4), 0.25, dtype=np.float32))
+        seen = from_working(through_air(working, ("blue", "nir"), 0.1, 4.0), Quantity.REFLECTANCE)
+        np.testing.assert_allclose(seen[0], 0.25 * 0.9 + 0.1, rtol=1e-5)
+        path = 0.1 * (0.84 / 0.49) ** -4
+        np.testing.assert_allclose(seen[1], 0.25 * (1 - path) + path, rtol=1e-5)
+
+    def test_counts_have_no_air(self) -> None:
+        with pytest.raises(TrainingError, match="display counts have none"):
+            TrainingConfig(Quantity.COUNTS, path_radiance=0.1)
 
 
 class TestHints:

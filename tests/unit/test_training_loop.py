@@ -241,6 +241,31 @@ class TestTraining:
         with pytest.raises(TrainingError, match="another shape"):
             wider.start(first.folder / BEST)
 
+    def test_where_red_and_green_are_measured_only_blue_is_learnt(self, tmp_path: Path) -> None:
+        def with_colours(scene: TrainingScene) -> TrainingScene:
+            inputs = np.concatenate((scene.colours[:2] * scene.valid, scene.inputs))
+            return replace(scene, inputs=inputs)
+
+        config = replace(CONFIG, bands=("red", "green", "nir"), steps=10)
+        spec = ModelSpec(
+            name="x",
+            version=1,
+            bands=config.bands,
+            quantity=config.quantity,
+            generator=generator_config(config).to_json(),
+        )
+        assert (spec.made, spec.generator["out_bands"]) == (("blue",), 1)
+        validation = [with_colours(scene) for scene in VALIDATION]
+        trainer = Trainer(
+            config, [with_colours(s) for s in TRAINING], validation, tmp_path, spec=spec
+        )
+        trainer.start()
+        trainer.run()
+        network = load_generator(read_model(tmp_path / BEST))
+        made = predict_scene(network, validation[0], CPU)
+        np.testing.assert_array_equal(made[:2], validation[0].colours[:2])
+        assert not np.array_equal(made[2], validation[0].colours[2])
+
     def test_a_training_that_explodes_says_so(self, tmp_path: Path) -> None:
         trainer = Trainer(
             replace(CONFIG, learning_rate=1e30, steps=20), TRAINING, VALIDATION, tmp_path
