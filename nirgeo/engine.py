@@ -88,8 +88,8 @@ def colorize(
     BandError, RadiometryError, ModelError, UnknownModelError, OptionError, GridError
     """
 
-    def recipe_for(scaling: Scaling, roles: Collection[str]) -> Recipe:
-        chosen = pick_model(model, scaling.quantity, roles)
+    def recipe_for(scaling: Scaling, roles: Collection[str], product: str = "") -> Recipe:
+        chosen = pick_model(model, scaling.quantity, roles, product)
         colouriser = colouriser_of(chosen, device=device, prior=prior)
         return Recipe(colouriser, scaling, output, brightness, gamma)
 
@@ -97,7 +97,7 @@ def colorize(
     if view is not None:
         clues = view.source.clues
         scaling = view.scaling if scale is None else _scaling(clues, scale)
-        recipe = recipe_for(scaling, dict(view.source.roles))
+        recipe = recipe_for(scaling, dict(view.source.roles), clues.product or "")
         return _from_source(scene, view, recipe)
     array = _as_bands(scene)
     blocks = array.data if isinstance(array.data, da.Array) else da.from_array(array.values)

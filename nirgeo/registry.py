@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
@@ -147,10 +148,13 @@ def check_model(name: str) -> None:
 
 
 def pick_model(
-    model: str | os.PathLike[str] | AnyModel, quantity: Quantity, roles: Collection[str]
+    model: str | os.PathLike[str] | AnyModel,
+    quantity: Quantity,
+    roles: Collection[str],
+    product: str = "",
 ) -> AnyModel:
-    """The model that is meant: by itself, by name or path, or by ``"auto"`` for a scene that holds
-    ``quantity`` in bands of these ``roles``.
+    """The model that is meant: by itself, by name or path, or by ``"auto"`` for a scene of a
+    ``product`` that holds ``quantity`` in bands of these ``roles``.
 
     Raises
     ------
@@ -158,14 +162,24 @@ def pick_model(
     """
     if isinstance(model, AnyModel):
         return model
-    return choose_model(quantity, roles)[0] if model == AUTO else load_model(model, quantity)
+    if model == AUTO:
+        return choose_model(quantity, roles, product)[0]
+    return load_model(model, quantity)
 
 
-def choose_model(quantity: Quantity, roles: Collection[str]) -> tuple[AnyModel, str]:
+# Products that are not corrected for the atmosphere, by their makers' names: Sentinel-2 Level-1C
+# (ESA), Landsat Level-1 (USGS LSDS-1619), ASTER Level 1 (LP DAAC).
+_LEVEL_1 = re.compile(r"MSIL1C|(?<![a-z])L[COTEM]0[1-9]_L1(?:TP|GT|GS)|AST_?L1[ABT]", re.IGNORECASE)
+
+
+def choose_model(
+    quantity: Quantity, roles: Collection[str], product: str = ""
+) -> tuple[AnyModel, str]:
     """The shipped model for a scene, and why it was picked.
 
-    Where red and green were measured and blue was not, only blue is made. A scene that has all
-    three needs no colours, so it can only be meant as near infrared.
+    Where red and green were measured and blue was not, only blue is made; it has the air's own blue
+    in it where the product's name says that the air was not removed. A scene that has all three
+    needs no colours, so it can only be meant as near infrared.
     """
     counts = quantity is Quantity.COUNTS
     reason = f"values are {quantity.value}"
@@ -173,4 +187,7 @@ def choose_model(quantity: Quantity, roles: Collection[str]) -> tuple[AnyModel, 
     if "red" in roles and "green" in roles and "blue" not in roles:
         name = "aerial-rgn" if counts else "satellite-rgn"
         reason += "; red and green are measured"
+        if not counts and _LEVEL_1.search(product):
+            name = "satellite-rgn-toa"
+            reason += ", through the atmosphere"
     return load_model(name), reason

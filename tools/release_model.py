@@ -109,7 +109,24 @@ FACTS = {
             "that are not corrected for the atmosphere have a stronger blue of haze in truth. Blue "
             "surfaces that reflect little else come out greyer than they are."
         ),
-        stages=("--preset satellite-rgn --out RUN-1",),
+        stages=("--preset satellite-rgn --level boa --out RUN-1",),
+    ),
+    "satellite-rgn-toa": Facts(
+        summary="blue for satellite scenes without it, with the atmosphere in it (10-60 m)",
+        gsd=(8.0, 100.0),
+        data=(
+            "As satellite-rgn, but every training patch is seen through air of a random amount "
+            "(path radiance up to 0.12 in blue, falling with wavelength). Validation: five "
+            "scenes of four places as top-of-atmosphere reflectance (Brandenburg in winter, "
+            "Spain, north-west India, southern California), which are not so corrected."
+        ),
+        attribution=_SURFACE_SOURCE,
+        limits=(
+            "Red and green are the measured ones, unchanged. How much blue the air adds has to be "
+            "guessed from red, green and near infrared: expect a cast in very hazy or very dark "
+            "scenes."
+        ),
+        stages=("--preset satellite-rgn-toa --level boa --validation-level toa --out RUN-1",),
     ),
 }
 
@@ -224,7 +241,8 @@ def mlm_item(spec: ModelSpec, sha256: str) -> dict[str, Any]:
             "start_datetime": "2000-01-01T00:00:00Z",
             "end_datetime": "2026-12-31T23:59:59Z",
             "description": spec.summary,
-            "mlm:name": spec.full_name,
+            "mlm:name": spec.name,
+            "version": str(spec.version),
             "mlm:architecture": "nirgeo local affine generator",
             "mlm:tasks": ["generative"],
             "mlm:framework": "pytorch",

@@ -264,9 +264,13 @@ def _explain(view: SceneView | None, rgb: DataArray, asked: str, reporter: Repor
     spec = load_model(str(attrs["nirgeo_model"]) if asked == AUTO else asked, scaling.quantity).spec
     reason = f"values are {scaling.quantity.value}"
     if "red" in spec.bands:
-        reason += "; red and green are measured and kept"
+        reason += "; red and green are measured, and kept"
     reason = f" ({reason})" if asked == AUTO else ""
     reporter.message(f"model: {spec.full_name}{reason}")
+    if asked == AUTO and spec.name == "satellite-rgn":
+        reporter.message(
+            "--model satellite-rgn-toa suits scenes that are not corrected for the atmosphere"
+        )
     reporter.message(f"colour hint: {attrs['nirgeo_colour_hint']}")
     for note in () if view is None else view.source.notes:
         reporter.warning(note)

@@ -62,7 +62,7 @@ def describe_scene(
     from nirgeo.estimate import estimate
     from nirgeo.georeference import grid_of
     from nirgeo.radiometry import Scaling
-    from nirgeo.registry import AUTO, pick_model
+    from nirgeo.registry import AUTO, choose_model, load_model
     from nirgeo.scene import open_scene, view_of
     from nirgeo.tiling import DEFAULT_CHUNK_TILES, Window
 
@@ -87,11 +87,14 @@ def describe_scene(
         bands = [f"{k}: {name}" for k, name in enumerate(scene["band"].values, start=1)]
         roles = engine.band_numbers(scene)
         notes, blocks = [], "as the variables have them"
-    model = pick_model(options["model"], scaling.quantity, roles)
+    if options["model"] == AUTO:
+        product = "" if view is None else view.source.clues.product or ""
+        model, reason = choose_model(scaling.quantity, roles, product)
+    else:
+        model, reason = load_model(options["model"], scaling.quantity), "asked for"
     cost = estimate(region, grid.shape, tiles, engine.colouriser_of(model))
     gsd = grid.ground_sampling_distance()
     rows, cols = (-(-side // (tiles * 64)) for side in (region.height, region.width))
-    reason = "asked for" if options["model"] != AUTO else f"values are {scaling.quantity.value}"
     return {
         "scene": path or ", ".join(stack.values()),
         "size": f"{region.width} × {region.height} px",
