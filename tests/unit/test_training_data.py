@@ -17,7 +17,6 @@ from nirgeo.radiometry import Quantity, from_working
 from nirgeo.training.config import TrainingConfig
 from nirgeo.training.data import (
     HAZE_SHARE,
-    Batch,
     Sampler,
     SceneEntry,
     TrainingScene,
@@ -323,24 +322,20 @@ class TestMeasuredColours:
         batch = self.sampler(**changes).batch(3)
         np.testing.assert_array_equal(batch.inputs[:, :2], batch.colours[:, :2])
 
-    def test_air_adds_most_to_blue_and_to_what_is_dark(self) -> None:
-        clear = self.sampler().batch(3)
-        seen = self.sampler(path_radiance=0.1).batch(3)
-
-        def bands(batch: Batch) -> FloatArray:
-            joined = np.concatenate((batch.colours, batch.inputs[:, 2:]), axis=1)
-            return from_working(joined, Quantity.REFLECTANCE)
-
-        # Patches are drawn one after the other, so only the first is the same in both.
-        before, after = (
-            np.sort(bands(b).reshape(64, 4, -1), axis=2)[:, :, [0, -1]] for b in (clear, seen)
-        )
-        touched = np.abs(after - before)[:, :2].max(axis=(1, 2)) > 1e-3
-        assert 0.1 < touched.mean() < 0.7
-        dark = after[touched][:, :, 0].mean(axis=0) - before[:, :, 0].mean(axis=0)
-        red, green, blue, nir = dark
-        assert blue > green > red > nir > 0
-        assert blue < 0.1
+    @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+    def test_air_adds_most_to_blue(self, share: float) -> None:
+        dark = scene(inputs=flat(0.2, 0.2, 0.2), colours=flat(0.2, 0.2, 0.2), bands=3)
+        config = replace(PLAIN, bands=self.BANDS, batch=200, path_radiance=0.1, path_share=share)
+        batch = Sampler([dark], config).batch(0)
+        joined = np.concatenate((batch.colours, batch.inputs[:, 2:]), axis=1)[:, :, 0, 0]
+        red, green, blue, nir = (from_working(joined, Quantity.REFLECTANCE) - 0.04).T
+        touched = blue > 1e-4
+        assert touched.mean() == pytest.approx(share, abs=0.1)
+        if share:
+            ordered = np.stack([blue, green, red, nir])[:, touched]
+            assert (np.diff(ordered, axis=0) < 0).all()
+            assert 0.08 < blue.max() < 0.1
+        np.testing.assert_allclose(red[~touched], 0, atol=1e-4)
 
     def test_closed_form(self) -> None:
         working = np.sqrt(np.full((2, 4, 4), 0.25, dtype=np.float32))
