@@ -98,20 +98,28 @@ def fold_of(names: Sequence[str]) -> dict[str, int]:
     return folds
 
 
-def image_split(images: Sequence[TrainingScene], fold: int) -> Split:
-    """Fold ``fold`` is scored, the other four are learnt from.
+def image_split(images: Sequence[TrainingScene], fold: int, learn_from: int | None = None) -> Split:
+    """Fold ``fold`` is scored; learnt from are the other four, or ``learn_from`` images of them.
+
+    Which these are is drawn once: fewer are a part of more.
 
     Raises
     ------
-    EvaluationError : no such fold
+    EvaluationError : no such fold, or not as many images
     """
     if not 0 <= fold < FOLDS:
         raise EvaluationError(f"--fold {fold}: folds are numbered 0 to {FOLDS - 1}")
     folds = fold_of([image.name for image in images])
-    return Split(
-        [image for image in images if folds[image.name] != fold],
-        [image for image in images if folds[image.name] == fold],
-    )
+    others = [image for image in images if folds[image.name] != fold]
+    scored = [image for image in images if folds[image.name] == fold]
+    if learn_from is not None:
+        if not 1 <= learn_from <= len(others):
+            raise EvaluationError(
+                f"--learn-from {learn_from}: the other folds hold {len(others)} images"
+            )
+        order = np.random.default_rng((_SPLIT_SEED, fold)).permutation(len(others))
+        others = [others[k] for k in sorted(order[:learn_from])]
+    return Split(others, scored)
 
 
 def leaky_split(images: Sequence[TrainingScene], fold: int) -> Split:

@@ -38,6 +38,8 @@ class Run:
     categories: tuple[str, ...]
     minutes: float | None = None
     steps: int | None = None
+    learn_from: int | None = None
+    """Images to learn from, if not all of the other folds."""
 
     @property
     def trains(self) -> bool:
@@ -53,7 +55,8 @@ class Run:
     def folder_name(self) -> str:
         kind = "-".join(self.categories) or "all"
         name = self.contestant.replace("/", "-")
-        return f"{kind}-{self.protocol}-fold{self.fold}-{name}-seed{self.seed}"
+        part = "" if self.learn_from is None else f"-from{self.learn_from}"
+        return f"{kind}-{self.protocol}-fold{self.fold}-{name}{part}-seed{self.seed}"
 
 
 def perform(
@@ -71,7 +74,7 @@ def perform(
     EvaluationError, TrainingError : see the parts
     """
     split = (
-        image_split(images, run.fold)
+        image_split(images, run.fold, run.learn_from)
         if run.protocol is Protocol.IMAGE
         else (leaky_split(images, run.fold))
     )
@@ -160,7 +163,8 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 
 
 def _key(record: dict[str, Any]) -> dict[str, Any]:
-    return {name: record[name] for name in ("contestant", "protocol", "fold", "seed", "categories")}
+    names = ("contestant", "protocol", "fold", "seed", "categories")
+    return {name: record[name] for name in names} | {"learn_from": record.get("learn_from")}
 
 
 def is_known(run: Run, records: Iterable[dict[str, Any]]) -> bool:
@@ -176,7 +180,9 @@ def summary(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for record in records:
-        key = (",".join(record["categories"]), record["protocol"], record["contestant"])
+        part = record.get("learn_from")
+        contestant = record["contestant"] + ("" if part is None else f" from {part} images")
+        key = (",".join(record["categories"]), record["protocol"], contestant)
         groups.setdefault(key, []).append(record)
     rows = [
         {"categories": categories or "all", "protocol": protocol, "contestant": contestant}

@@ -63,6 +63,9 @@ def benchmark_command() -> None:
     help="As many steps per training as fit, here.  [default: the preset's steps]",
 )
 @click.option("--steps", type=int, help="Steps per training, instead of a budget.")
+@click.option(
+    "--learn-from", type=int, metavar="N", help="Only N images of the other folds, for a curve."
+)
 @click.option("--again", is_flag=True, help="Also run what FOLDER has results of.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--json", "as_json", is_flag=True, help="The table, machine-readable.")
@@ -81,6 +84,7 @@ def epfl_command(
     seeds: tuple[int, ...],
     budget: float | None,
     steps: int | None,
+    learn_from: int | None,
     again: bool,
     device: str,
     as_json: bool,
@@ -98,6 +102,8 @@ def epfl_command(
     from nirgeo.benchmark.runs import RESULTS, Run, is_known, perform, read_results, summary
     from nirgeo.benchmark.table import render
 
+    if learn_from is not None and protocol == "leaky":
+        raise click.UsageError("--learn-from is for images, and --protocol leaky has none.")
     kinds = () if "all" in categories else categories
     images = read_images(Path(folder), kinds)
     target = Path(out)
@@ -107,7 +113,9 @@ def epfl_command(
     for contestant in contestants or DEFAULT_CONTESTANTS:
         for fold in wanted_folds:
             for seed in seeds if not contestant.startswith("baseline/") else (0,):
-                run = Run(contestant, Protocol(protocol), fold, seed, kinds, budget, steps)
+                run = Run(
+                    contestant, Protocol(protocol), fold, seed, kinds, budget, steps, learn_from
+                )
                 if not again and results.exists() and is_known(run, read_results(results)):
                     continue
                 with click.progressbar(

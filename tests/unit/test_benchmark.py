@@ -95,6 +95,15 @@ class TestFolds:
             scored += here
         assert sorted(scored) == sorted(NAMES)
 
+    def test_learning_from_fewer_images(self) -> None:
+        images = [photograph(name, 64, 64) for name in NAMES]
+        some = [{s.name for s in image_split(images, 2, count).training} for count in (1, 3, 5)]
+        assert [len(part) for part in some] == [1, 3, 5]
+        assert some[0] < some[1] < some[2]
+        assert image_split(images, 2, 3).scored == image_split(images, 2).scored
+        with pytest.raises(EvaluationError, match="--learn-from 20: the other folds hold 9"):
+            image_split(images, 2, 20)
+
     @pytest.mark.parametrize("fold", [-1, 5])
     def test_no_such_fold(self, fold: int) -> None:
         with pytest.raises(EvaluationError, match="numbered 0 to 4"):
@@ -297,7 +306,8 @@ class TestCommand:
     def test_what_is_known(self) -> None:
         run = Run("x", Protocol.IMAGE, 0, 0, ("urban",), minutes=3)
         assert is_known(run, [record()])
-        assert not is_known(run, [record(fold=1), record(protocol="leaky"), record(seed=2)])
+        others = [record(fold=1), record(protocol="leaky"), record(seed=2), record(learn_from=4)]
+        assert not is_known(run, others)
 
 
 def test_images_are_read_by_category(tmp_path: Path) -> None:
