@@ -1,6 +1,7 @@
 """Turn a finished training run into a shipped model: weights, card, STAC MLM item, registry entry.
 
     python tools/release_model.py RUN NAME VERSION
+    python tools/release_model.py --items    # only write the items of all models anew
 
 RUN is a folder made by ``nirgeo train``. What the card says of the training comes from the run's
 configuration and log; what it says in words stands in ``FACTS`` below.
@@ -233,7 +234,12 @@ def mlm_item(spec: ModelSpec, sha256: str) -> dict[str, Any]:
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
-        "stac_extensions": ["https://stac-extensions.github.io/mlm/v1.5.0/schema.json"],
+        "stac_extensions": [
+            "https://stac-extensions.github.io/mlm/v1.5.0/schema.json",
+            "https://stac-extensions.github.io/eo/v2.0.0/schema.json",
+            "https://stac-extensions.github.io/file/v2.1.0/schema.json",
+            "https://stac-extensions.github.io/version/v1.2.0/schema.json",
+        ],
         "id": f"nirgeo-{spec.name}-{spec.version}",
         "geometry": None,
         "properties": {
@@ -241,6 +247,8 @@ def mlm_item(spec: ModelSpec, sha256: str) -> dict[str, Any]:
             "start_datetime": "2000-01-01T00:00:00Z",
             "end_datetime": "2026-12-31T23:59:59Z",
             "description": spec.summary,
+            # The extension wants every band that an input names to be declared.
+            "bands": [{"name": band, "eo:common_name": band} for band in spec.bands],
             "mlm:name": spec.name,
             "version": str(spec.version),
             "mlm:architecture": "nirgeo local affine generator",
@@ -321,5 +329,17 @@ def release(run: Path, name: str, version: int) -> None:
     print(f"{target}: {target.stat().st_size / 2**20:.2f} MiB, best step {training['best_step']}")
 
 
+def rewrite_items() -> None:
+    """Write the STAC items of all shipped models anew, from the model files alone."""
+    for entry in json.loads((WEIGHTS / "registry.json").read_text()):
+        path = WEIGHTS / entry["file"]
+        model = read_model(path)
+        item = json.dumps(mlm_item(model.spec, model.sha256), indent=2) + "\n"
+        path.with_suffix(".json").write_text(item, encoding="utf-8")
+
+
 if __name__ == "__main__":
+    if sys.argv[1:] == ["--items"]:
+        rewrite_items()
+        sys.exit()
     release(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

@@ -6,12 +6,15 @@ are skipped, and say so.
 
 from __future__ import annotations
 
+import json
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
 import numpy as np
+import pystac
 import pytest
 import rasterio
+from pystac.validation.stac_validator import JsonSchemaSTACValidator
 
 import nirgeo
 from nirgeo.modelfile import load_generator, read_model
@@ -45,6 +48,19 @@ def test_every_shipped_model_has_weights_card_and_item(name: str) -> None:
     assert model.sha256 in card
     assert model.sha256 in stem.with_suffix(".json").read_text(encoding="utf-8")
     assert "validation" in card
+
+
+@pytest.mark.parametrize("name", [m.full_name for m in shipped_models()])
+def test_every_item_is_a_valid_stac_item(name: str) -> None:
+    """Against STAC's own schemas, which pystac carries; the extension's are on the network only."""
+    path = Path(load_model(name).path).with_suffix(".json")
+    item = json.loads(path.read_text(encoding="utf-8"))
+    validator = JsonSchemaSTACValidator()
+    assert validator.validate_core(item, pystac.STACObjectType.ITEM, "1.1.0")
+    properties = item["properties"]
+    assert f"{properties['mlm:name']}@{properties['version']}" == name
+    declared = {band["name"] for band in properties["bands"]}
+    assert {band for entry in properties["mlm:input"] for band in entry["bands"]} <= declared
 
 
 @pytest.mark.parametrize(

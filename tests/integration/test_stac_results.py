@@ -99,7 +99,7 @@ def test_the_shipped_model_is_linked(tmp_path: Path, colorized: Any) -> None:
     assert expression == {"format": "stac-mlm", "expression": link["href"]}
     # The name leads to the model's own card in the package.
     card = Path(stac_result.__file__).parents[2] / link["href"].partition("#")[2]
-    assert json.loads(card.read_text())["properties"]["mlm:name"] == "satellite-nir@1"
+    assert json.loads(card.read_text())["properties"]["mlm:name"] == "satellite-nir"
 
 
 def test_a_model_with_a_shipped_models_name_is_not_taken_for_it(
