@@ -247,8 +247,6 @@ def mlm_item(spec: ModelSpec, sha256: str) -> dict[str, Any]:
             "start_datetime": "2000-01-01T00:00:00Z",
             "end_datetime": "2026-12-31T23:59:59Z",
             "description": spec.summary,
-            # The extension wants every band that an input names to be declared.
-            "bands": [{"name": band, "eo:common_name": band} for band in spec.bands],
             "mlm:name": spec.name,
             "version": str(spec.version),
             "mlm:architecture": "nirgeo local affine generator",
@@ -287,6 +285,8 @@ def mlm_item(spec: ModelSpec, sha256: str) -> dict[str, Any]:
                 "type": "application/octet-stream",
                 "roles": ["mlm:model", "mlm:weights"],
                 "mlm:artifact_type": "safetensors.torch.save_file",
+                # The extension wants every band that an input names to be declared.
+                "bands": [{"name": band, "eo:common_name": band} for band in spec.bands],
                 "file:checksum": f"1220{sha256}",
             }
         },

@@ -59,7 +59,7 @@ def test_every_item_is_a_valid_stac_item(name: str) -> None:
     assert validator.validate_core(item, pystac.STACObjectType.ITEM, "1.1.0")
     properties = item["properties"]
     assert f"{properties['mlm:name']}@{properties['version']}" == name
-    declared = {band["name"] for band in properties["bands"]}
+    declared = {band["name"] for band in item["assets"]["weights"]["bands"]}
     assert {band for entry in properties["mlm:input"] for band in entry["bands"]} <= declared
 
 
