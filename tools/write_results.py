@@ -2,6 +2,7 @@
 
     python tools/write_results.py            # write
     python tools/write_results.py --check    # exit 1 if a table is not what the records say
+    python tools/write_results.py --adopt FILE...    # take new records, then write
 
 The text is written by hand. A table stands between ``<!-- table: NAME ARGUMENTS -->`` and
 ``<!-- end -->`` and is made of records in docs/results/, which the commands in the text wrote:
@@ -142,7 +143,31 @@ def filled(text: str, records: Path) -> str:
     return BLOCK.sub(table, text)
 
 
+def adopt(file: Path, records: Path) -> None:
+    """Copy a record, without the figures of single scenes and with six digits of the others."""
+    if file.suffix == ".jsonl":
+        lines = [json.dumps(_short(record)) for record in read_results(file)]
+        (records / file.name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return
+    evaluation = json.loads(file.read_text(encoding="utf-8"))
+    for task in evaluation["tasks"]:
+        for model in task["models"]:
+            del model["per_scene"]
+    (records / file.name).write_text(json.dumps(_short(evaluation), indent=1) + "\n", "utf-8")
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _short(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_short(v) for v in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
 def main() -> None:
+    if sys.argv[1:2] == ["--adopt"]:
+        for name in sys.argv[2:]:
+            adopt(Path(name), DOCS / "results")
     page = DOCS / "results.md"
     text = page.read_text(encoding="utf-8")
     made = filled(text, DOCS / "results")

@@ -1,0 +1,38 @@
+"""docs/results.md says what the records beside it say."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TOOL = runpy.run_path(str(ROOT / "tools" / "write_results.py"))
+
+
+def test_every_table_is_what_the_records_say() -> None:
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert text.count("<!-- table:") == text.count("<!-- end -->") > 3
+    assert TOOL["filled"](text, ROOT / "docs" / "results") == text
+
+
+def test_a_changed_figure_is_noticed(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    records = ROOT / "docs" / "results"
+    for file in records.iterdir():
+        lines = file.read_text(encoding="utf-8")
+        (tmp_path / file.name).write_text(lines, encoding="utf-8")
+    first, *others = (records / "epfl.jsonl").read_text(encoding="utf-8").splitlines()
+    record: dict[str, Any] = json.loads(first)
+    record["angular"] += 30
+    (tmp_path / "epfl.jsonl").write_text("\n".join([json.dumps(record), *others]))
+    assert TOOL["filled"](text, tmp_path) != text
+
+
+@pytest.mark.parametrize("what", ["nonsense", "epfl"])
+def test_a_table_that_can_not_be_made(what: str) -> None:
+    with pytest.raises((KeyError, TypeError)):
+        TOOL["filled"](f"<!-- table: {what} -->\n<!-- end -->", ROOT / "docs" / "results")
