@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -24,6 +25,15 @@ from nirgeo.training.networks import (
     optimizers,
 )
 from nirgeo.training.presets import PRESETS, VARIANTS, configuration
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Networks this small are slower on two threads, and far slower beside another training."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def changed(one: TrainingConfig, two: TrainingConfig) -> set[str]:
