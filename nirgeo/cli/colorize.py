@@ -13,6 +13,7 @@ import click
 from nirgeo.cli import options as shared
 from nirgeo.cli.errors import reports_errors
 from nirgeo.cli.reporting import Reporter, reporter_for
+from nirgeo.cli.usage import JsonLinesCommand
 from nirgeo.errors import OptionError, TargetError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from nirgeo.scene import SceneView
 
 
-@click.command("colorize", short_help="Natural colour from near infrared.")
+@click.command("colorize", cls=JsonLinesCommand, short_help="Natural colour from near infrared.")
 @click.argument("scenes", nargs=-1, metavar="SCENE...")
 @click.option("-o", "--output", metavar="FILE", help="Output, for a single scene.")
 @click.option("--out-dir", metavar="DIR", help="Folder for the outputs of several scenes.")
@@ -139,7 +140,7 @@ def _colorize_one(
     options: dict[str, Any],
 ) -> None:
     # Imported here so that --help answers at once.
-    from nirgeo import engine
+    from nirgeo import engine, provenance
     from nirgeo.cog import check_creation_options
     from nirgeo.registry import load_model
     from nirgeo.scene import open_scene, view_of
@@ -189,7 +190,7 @@ def _colorize_one(
         on_start=reporter.start,
         on_progress=reporter.progress,
     )
-    reporter.result(str(written))
+    reporter.result(str(written), tags=provenance.tags(rgb.attrs))
 
 
 def _same_file(scene: str, path: str) -> bool:

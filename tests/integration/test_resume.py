@@ -140,7 +140,7 @@ def test_a_killed_run_is_resumed_to_identical_bytes(tmp_path: Path, work: Work, 
     assert done <= log[0]["resumed"] < CHUNKS
     assert log[0]["total"] == CHUNKS
     assert log[1] == {"event": "progress", "done": log[0]["resumed"] + 1, "total": CHUNKS}
-    assert log[-1] == {"event": "result", "path": str(target)}
+    assert (log[-1]["event"], log[-1]["path"]) == ("result", str(target))
     assert target.read_bytes() == work.finished
     assert list(listing(tmp_path)) == ["out.tif"]
 
@@ -154,10 +154,8 @@ def test_a_run_killed_while_it_made_the_file(
     assert not target.exists()
     assert (state_of(target) / "result.tif").exists() == (after > 0)
     log = work.run(target, "--resume")
-    assert log == [
-        {"event": "start", "protocol": 1, "total": CHUNKS, "resumed": CHUNKS},
-        {"event": "result", "path": str(target)},
-    ]
+    assert log[0] == {"event": "start", "protocol": 1, "total": CHUNKS, "resumed": CHUNKS}
+    assert [event["event"] for event in log] == ["start", "result"]
     assert target.read_bytes() == work.finished
     assert list(listing(tmp_path)) == ["out.tif"]
 
