@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import rasterio
-import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
@@ -28,6 +27,7 @@ from nirgeo.evaluation.scenes import FloatArray, Mask, render
 from nirgeo.evaluation.score import number
 from nirgeo.evaluation.sums import Block, ErrorSums, blocks, measure_block
 from nirgeo.handles import GDAL_ERRORS
+from nirgeo.interruption import copy_raster
 from nirgeo.radiometry import Quantity
 from nirgeo.source import Grid
 from nirgeo.target import Target
@@ -230,9 +230,9 @@ def _describe(written: DatasetWriter, grid: Grid) -> None:
 
 
 def _copy_as_cog(raw: Path, finished: Path) -> None:
-    rasterio.shutil.copy(
-        str(raw),
-        str(finished),
+    copy_raster(
+        raw,
+        finished,
         driver="COG",
         compress="DEFLATE",
         level="1",

@@ -51,6 +51,16 @@ def slow(*arguments):
     time.sleep({after})
 cog.write_cog = slow
 """
+# Here it is GDAL's own part of the last step that takes its time.
+SLOW_READING = """
+import time
+from nirgeo.interruption import _Reader
+read = _Reader.read
+def slow(self, size=-1):
+    time.sleep(0.5)
+    return read(self, size)
+_Reader.read = slow
+"""
 
 
 @dataclass(frozen=True)
@@ -99,6 +109,13 @@ def stop(child: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str
     child.send_signal(number)
     out, err = child.communicate(timeout=60)
     return child.returncode, out, err
+
+
+def wait_until(condition: Callable[[], bool], patience: float = 20.0) -> None:
+    deadline = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def kill_at(work: Work, target: Path, done: int, *more: object, prelude: str = SLOW) -> None:
@@ -236,6 +253,44 @@ def test_interrupted_while_it_made_the_file(tmp_path: Path, work: Work) -> None:
     time.sleep(0.3)
     assert stop(child, signal.SIGINT)[0] == 130
     assert listing(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143)],
+    ids=["SIGINT", "SIGTERM"],
+)
+def test_interrupted_while_gdal_made_the_file(
+    tmp_path: Path, work: Work, number: signal.Signals, code: int
+) -> None:
+    target = tmp_path / "out.tif"
+    child = work.begin(target, prelude=SLOW_READING)  # more than 30 tiles, read twice: 30 s
+    wait_for(child, CHUNKS)
+    wait_until((state_of(target) / "blocks.vrt").exists)
+    time.sleep(2)
+    started = time.monotonic()
+    status, out, err = stop(child, number)
+    assert status == code, err
+    assert time.monotonic() - started < 10
+    assert [event["event"] for event in events(out)] == ["error"]
+    assert err.splitlines()[-1] == f"Error: {events(out)[-1]['code']}"
+    assert "Traceback" not in err
+    assert "ignored" not in err
+    assert listing(tmp_path) == {}
+
+
+def test_with_resume_an_interruption_while_gdal_made_the_file_costs_no_chunk(
+    tmp_path: Path, work: Work
+) -> None:
+    target = tmp_path / "out.tif"
+    child = work.begin(target, "--resume", prelude=SLOW_READING)
+    wait_for(child, CHUNKS)
+    wait_until((state_of(target) / "blocks.vrt").exists)
+    assert stop(child, signal.SIGTERM)[0] == 143
+    assert not target.exists()
+    assert work.run(target, "--resume")[0]["resumed"] == CHUNKS
+    assert target.read_bytes() == work.finished
+    assert list(listing(tmp_path)) == ["out.tif"]
 
 
 def test_interrupted_before_it_began(tmp_path: Path, work: Work) -> None:
