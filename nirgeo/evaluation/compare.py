@@ -82,7 +82,7 @@ def compare(
     scale : ``"GAIN[,OFFSET]"``, from the truth's numbers to reflectance
     error_map : a Cloud Optimized GeoTIFF to write: float32 degrees, NaN where there is none
     overwrite : replace an existing map
-    on_progress : called with (blocks done, blocks in all)
+    on_progress : called with (blocks done, blocks in all), the first time with 0 done
 
     Raises
     ------
@@ -147,6 +147,7 @@ class _Work:
     ) -> ErrorSums:
         total = ErrorSums()
         listed = list(blocks(self.predicted.grid.shape))
+        on_progress(0, len(listed))
         for done, block in enumerate(listed, start=1):
             sums, angles = self._block(block)
             total = total + sums
