@@ -19,6 +19,7 @@ from qgis.core import (
 )
 
 from .algorithm import NirgeoTool, working_nirgeo
+from .choice_parameter import DEVICES, MODELS, choice
 from .events import RunError
 from .nirgeo_cli import CancelledError
 from .request import AUTO, ColorizeRequest, split_creation_options
@@ -95,7 +96,7 @@ class Colorize(NirgeoTool):
                 text,
             )
         self.add(
-            _choice(self.MODEL, self.LABELS["--model"], "ModelWidget"),
+            choice(self.MODEL, self.LABELS["--model"], MODELS),
             "A shipped model by name, or a model file. With 'auto', nirgeo chooses by the kind of "
             "values in the input.",
         )
@@ -123,7 +124,7 @@ class Colorize(NirgeoTool):
         # Here belongs the uncertainty band, once `nirgeo colorize` can make one: a boolean, a label
         # in wording.py and a field of ColorizeRequest.
         self.add(
-            _choice(self.DEVICE, self.LABELS["--device"], "DeviceWidget"),
+            choice(self.DEVICE, self.LABELS["--device"], DEVICES),
             "Where the network runs: auto, cpu, cuda, cuda:1, mps.",
             advanced=True,
         )
@@ -215,11 +216,3 @@ class Colorize(NirgeoTool):
             default_name=self.LABELS["--output"],
         )
         return {self.OUTPUT: result.path}
-
-
-def _choice(name: str, label: str, widget: str) -> QgsProcessingParameterString:
-    """A text with a list to choose from, which is made when a dialog opens and not before."""
-    # Optional, so that a model need not set it.
-    parameter = QgsProcessingParameterString(name, label, AUTO, optional=True)
-    parameter.setMetadata({"widget_wrapper": {"class": f"{__package__}.choices.{widget}"}})
-    return parameter

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,9 +13,16 @@ from processing.gui.AlgorithmDialog import AlgorithmDialog
 from processing.gui.BatchAlgorithmDialog import BatchAlgorithmDialog
 from processing.gui.wrappers import WidgetWrapperFactory
 from processing.modeler.ModelerParametersDialog import ModelerParametersDialog
-from qgis.core import QgsProcessingContext, QgsProcessingModelAlgorithm, QgsRasterLayer
+from qgis.core import (
+    QgsProcessingContext,
+    QgsProcessingModelAlgorithm,
+    QgsProcessingModelParameter,
+    QgsProcessingParameterString,
+    QgsRasterLayer,
+)
+from qgis.gui import QgsGui, QgsProcessingGui
 from qgis.PyQt.QtCore import QCoreApplication
-from qgis.PyQt.QtWidgets import QDialog
+from qgis.PyQt.QtWidgets import QComboBox, QDialog
 
 pytestmark = pytest.mark.qgis
 
@@ -34,7 +43,7 @@ def tool(provider: Any) -> Any:
 
 
 def offered(wrapper: Any) -> list[str]:
-    return [wrapper.combo.itemText(i) for i in range(wrapper.combo.count())]
+    return [wrapper.box.combo.itemText(i) for i in range(wrapper.box.combo.count())]
 
 
 def wait_for_models() -> None:
@@ -58,7 +67,7 @@ def test_the_dialog_lists_models_and_hands_over_names(
     wait_for_models()
     assert offered(model)[1] == "some-nir@2: nir, reflectance, 10–30 m"
     assert model.value() == "auto"
-    model.combo.setCurrentIndex(1)
+    model.box.combo.setCurrentIndex(1)
     parameters = dialog.createProcessingParameters()
     assert parameters["MODEL"] == "some-nir"
     assert parameters["DEVICE"] == "auto"
@@ -70,7 +79,7 @@ def test_a_model_file_can_be_typed(provider: Any, use_fake: Fake) -> None:
     use_fake()
     dialog = AlgorithmDialog(tool(provider))
     model = dialog.mainWidget().wrappers["MODEL"]
-    model.combo.setEditText("/models/mine.safetensors")
+    model.box.combo.setEditText("/models/mine.safetensors")
     wait_for_models()  # the list that arrives does not change what was typed
     assert model.value() == "/models/mine.safetensors"
     dialog.close()
@@ -116,6 +125,24 @@ def test_the_model_designer(provider: Any, use_fake: Fake) -> None:
     dialog.close()
 
 
+def test_in_the_model_designer_an_input_of_the_model_can_be_chosen(
+    provider: Any, use_fake: Fake
+) -> None:
+    use_fake()
+    model = QgsProcessingModelAlgorithm("m", "g")
+    model.addModelParameter(
+        QgsProcessingParameterString("which", "Which model"), QgsProcessingModelParameter("which")
+    )
+    dialog = ModelerParametersDialog(tool(provider), model)
+    wrapper = dialog.widget.widget.wrappers["MODEL"]
+    wait_for_models()
+    wrapper.box.combo.setCurrentText("Which model")
+    (source,) = dialog.createAlgorithm().parameterSources()["MODEL"]
+    assert source.parameterName() == "which"
+    dialog.setPreviousValues()
+    dialog.close()
+
+
 @pytest.mark.parametrize("name", ["MODEL", "DEVICE"])
 def test_values_survive_the_widgets(provider: Any, use_fake: Fake, name: str) -> None:
     use_fake()
@@ -126,3 +153,87 @@ def test_values_survive_the_widgets(provider: Any, use_fake: Fake, name: str) ->
     for value in ("auto", "cpu", "cuda:1", "some-nir@3"):
         wrapper.setParameterValue(value, QgsProcessingContext())
         assert wrapper.parameterValue() == value
+
+
+# What QGIS 4.4 and later will use: the registry of widgets, which this one has too.
+
+
+@pytest.fixture
+def registry(provider: Any) -> Iterator[Any]:
+    from nirgeo_qgis import widgets
+
+    widgets.register()
+    yield QgsGui.processingGuiRegistry()
+    widgets.unregister()
+
+
+def of_the_registry(registry: Any, kind: str) -> tuple[Any, Any]:
+    """A wrapper and its widget, made as QGIS makes them: by name."""
+    parameter = Named(kind)
+    wrapper = registry.createParameterWidgetWrapper(parameter, QgsProcessingGui.Standard)
+    widget = wrapper.createWrappedWidget(QgsProcessingContext())
+    gc.collect()
+    wrapper.kept = parameter  # QGIS holds a pointer to it
+    return wrapper, widget
+
+
+class Named(QgsProcessingParameterString):
+    """Older versions have no other way to a widget of a certain name than a type of that name."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__("WHICH", "Which", "auto", optional=True)
+        self._kind = kind
+
+    def type(self) -> str:
+        return self._kind
+
+
+def test_widgets_by_name(registry: Any, use_fake: Fake) -> None:
+    from nirgeo_qgis.choice_parameter import DEVICES, MODELS
+
+    use_fake()
+    context = QgsProcessingContext()
+    for kind, value in ((MODELS, "some-nir"), (DEVICES, "cuda")):
+        wrapper, widget = of_the_registry(registry, kind)
+        assert wrapper.parameterValue() == "auto"
+        wait_for_models()
+        for chosen in (value, "typed by hand", "auto"):
+            wrapper.setParameterValue(chosen, context)
+            assert wrapper.parameterValue() == chosen
+        widget.findChild(QComboBox).setCurrentIndex(1)
+        assert wrapper.parameterValue() != "auto"
+        widget.deleteLater()
+
+
+def test_parameters_name_their_widget_only_once_it_is_registered(provider: Any) -> None:
+    from nirgeo_qgis import widgets
+
+    def described() -> Any:
+        made = tool(provider)  # kept: its parameters go with it
+        return made.parameterDefinition("MODEL").metadata()["widget_wrapper"]
+
+    assert described() == {"class": "nirgeo_qgis.old_widgets.ModelWidget"}
+    widgets.register()
+    try:
+        assert described() == {"widget_type": "nirgeo_model"}
+    finally:
+        widgets.unregister()
+    assert "class" in described()
+
+
+def test_the_plugin_takes_the_way_that_qgis_has(
+    qgis_processing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nirgeo_qgis import choice_parameter, classFactory
+    from processing.gui import wrappers
+
+    plugin = classFactory(None)
+    plugin.initGui()
+    assert not choice_parameter.registered
+    plugin.unload()
+    monkeypatch.delattr(wrappers, "WidgetWrapper")
+    plugin = classFactory(None)
+    plugin.initGui()
+    assert choice_parameter.registered == {"nirgeo_model", "nirgeo_device"}
+    plugin.unload()
+    assert not choice_parameter.registered
