@@ -5,24 +5,28 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from plugin_helpers import Fake
+from plugin_helpers import Fake, is_alive, pid_in
 from processing.gui.AlgorithmDialog import AlgorithmDialog
 from processing.gui.BatchAlgorithmDialog import BatchAlgorithmDialog
 from processing.gui.wrappers import WidgetWrapperFactory
 from processing.modeler.ModelerParametersDialog import ModelerParametersDialog
 from qgis.core import (
+    QgsApplication,
     QgsProcessingContext,
     QgsProcessingModelAlgorithm,
     QgsProcessingModelParameter,
     QgsProcessingParameterString,
+    QgsProxyProgressTask,
     QgsRasterLayer,
 )
 from qgis.gui import QgsGui, QgsProcessingGui
-from qgis.PyQt.QtCore import QCoreApplication
-from qgis.PyQt.QtWidgets import QComboBox, QDialog
+from qgis.PyQt import sip
+from qgis.PyQt.QtCore import QCoreApplication, QTimer
+from qgis.PyQt.QtWidgets import QComboBox, QDialog, QTextEdit
 
 pytestmark = pytest.mark.qgis
 
@@ -114,6 +118,83 @@ def test_batch_rows(provider: Any, use_fake: Fake) -> None:
     model.setParameterValue("some-nir", QgsProcessingContext())
     assert model.parameterValue() == "some-nir"
     dialog.close()
+
+
+@pytest.fixture
+def batch(provider: Any) -> Iterator[Any]:
+    """``batch(rows)``: a batch dialog with these rows filled in."""
+    dialogs = []
+
+    def fill(rows: list[dict[str, object]]) -> BatchAlgorithmDialog:
+        dialog = BatchAlgorithmDialog(tool(provider))
+        dialogs.append(dialog)
+        panel = dialog.mainWidget()
+        panel.addRow(len(rows) - panel.batchRowCount())
+        for row, values in enumerate(rows):
+            for name, value in values.items():
+                column = panel.parameter_to_column[name]
+                if name == "OUTPUT":
+                    panel.tblParameters.cellWidget(row + 1, column).setValue(value)
+                else:
+                    wrapper = panel.wrappers[row][column]
+                    wrapper.setParameterValue(value, QgsProcessingContext())
+        return dialog
+
+    yield fill
+    for dialog in dialogs:
+        dialog.close()
+        sip.delete(dialog)
+    # QGIS never lets go of an exception that a tool raised, nor of the frames it passed, nor of the
+    # progress task in one of them: at the end, Qt would wait for that for ever.
+    for task in QgsApplication.taskManager().activeTasks():
+        sip.cast(task, QgsProxyProgressTask).finalize(True)
+
+
+def test_a_batch_runs_row_by_row_and_goes_on_after_a_failure(
+    real: None, layer: QgsRasterLayer, batch: Any, tmp_path: Path
+) -> None:
+    dialog = batch(
+        [
+            {"INPUT": layer.source(), "OUTPUT": str(tmp_path / "a.tif")},
+            {"INPUT": layer.source(), "MODEL": "no-such", "OUTPUT": str(tmp_path / "b.tif")},
+            {"INPUT": layer.source(), "CHUNK": 1, "OUTPUT": str(tmp_path / "c.tif")},
+        ]
+    )
+    dialog.runAlgorithm()
+    made = sorted(path.name for path in tmp_path.glob("*.tif"))
+    assert made == ["a.tif", "c.tif"]
+    assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "c.tif").read_bytes()
+    assert "“Model”: no model named" in dialog_log(dialog) or "Model: no model" in dialog_log(
+        dialog
+    )
+
+
+def test_a_batch_can_be_cancelled_while_a_child_is_silent(
+    use_fake: Fake, layer: QgsRasterLayer, batch: Any, tmp_path: Path
+) -> None:
+    pid_file = tmp_path / "pid"
+    use_fake(f"open({str(pid_file)!r}, 'w').write(f'{{os.getpid()}}\\n')\ntime.sleep(60)")
+    rows = [
+        {"INPUT": layer.source(), "OUTPUT": str(tmp_path / name)} for name in ("a.tif", "b.tif")
+    ]
+    dialog = batch(rows)
+
+    def cancel() -> None:
+        if pid_file.exists():
+            dialog.cancelButton().click()
+        else:
+            QTimer.singleShot(100, cancel)
+
+    QTimer.singleShot(100, cancel)
+    started = time.monotonic()
+    dialog.runAlgorithm()
+    assert time.monotonic() - started < 20
+    assert not is_alive(pid_in(pid_file))
+    assert not list(tmp_path.glob("*.tif*"))
+
+
+def dialog_log(dialog: Any) -> str:
+    return dialog.findChild(QTextEdit, "txtLog").toPlainText()  # type: ignore[no-any-return]
 
 
 def test_the_model_designer(provider: Any, use_fake: Fake) -> None:
