@@ -246,6 +246,41 @@ def test_a_layer_in_memory_is_exported_first(
     assert names(temporary_files) == []
 
 
+def test_missing_pixels_survive_the_copy(real: None, scene: Path, out: Path) -> None:
+    dataset = gdal.Open(str(scene), gdal.GA_Update)
+    values = dataset.ReadAsArray()
+    values[:, :20] = 7
+    dataset.WriteArray(values)
+    dataset.GetRasterBand(1).SetNoDataValue(7)
+    del dataset
+    gdal.FileFromMemBuffer("/vsimem/scene.tif", scene.read_bytes())
+    try:
+        layer = QgsRasterLayer("/vsimem/scene.tif", "in memory")
+        processing.run(
+            "nirgeo:colorize",
+            {"INPUT": layer, "SCALE": "0.0001", "OUTPUT": str(out / "memory.tif")},
+        )
+    finally:
+        gdal.Unlink("/vsimem/scene.tif")
+    mask = mask_of(out / "memory.tif")
+    assert (mask[:, :20] == 0).all()
+    assert (mask[:, 20:] == 255).all()
+
+
+def test_a_value_of_missing_pixels_can_be_given(real: None, scene: Path, out: Path) -> None:
+    dataset = gdal.Open(str(scene), gdal.GA_Update)
+    values = dataset.ReadAsArray()
+    values[:, :20] = 7
+    dataset.WriteArray(values)
+    del dataset
+    processing.run(
+        "nirgeo:colorize", {"INPUT": str(scene), "NODATA": 7, "OUTPUT": str(out / "rgb.tif")}
+    )
+    mask = mask_of(out / "rgb.tif")
+    assert (mask[:, :20] == 0).all()
+    assert (mask[:, 20:] == 255).all()
+
+
 def test_a_layer_that_qgis_computes_is_exported_first(
     real: None, layer: QgsRasterLayer, out: Path, log: Any
 ) -> None:
@@ -429,6 +464,11 @@ def test_two_runs_at_once(real: None, scene: Path, out: Path) -> None:
 def children_of_this_process() -> set[int]:
     lists = Path("/proc/self/task").glob("*/children")
     return {int(number) for text in lists for number in text.read_text().split()}
+
+
+def mask_of(path: Path) -> Any:
+    dataset = gdal.Open(str(path))  # kept, as the band does not keep it
+    return dataset.GetRasterBand(1).GetMaskBand().ReadAsArray()
 
 
 def pixels(path: Path) -> bytes:
