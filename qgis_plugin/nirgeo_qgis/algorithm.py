@@ -15,7 +15,7 @@ from qgis.core import (
     QgsProcessingFeedback,
     QgsProcessingParameterDefinition,
 )
-from qgis.PyQt.QtCore import QCoreApplication, QEventLoop, QThread
+from qgis.PyQt.QtCore import QCoreApplication, QThread
 from qgis.PyQt.QtGui import QIcon
 
 from .events import Result
@@ -147,11 +147,12 @@ def cancellation(feedback: QgsProcessingFeedback) -> Callable[[], bool]:
     """Whether the user has cancelled, as a question that may be asked while a child runs."""
 
     def is_cancelled() -> bool:
-        # qgis_process and the Python console run tools in the main thread, and Ctrl-C or a button
-        # reach the feedback through its events only. Nothing new is begun meanwhile.
+        # Batches, qgis_process and the Python console run tools in the main thread, and Ctrl-C or
+        # a click on "Cancel" reach the feedback through its events only. QGIS's own dialogs let
+        # all of them through at every line of the log, so user input is no more of a risk here.
         application = QCoreApplication.instance()
         if application is not None and QThread.currentThread() == application.thread():
-            QCoreApplication.processEvents(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
+            QCoreApplication.processEvents()
         cancelled: bool = feedback.isCanceled()
         return cancelled
 

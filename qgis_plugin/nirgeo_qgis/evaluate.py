@@ -136,12 +136,20 @@ class Evaluate(NirgeoTool):
         self, parameters: dict[str, Any], context: QgsProcessingContext
     ) -> tuple[bool, str]:
         possible, message = super().checkParameterValues(parameters, context)
-        if possible:
-            try:
-                self._truth_bands(parameters, context)
-            except QgsProcessingException as error:
-                return False, str(error)
-        return possible, message
+        if not possible:
+            return possible, message
+        try:
+            self._truth_bands(parameters, context)
+        except QgsProcessingException as error:
+            return False, str(error)
+        layers = [self.parameterAsRasterLayer(parameters, name, context) for name in self.RASTERS]
+        if None not in layers and layers[0].source() == layers[1].source():
+            # What the dialog offers at first: the layer that is selected, for both.
+            return False, (
+                "Predicted and true colours are the same layer. Choose as true colours a layer "
+                "in which they were measured."
+            )
+        return True, ""
 
     def _truth_bands(
         self, parameters: dict[str, Any], context: QgsProcessingContext

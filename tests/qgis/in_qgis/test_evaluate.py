@@ -117,10 +117,15 @@ def test_figures_and_map(real: None, pictures: tuple[Any, Any], tmp_path: Path, 
 
 
 def test_a_perfect_prediction(real: None, pictures: tuple[Any, Any], tmp_path: Path) -> None:
-    path = write(tmp_path / "p.tif", pictures[0])
-    found = compare(path, path)
+    found = compare(*(write(tmp_path / f"{name}.tif", pictures[0]) for name in "pt"))
     assert (found["MEAN"], found["RMSE"], found["PSNR"]) == (0, 0, None)
     assert "OUTPUT" not in found
+
+
+def test_a_layer_is_not_compared_with_itself(provider: Any, tmp_path: Path) -> None:
+    path = write(tmp_path / "p.tif", np.ones((3, 9, 9), np.uint8))
+    with pytest.raises(QgsProcessingException, match="the same layer"):
+        compare(path, path)
 
 
 def test_bands_of_the_truth_may_be_in_another_order(
@@ -218,7 +223,7 @@ def test_cancelling_leaves_no_child_and_no_file(
     use_fake: Fake, pictures: tuple[Any, Any], tmp_path: Path, log: Any
 ) -> None:
     use_fake(WAITING)
-    path = write(tmp_path / "p.tif", pictures[0])
+    paths = [write(tmp_path / f"{name}.tif", pictures[0]) for name in "pt"]
     out = tmp_path / "out"
     out.mkdir()
 
@@ -228,7 +233,7 @@ def test_cancelling_leaves_no_child_and_no_file(
 
     thread = threading.Thread(target=cancel_when_at_work)
     thread.start()
-    assert compare(path, path, log, OUTPUT=str(out / "error.tif")) == {}
+    assert compare(*paths, log, OUTPUT=str(out / "error.tif")) == {}
     thread.join()
     assert not is_alive(pid_in(tmp_path / "pid"))
     assert list(out.iterdir()) == []
@@ -240,9 +245,9 @@ def test_a_failing_child_tells_its_reason(
     use_fake: Fake, pictures: tuple[Any, Any], tmp_path: Path
 ) -> None:
     use_fake("say(event='error', code='x', message='disk full', option='--error-map')\nexit(1)")
-    path = write(tmp_path / "p.tif", pictures[0])
+    paths = [write(tmp_path / f"{name}.tif", pictures[0]) for name in "pt"]
     with pytest.raises(QgsProcessingException, match=r"^Angular error: disk full$"):
-        compare(path, path, OUTPUT=str(tmp_path / "error.tif"))
+        compare(*paths, OUTPUT=str(tmp_path / "error.tif"))
 
 
 def test_the_map_is_styled(real: None, pictures: tuple[Any, Any], tmp_path: Path, log: Any) -> None:

@@ -48,10 +48,10 @@ def test_the_installed_zip_colorizes(install: Install, real_python: str, tmp_pat
 
 
 def test_the_installed_zip_evaluates(install: Install, real_python: str, tmp_path: Path) -> None:
-    scene = write_reflectance(tmp_path / "scene.tif", bands=3)
+    scene, truth = (write_reflectance(tmp_path / name, bands=3) for name in ("a.tif", "b.tif"))
     error, table = tmp_path / "error.tif", tmp_path / "table.html"
     code, said = install(real_python)(
-        *("run", "nirgeo:evaluate", "--", f"INPUT={scene}", f"TRUTH={scene}"),
+        *("run", "nirgeo:evaluate", "--", f"INPUT={scene}", f"TRUTH={truth}"),
         *(f"OUTPUT={error}", f"TABLE={table}"),
     )
     assert code == 0, said
