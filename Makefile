@@ -22,7 +22,7 @@ test-qgis: $(VENV)/.test
 	sh qgis_plugin/test-in-qgis.sh
 
 plugin:
-	$(PYTHON) qgis_plugin/package.py
+	$(PYTHON) qgis_plugin/package.py $(PLUGIN_OPTIONS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check --fix .

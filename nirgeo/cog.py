@@ -25,6 +25,7 @@ from rasterio.io import MemoryFile
 
 from nirgeo.errors import OptionError, TargetError
 from nirgeo.handles import GDAL_ERRORS, forget_errors
+from nirgeo.interruption import copy_raster
 from nirgeo.provenance import DESCRIPTION, NAMESPACE
 from nirgeo.source import Grid
 
@@ -269,13 +270,7 @@ def write_cog(
     settings = {"GDAL_TIFF_INTERNAL_MASK": "YES", "CPL_TMPDIR": str(target.parent)}
     try:
         with rasterio.Env(**settings):
-            rasterio.shutil.copy(
-                str(vrt),
-                str(target),
-                driver="COG",
-                COPY_SRC_MDD="YES",
-                **cog_options(options),
-            )
+            copy_raster(vrt, target, driver="COG", COPY_SRC_MDD="YES", **cog_options(options))
         _read_back(target)
     except GDAL_ERRORS as error:
         forget_errors()

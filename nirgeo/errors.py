@@ -1,7 +1,8 @@
 """Every failure nirgeo reports, under one base class.
 
 A message names what is wrong, the value seen and what to do about it. ``code`` is the stable
-identifier that front ends receive in the JSON ``error`` event. Each class also inherits from the
+identifier that front ends receive in the JSON ``error`` event; ``option`` the command line's option
+that an error of this kind is about where its message names none. Each class also inherits from the
 builtin that a caller of a plain Python function would expect to catch.
 """
 
@@ -10,6 +11,7 @@ class NirgeoError(Exception):
     """Base of every error raised on purpose by nirgeo."""
 
     code = "error"
+    option: str | None = None
 
 
 class SourceError(NirgeoError, OSError):
@@ -46,12 +48,14 @@ class ModelError(NirgeoError, ValueError):
     """A model file is damaged, of another kind, or does not fit the scene."""
 
     code = "model-unusable"
+    option = "--model"
 
 
 class UnknownModelError(NirgeoError, LookupError):
     """No shipped model has this name and no file has this path."""
 
     code = "model-unknown"
+    option = "--model"
 
 
 class OptionError(NirgeoError, ValueError):
@@ -64,6 +68,7 @@ class TargetError(NirgeoError, OSError):
     """The output can't be written: no permission, no space, no such folder."""
 
     code = "target-unwritable"
+    option = "--output"
 
 
 class TargetExistsError(NirgeoError, FileExistsError):
@@ -76,6 +81,7 @@ class TargetLockedError(NirgeoError, BlockingIOError):
     """Another run is writing the same output."""
 
     code = "target-locked"
+    option = "--output"
 
 
 class ResumeError(NirgeoError, ValueError):

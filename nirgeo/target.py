@@ -154,6 +154,9 @@ class Target:
             with open(finished, "rb+") as file:
                 os.fsync(file.fileno())
             os.replace(finished, self.name)
+            # Statistics, colours and the like that GDAL or QGIS noted about the file before.
+            with suppress(OSError):
+                os.unlink(f"{self.name}.aux.xml")
             _sync_folder(Path(self.name).parent)
             return
         try:

@@ -3,6 +3,9 @@
 The same sources give the same bytes on every machine: sorted names, one date, no compression
 (libraries for it differ). What was built is then held against the rules of plugins.qgis.org.
 Standard library only, so that it runs before anything is installed.
+
+metadata.txt has no real addresses: they belong to whoever publishes the plugin, and a ``--release``
+is not built without them.
 """
 
 from __future__ import annotations
@@ -14,14 +17,16 @@ import io
 import re
 import sys
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urlparse
 
 HERE = Path(__file__).resolve().parent
 PLUGIN = HERE / "nirgeo_qgis"
 DIST = HERE.parent / "dist"
 
-MAX_BYTES = 25 * 2**20
+MAX_BYTES = 25_000_000
 REQUIRED = (
     "name",
     "description",
@@ -33,6 +38,7 @@ REQUIRED = (
     "tracker",
     "repository",
 )
+ADDRESSES = ("homepage", "repository", "tracker", "email")
 OLDEST_PYTHON = (3, 9)  # of QGIS 3.22 on Windows and macOS
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date a zip can hold
@@ -40,6 +46,12 @@ _SHIPPED = {".py", ".svg", ".png", ".txt"}
 _UNWANTED = re.compile(r"(^|/)(__pycache__|__MACOSX|\.git|\.DS_Store)(/|$)|\.py[co]$|\.\.")
 _FOLDER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _PICTURES = {"icon", "screenshot"}
+
+# Names that nobody can own (RFC 2606), and what the plugin builder fills in.
+_NOT_AN_ADDRESS = re.compile(
+    r"(^|[/@.])(example\.(com|net|org)|[\w-]+\.(example|invalid|test)|localhost)(?=[:/]|$)"
+    r"|^https?://(bugs|repo|homepage)$"
+)
 
 
 def read_metadata(text: str) -> dict[str, str]:
@@ -61,8 +73,8 @@ def shipped_files(plugin: Path) -> list[Path]:
     )
 
 
-def build(plugin: Path) -> bytes:
-    """The zip with the plugin's folder at its top."""
+def build(plugin: Path, addresses: Mapping[str, str] = MappingProxyType({})) -> bytes:
+    """The zip with the plugin's folder at its top, and these addresses in its metadata."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for path in shipped_files(plugin):
@@ -74,12 +86,24 @@ def build(plugin: Path) -> bytes:
             data = path.read_bytes()
             if path.suffix != ".png":
                 data = data.replace(b"\r\n", b"\n")
+            if path.name == "metadata.txt":
+                data = _with_addresses(data.decode("utf-8"), addresses).encode("utf-8")
             archive.writestr(entry, data)
     return buffer.getvalue()
 
 
-def problems(data: bytes) -> list[str]:
-    """Everything plugins.qgis.org would refuse, and what QGIS itself could not run."""
+def _with_addresses(metadata: str, addresses: Mapping[str, str]) -> str:
+    for key, value in addresses.items():
+        line = f"{key}={value.strip()}"
+        metadata = re.sub(rf"^{key}=.*$", lambda _, line=line: line, metadata, flags=re.MULTILINE)
+    return metadata
+
+
+def problems(data: bytes, *, release: bool = False) -> list[str]:
+    """Everything plugins.qgis.org would refuse, and what QGIS itself could not run.
+
+    Only for a ``release`` must the addresses be real. Whether they answer is asked over there.
+    """
     found = []
     if len(data) > MAX_BYTES:
         found.append(f"{len(data)} bytes, more than {MAX_BYTES}")
@@ -101,14 +125,14 @@ def problems(data: bytes) -> list[str]:
                 found.append(f"{top}/{needed} is missing")
         if f"{top}/metadata.txt" in names:
             text = archive.read(f"{top}/metadata.txt").decode("utf-8")
-            found += _metadata_problems(text, top, names)
+            found += _metadata_problems(text, top, names, release)
         for name in names:
             if name.endswith(".py"):
                 found += _source_problems(name, archive.read(name).decode("utf-8"))
     return found
 
 
-def _metadata_problems(text: str, top: str, names: list[str]) -> list[str]:
+def _metadata_problems(text: str, top: str, names: list[str], release: bool) -> list[str]:
     try:
         metadata = read_metadata(text)
     except (configparser.Error, KeyError) as error:
@@ -118,6 +142,14 @@ def _metadata_problems(text: str, top: str, names: list[str]) -> list[str]:
         url = urlparse(metadata.get(key, "https://x"))
         if url.scheme not in ("http", "https") or not url.netloc:
             found.append(f"metadata.txt: {key} is not a web address")
+    if release:
+        found += [
+            f"metadata.txt: {key} {metadata.get(key)} is a placeholder; give --{key}"
+            for key in ADDRESSES
+            if _NOT_AN_ADDRESS.search(metadata.get(key, ""))
+        ]
+    if "%" in text:
+        found.append("metadata.txt: plugins.qgis.org takes a percent sign for a reference")
     if "/" in metadata.get("author", ""):
         found.append("metadata.txt: author must not contain a slash")
     if not re.fullmatch(r"\S+@\S+\.\S+", metadata.get("email", "")):
@@ -158,9 +190,13 @@ def _source_problems(name: str, source: str) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, default=DIST, help="folder for the zip")
+    parser.add_argument("--release", action="store_true", help="refuse placeholders for addresses")
+    for key in ADDRESSES:
+        parser.add_argument(f"--{key}", metavar="ADDRESS", help="put into metadata.txt")
     options = parser.parse_args()
-    data = build(PLUGIN)
-    found = problems(data)
+    given = {key: getattr(options, key) for key in ADDRESSES if getattr(options, key)}
+    data = build(PLUGIN, given)
+    found = problems(data, release=options.release)
     for problem in found:
         print(f"error: {problem}", file=sys.stderr)
     if found:
@@ -170,6 +206,8 @@ def main() -> int:
     target = options.out / f"{PLUGIN.name}-{version}.zip"
     target.write_bytes(data)
     print(f"{target} ({len(data) / 1024:.0f} KB)")
+    if problems(data, release=True):
+        print("for development: its addresses are placeholders; to publish it, use --release")
     return 0
 
 

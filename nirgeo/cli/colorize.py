@@ -14,6 +14,7 @@ import click
 from nirgeo.cli import options as shared
 from nirgeo.cli.errors import reports_errors
 from nirgeo.cli.reporting import Reporter, reporter_for
+from nirgeo.cli.usage import JsonLinesCommand
 from nirgeo.errors import OptionError, TargetError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from nirgeo.scene import SceneView
 
 
-@click.command("colorize", short_help="Natural colour from near infrared.")
+@click.command("colorize", cls=JsonLinesCommand, short_help="Natural colour from near infrared.")
 @click.argument("scenes", nargs=-1, metavar="SCENE...")
 @click.option("-o", "--output", metavar="FILE", help="Output, for a single scene.")
 @click.option("--out-dir", metavar="DIR", help="Folder for the outputs of several scenes.")
@@ -149,7 +150,7 @@ def _colorize_one(
     options: dict[str, Any],
 ) -> None:
     # Imported here so that --help answers at once.
-    from nirgeo import engine
+    from nirgeo import engine, provenance
     from nirgeo.acquisition import parse_interval
     from nirgeo.cog import check_creation_options
     from nirgeo.registry import check_model
@@ -209,7 +210,7 @@ def _colorize_one(
         on_progress=reporter.progress,
     )
     item = _write_item(str(written), taken, view, reporter) if options["stac"] else None
-    reporter.result(str(written), item)
+    reporter.result(str(written), tags=provenance.tags(rgb.attrs), item=item)
 
 
 def _item_target(path: str, overwrite: bool) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
 
+from nirgeo.cli import options as shared
 from nirgeo.cli.errors import reports_errors
-from nirgeo.cli.reporting import Silent, print_json
+from nirgeo.cli.reporting import print_json, reporter_for
+from nirgeo.cli.usage import JsonLinesCommand
 
 _ROWS = (
     ("angular", "angle", "°", 2),
@@ -25,7 +26,11 @@ _ROWS = (
 )
 
 
-@click.command("compare", short_help="How far one raster's colours are from another's.")
+@click.command(
+    "compare",
+    cls=JsonLinesCommand,
+    short_help="How far one raster's colours are from another's.",
+)
 @click.argument("prediction")
 @click.argument("truth")
 @click.option(
@@ -37,6 +42,7 @@ _ROWS = (
 @click.option("--error-map", metavar="FILE", help="Write the angle of every pixel, in degrees.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing error map.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+@shared.progress_option
 @click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
 @click.option("--verbose", "-v", is_flag=True, help="Show tracebacks.")
 @click.pass_context
@@ -50,6 +56,7 @@ def compare_command(
     error_map: str | None,
     overwrite: bool,
     as_json: bool,
+    progress: str,
     quiet: bool,
     verbose: bool,
 ) -> None:
@@ -58,24 +65,27 @@ def compare_command(
     TRUTH may be a picture, or a scene with red, green and blue bands: reflectance is rendered as
     the prediction was. A truth on another grid is resampled.
     """
-    ctx.meta["nirgeo.reporter"] = Silent()
+    reporter = reporter_for(progress, quiet=quiet, label="comparing")
+    ctx.meta["nirgeo.reporter"] = reporter
     from nirgeo.evaluation.compare import compare
 
-    with click.progressbar(length=1, label="comparing", hidden=quiet, file=sys.stderr) as bar:
+    def advance(done: int, total: int) -> None:
+        (reporter.progress if done else reporter.start)(done, total)
 
-        def advance(done: int, total: int) -> None:
-            bar.length = total
-            bar.update(done - bar.pos)
-
-        found = compare(
-            prediction,
-            truth,
-            bands=None if bands is None else [part.strip() for part in bands.split(",")],
-            scale=scale,
-            error_map=error_map,
-            overwrite=overwrite,
-            on_progress=advance,
-        )
+    found = compare(
+        prediction,
+        truth,
+        bands=None if bands is None else [part.strip() for part in bands.split(",")],
+        scale=scale,
+        error_map=error_map,
+        overwrite=overwrite,
+        on_progress=advance,
+    )
+    if progress == "jsonl":
+        for note in found.notes:
+            reporter.message(note)
+        reporter.result(error_map, figures=found.to_json())
+        return
     facts: dict[str, Any] = {"prediction": prediction, "truth": truth} | found.to_json()
     facts["error_map"] = error_map
     if as_json:

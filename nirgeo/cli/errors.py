@@ -60,7 +60,8 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
         except NirgeoError as error:
             if verbose:
                 traceback.print_exc()
-            _reporter(context).error(error.code, " ".join(str(error).split()))
+            text = " ".join(str(error).split())
+            _reporter(context).error(error.code, text, error.option)
             context.exit(1)
         except Terminated:
             _reporter(context).error("terminated", "terminated")

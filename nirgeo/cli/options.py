@@ -118,14 +118,16 @@ output_options = _compose(
     ),
 )
 
+progress_option = click.option(
+    "--progress",
+    type=click.Choice(MODES),
+    default="bar",
+    show_default=True,
+    help="How to show progress; jsonl writes one JSON object per line to stdout.",
+)
+
 progress_options = _compose(
-    click.option(
-        "--progress",
-        type=click.Choice(MODES),
-        default="bar",
-        show_default=True,
-        help="How to show progress; jsonl writes one JSON object per line to stdout.",
-    ),
+    progress_option,
     click.option("--quiet", "-q", is_flag=True, help="No messages, no bar; errors only."),
     click.option("--verbose", "-v", is_flag=True, help="Show tracebacks."),
 )

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 import click
 
+from nirgeo.cli.named_option import named_option
+
 PROTOCOL = 1
 MODES = ("bar", "jsonl", "none")
 
@@ -24,8 +26,8 @@ class Reporter(Protocol):
     def start(self, done: int, total: int) -> None: ...
     def progress(self, done: int, total: int) -> None: ...
     def warning(self, text: str) -> None: ...
-    def result(self, path: str, item: str | None = None) -> None: ...
-    def error(self, code: str, text: str) -> None: ...
+    def result(self, path: str | None, **facts: Any) -> None: ...
+    def error(self, code: str, text: str, option: str | None = None) -> None: ...
 
 
 class Silent:
@@ -43,17 +45,18 @@ class Silent:
     def warning(self, text: str) -> None:
         pass
 
-    def result(self, path: str, item: str | None = None) -> None:
+    def result(self, path: str | None, **facts: Any) -> None:
         pass
 
-    def error(self, code: str, text: str) -> None:
+    def error(self, code: str, text: str, option: str | None = None) -> None:
         click.echo(f"Error: {text}", err=True)
 
 
 class Terminal(Silent):
     """Messages and a bar on stderr; the paths of the results on stdout, for pipes."""
 
-    def __init__(self) -> None:
+    def __init__(self, label: str = "colorizing") -> None:
+        self._label = label
         self._bar: Any = None
 
     def message(self, text: str) -> None:
@@ -63,7 +66,7 @@ class Terminal(Silent):
         if done:
             click.echo(f"resuming: {done} of {total} chunks are done", err=True)
         self._bar = click.progressbar(
-            length=total, label="colorizing", file=sys.stderr, item_show_func=None
+            length=total, label=self._label, file=sys.stderr, item_show_func=None
         )
         self._bar.update(done)
         if done == total:
@@ -83,12 +86,20 @@ class Terminal(Silent):
     def warning(self, text: str) -> None:
         click.echo(f"Warning: {text}", err=True)
 
-    def result(self, path: str, item: str | None = None) -> None:
-        click.echo(path)
+    def result(self, path: str | None, **facts: Any) -> None:
+        if path is not None:
+            click.echo(path)
 
-    def error(self, code: str, text: str) -> None:
+    def error(self, code: str, text: str, option: str | None = None) -> None:
         self._finish_bar()
         super().error(code, text)
+
+
+def emit(event: str, **fields: Any) -> None:
+    """Write one JSON line. Fields that are None are left out."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    sys.stdout.write(json.dumps({"event": event, **given}) + "\n")
+    sys.stdout.flush()
 
 
 class JsonLines(Silent):
@@ -97,37 +108,42 @@ class JsonLines(Silent):
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
 
-    def _emit(self, event: str, **fields: Any) -> None:
-        sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
-        sys.stdout.flush()
-
     def start(self, done: int, total: int) -> None:
-        self._emit("start", protocol=PROTOCOL, total=total, resumed=done)
+        emit("start", protocol=PROTOCOL, total=total, resumed=done)
 
     def progress(self, done: int, total: int) -> None:
-        self._emit("progress", done=done, total=total)
+        emit("progress", done=done, total=total)
 
     def message(self, text: str) -> None:
         if not self._quiet:
             click.echo(text, err=True)
 
     def warning(self, text: str) -> None:
-        self._emit("warning", message=text)
+        emit("warning", message=text, option=_option_in(text))
 
-    def result(self, path: str, item: str | None = None) -> None:
-        self._emit("result", path=path, **({} if item is None else {"item": item}))
+    def result(self, path: str | None, **facts: Any) -> None:
+        emit("result", path=path, **facts)
 
-    def error(self, code: str, text: str) -> None:
-        self._emit("error", code=code, message=text)
+    def error(self, code: str, text: str, option: str | None = None) -> None:
+        emit("error", code=code, message=text, option=_option_in(text, option))
         super().error(code, text)
 
 
-def reporter_for(mode: str, *, quiet: bool) -> Reporter:
+def _option_in(text: str, otherwise: str | None = None) -> str | None:
+    """The option of the running command that a message names; ``otherwise``, if it has that."""
+    context = click.get_current_context(silent=True)
+    if context is None:
+        return None
+    found = named_option(text, context.command)
+    return found or (named_option(otherwise, context.command) if otherwise else None)
+
+
+def reporter_for(mode: str, *, quiet: bool, label: str = "colorizing") -> Reporter:
     if mode == "jsonl":
         return JsonLines(quiet=quiet)
     if mode == "none" or quiet:
         return Silent()
-    return Terminal()
+    return Terminal(label)
 
 
 def print_json(data: Mapping[str, Any] | list[Any]) -> None:

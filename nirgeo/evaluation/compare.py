@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import rasterio
-import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
@@ -28,6 +27,7 @@ from nirgeo.evaluation.scenes import FloatArray, Mask, render
 from nirgeo.evaluation.score import number
 from nirgeo.evaluation.sums import Block, ErrorSums, blocks, measure_block
 from nirgeo.handles import GDAL_ERRORS
+from nirgeo.interruption import copy_raster
 from nirgeo.radiometry import Quantity
 from nirgeo.source import Grid
 from nirgeo.target import Target
@@ -82,7 +82,7 @@ def compare(
     scale : ``"GAIN[,OFFSET]"``, from the truth's numbers to reflectance
     error_map : a Cloud Optimized GeoTIFF to write: float32 degrees, NaN where there is none
     overwrite : replace an existing map
-    on_progress : called with (blocks done, blocks in all)
+    on_progress : called with (blocks done, blocks in all), the first time with 0 done
 
     Raises
     ------
@@ -147,6 +147,7 @@ class _Work:
     ) -> ErrorSums:
         total = ErrorSums()
         listed = list(blocks(self.predicted.grid.shape))
+        on_progress(0, len(listed))
         for done, block in enumerate(listed, start=1):
             sums, angles = self._block(block)
             total = total + sums
@@ -230,9 +231,9 @@ def _describe(written: DatasetWriter, grid: Grid) -> None:
 
 
 def _copy_as_cog(raw: Path, finished: Path) -> None:
-    rasterio.shutil.copy(
-        str(raw),
-        str(finished),
+    copy_raster(
+        raw,
+        finished,
         driver="COG",
         compress="DEFLATE",
         level="1",

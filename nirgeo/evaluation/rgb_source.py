@@ -112,11 +112,17 @@ def open_rgb(
     EvaluationError : ``bands`` does not name three
     """
     if bands is not None and len(bands) != 3:
-        raise EvaluationError(f"{len(bands)} bands named; need three: red, green and blue")
+        raise EvaluationError(f"--bands: {len(bands)} named; need three: red, green and blue")
     roles = dict(zip(COLOURS, bands, strict=True)) if bands is not None else _find_colours(path)
     # The reader wants to know which band is near infrared. Here red stands in for it: its scaling
     # is that of the colours, and nothing else is made of it.
-    source = open_source(path, roles={"nir": roles["red"], **roles})
+    try:
+        source = open_source(path, roles={"nir": roles["red"], **roles})
+    except BandError as error:
+        if bands is None:
+            raise
+        reason = re.sub(r"^--\w+ ", "", str(error))  # nobody has given --red
+        raise BandError(f"--bands {','.join(bands)}: {reason}") from error
     return RgbSource(source, find_scaling(source.clues, scale), _rendering(path))
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Any
+import shlex
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 from qgis.core import (
     NULL,
@@ -14,21 +15,32 @@ from qgis.core import (
     QgsProcessingFeedback,
     QgsProcessingParameterDefinition,
 )
-from qgis.PyQt.QtCore import QCoreApplication, QEventLoop, QThread
+from qgis.PyQt.QtCore import QCoreApplication, QThread
 from qgis.PyQt.QtGui import QIcon
 
+from .events import Result
 from .interpreter import InterpreterError
+from .leftovers import Beside
 from .nirgeo_cli import InstallationError, NirgeoCommand
 from .scene import Scene
 from .settings import nirgeo_command
+from .wording import Labels
 
 ICON = os.path.join(os.path.dirname(__file__), "icon.svg")
 
 
-class Tool(QgsProcessingAlgorithm):
-    """A tool of this provider."""
+class NirgeoTool(QgsProcessingAlgorithm):
+    """A form over one command of nirgeo."""
 
-    def createInstance(self) -> Tool:
+    INPUT = "INPUT"
+
+    RASTERS: ClassVar[tuple[str, ...]] = (INPUT,)
+    """Parameters that are raster layers."""
+
+    LABELS: ClassVar[Labels] = {}
+    """The form's words for options of the command."""
+
+    def createInstance(self) -> NirgeoTool:
         return type(self)()
 
     def group(self) -> str:
@@ -57,17 +69,15 @@ class Tool(QgsProcessingAlgorithm):
         self, parameters: dict[str, Any], name: str, context: QgsProcessingContext
     ) -> int | None:
         """A whole number that may be left out, for which QGIS would say 0."""
-        value = parameters.get(name)
-        if value is None or value == NULL or value == "":
-            return None
         number: int = self.parameterAsInt(parameters, name, context)
-        return number
+        return None if _left_out(parameters, name) else number
 
-
-class NirgeoTool(Tool):
-    """A form over one command of nirgeo, for one raster layer."""
-
-    INPUT = "INPUT"
+    def decimal(
+        self, parameters: dict[str, Any], name: str, context: QgsProcessingContext
+    ) -> float | None:
+        """A number that may be left out."""
+        number: float = self.parameterAsDouble(parameters, name, context)
+        return None if _left_out(parameters, name) else number
 
     def canExecute(self) -> tuple[bool, str]:
         """Asked before the dialog opens; only looks at files."""
@@ -82,24 +92,67 @@ class NirgeoTool(Tool):
     ) -> tuple[bool, str]:
         """Refuse a layer that can't be used while the form is still open."""
         possible, message = super().checkParameterValues(parameters, context)
-        layer = self.parameterAsRasterLayer(parameters, self.INPUT, context) if possible else None
-        if layer is not None:
-            try:
-                Scene.of(layer)
-            except QgsProcessingException as error:
-                return False, str(error)
+        for name in self.RASTERS if possible else ():
+            layer = self.parameterAsRasterLayer(parameters, name, context)
+            if layer is not None:
+                try:
+                    Scene.of(layer)
+                except QgsProcessingException as error:
+                    return False, str(error)
         return possible, message
+
+    def scene(
+        self, parameters: dict[str, Any], name: str, context: QgsProcessingContext
+    ) -> Scene | None:
+        """A layer as what another program can read; to be called in the layer's own thread.
+
+        Raises
+        ------
+        QgsProcessingException : it can't be used
+        """
+        layer = self.parameterAsRasterLayer(parameters, name, context)
+        if layer is None and parameters.get(name):
+            raise QgsProcessingException(self.invalidRasterError(parameters, name))
+        return None if layer is None else Scene.of(layer)
+
+    def run_nirgeo(
+        self,
+        nirgeo: NirgeoCommand,
+        arguments: Sequence[str],
+        output: str,
+        feedback: QgsProcessingFeedback,
+    ) -> Result:
+        """Run the command, leaving nothing of ``output`` if it fails.
+
+        Raises
+        ------
+        RunError, CancelledError : as :meth:`.NirgeoCommand.run`
+        """
+        feedback.pushCommandInfo(shlex.join(nirgeo.arguments(*arguments)))
+        beside = Beside(output) if output else None
+        try:
+            return nirgeo.run(arguments, feedback, cancellation(feedback), self.LABELS)
+        except BaseException:
+            if beside is not None:
+                beside.clear()
+            raise
+
+
+def _left_out(parameters: dict[str, Any], name: str) -> bool:
+    value = parameters.get(name)
+    return value is None or value == NULL or value == ""
 
 
 def cancellation(feedback: QgsProcessingFeedback) -> Callable[[], bool]:
     """Whether the user has cancelled, as a question that may be asked while a child runs."""
 
     def is_cancelled() -> bool:
-        # qgis_process and the Python console run tools in the main thread, and Ctrl-C or a button
-        # reach the feedback through its events only. Nothing new is begun meanwhile.
+        # Batches, qgis_process and the Python console run tools in the main thread, and Ctrl-C or
+        # a click on "Cancel" reach the feedback through its events only. QGIS's own dialogs let
+        # all of them through at every line of the log, so user input is no more of a risk here.
         application = QCoreApplication.instance()
         if application is not None and QThread.currentThread() == application.thread():
-            QCoreApplication.processEvents(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
+            QCoreApplication.processEvents()
         cancelled: bool = feedback.isCanceled()
         return cancelled
 

@@ -1,4 +1,4 @@
-"""Lists to choose from in the tool's dialog, in batch rows and in the model designer.
+"""Lists to choose from: models and devices.
 
 The list of models comes from ``nirgeo models --json``, asked in the background when a dialog opens:
 QGIS does not wait for it, and without an answer "auto" can still be chosen.
@@ -10,8 +10,6 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
-from processing.gui.wrappers import DIALOG_MODELER, WidgetWrapper
-from qgis.core import QgsProcessingOutputString, QgsProcessingParameterString
 from qgis.PyQt.QtCore import QObject, pyqtSignal
 from qgis.PyQt.QtWidgets import QComboBox, QFileDialog, QHBoxLayout, QToolButton, QWidget
 
@@ -64,46 +62,59 @@ def catalogue() -> ModelCatalogue:
     return _catalogue
 
 
-class ChoiceWidget(WidgetWrapper):
-    """An editable list: what is offered is a help, not a limit."""
+class ChoiceBox(QObject):
+    """An editable list: what is offered is a help, not a limit.
 
-    def createWidget(self) -> QWidget:
+    ``widget`` is what QGIS shows. It is no class of its own, since QGIS may hand it on as a plain
+    widget, and then nothing of a class in Python would be left.
+    """
+
+    def __init__(self, more: Iterable[tuple[str, Any]] = ()) -> None:
+        """``more`` is offered besides: texts, and the values they stand for."""
+        self.widget = QWidget()
+        super().__init__(self.widget)  # lives as long as it
+        self._more = list(more)
         self.combo = QComboBox()
         self.combo.setEditable(True)
         # Long entries would make the whole dialog wide.
         policy = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         self.combo.setSizeAdjustPolicy(policy)
         self.combo.setMinimumContentsLength(12)
-        self.offer(self.offered())
-        return self.combo
+        self.row = QHBoxLayout(self.widget)
+        self.row.setContentsMargins(0, 0, 0, 0)
+        self.row.addWidget(self.combo, 1)
+        self.refill()
 
-    def offered(self) -> Iterable[tuple[str, str]]:
+    def offered(self) -> Iterable[tuple[str, Any]]:
         return [(AUTO, AUTO)]
 
-    def offer(self, choices: Iterable[tuple[str, str]]) -> None:
-        """Fill the list, keeping what is chosen."""
+    def refill(self) -> None:
+        """Offer what there is now, keeping what is chosen."""
         chosen = self.value() if self.combo.count() else None
         self.combo.clear()
-        for text, data in choices:
-            self.combo.addItem(text, data)
-        if self.dialogType == DIALOG_MODELER:
-            for source in self.dialog.getAvailableValuesOfType(
-                QgsProcessingParameterString, QgsProcessingOutputString
-            ):
-                self.combo.addItem(self.dialog.resolveValueDescription(source), source)
+        for text, value in [*self.offered(), *self._more]:
+            self.combo.addItem(text, value)
         # The list may be wider than its field: summaries are there to be read.
         self.combo.view().setMinimumWidth(self.combo.view().sizeHintForColumn(0) + 24)
         if chosen is not None:
             self.setValue(chosen)
 
     def setValue(self, value: Any) -> None:
-        self.setComboValue(value, self.combo)
+        # Compared in Python: a value in the model designer is an object that Qt can't compare.
+        values = [self.combo.itemData(number) for number in range(self.combo.count())]
+        if value in values:
+            self.combo.setCurrentIndex(values.index(value))
+        else:
+            self.combo.setEditText("" if value is None else str(value))
 
     def value(self) -> Any:
-        return self.comboValue(combobox=self.combo)
+        """What was chosen, or what was typed."""
+        text = self.combo.currentText()
+        number = self.combo.findText(text)
+        return text.strip() if number < 0 else self.combo.itemData(number)
 
 
-class DeviceWidget(ChoiceWidget):
+class DeviceBox(ChoiceBox):
     """Where the network runs."""
 
     def offered(self) -> Iterable[tuple[str, str]]:
@@ -113,31 +124,23 @@ class DeviceWidget(ChoiceWidget):
         yield "mps: Apple GPU", "mps"
 
 
-class ModelWidget(ChoiceWidget):
+class ModelBox(ChoiceBox):
     """Shipped models by name, and a button to choose a model file."""
 
-    def createWidget(self) -> QWidget:
-        combo = super().createWidget()
+    def __init__(self, more: Iterable[tuple[str, Any]] = ()) -> None:
+        super().__init__(more)
         button = QToolButton()
         button.setText("…")
         button.setToolTip("Choose a model file")
         button.clicked.connect(self._choose_file)
-        row = QWidget()
-        layout = QHBoxLayout(row)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(combo, 1)
-        layout.addWidget(button)
-        # Bound to an object of this widget, the connection ends with it.
-        catalogue().changed.connect(self._refill)
+        self.row.addWidget(button)
+        # Bound to an object that belongs to the widget, the connection ends with it.
+        catalogue().changed.connect(self.refill)
         catalogue().refresh()
-        return row
 
     def offered(self) -> Iterable[tuple[str, str]]:
         yield "auto: by the kind of values in the input", AUTO
         yield from catalogue().choices
-
-    def _refill(self) -> None:
-        self.offer(self.offered())
 
     def _choose_file(self) -> None:
         path, _ = QFileDialog.getOpenFileName(

@@ -18,14 +18,14 @@ from qgis.core import (
     QgsProcessingParameterString,
 )
 
-from .algorithm import NirgeoTool, cancellation, working_nirgeo
+from .algorithm import NirgeoTool, working_nirgeo
+from .choice_parameter import DEVICES, MODELS, choice
 from .events import RunError
-from .leftovers import Beside
 from .nirgeo_cli import CancelledError
 from .request import AUTO, ColorizeRequest, split_creation_options
 from .result_layer import ResultLayer, style_when_loaded
 from .scene import Scene
-from .wording import LABELS
+from .wording import COLORIZE
 
 
 class Colorize(NirgeoTool):
@@ -37,10 +37,13 @@ class Colorize(NirgeoTool):
     MODEL = "MODEL"
     EXTENT = "EXTENT"
     SCALE = "SCALE"
+    NODATA = "NODATA"
     DEVICE = "DEVICE"
     CHUNK = "CHUNK"
     OPTIONS = "OPTIONS"
     OUTPUT = "OUTPUT"
+
+    LABELS = COLORIZE
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,13 +81,13 @@ class Colorize(NirgeoTool):
             "temporary file first; services that send pictures (WMS, XYZ) can't be used.",
         )
         for name, label, text in (
-            (self.BAND, LABELS["--nir"], "Needed only if the file does not say which it is."),
+            (self.BAND, self.LABELS["--nir"], "Needed only if the file does not say which it is."),
             (
                 self.RED,
-                LABELS["--red"],
+                self.LABELS["--red"],
                 "For models that use it. Measured bands are kept as they are.",
             ),
-            (self.GREEN, LABELS["--green"], "For models that use it."),
+            (self.GREEN, self.LABELS["--green"], "For models that use it."),
         ):
             self.add(
                 QgsProcessingParameterBand(
@@ -93,30 +96,42 @@ class Colorize(NirgeoTool):
                 text,
             )
         self.add(
-            _choice(self.MODEL, LABELS["--model"], "ModelWidget"),
+            choice(self.MODEL, self.LABELS["--model"], MODELS),
             "A shipped model by name, or a model file. With 'auto', nirgeo chooses by the kind of "
             "values in the input.",
         )
         self.add(
-            QgsProcessingParameterExtent(self.EXTENT, LABELS["--bounds"], optional=True),
+            QgsProcessingParameterExtent(self.EXTENT, self.LABELS["--bounds"], optional=True),
             "Leaves everything outside out. The pixels inside are the same as those of a full run.",
         )
         self.add(
-            QgsProcessingParameterString(self.SCALE, LABELS["--scale"], "", optional=True),
+            QgsProcessingParameterString(self.SCALE, self.LABELS["--scale"], "", optional=True),
             "GAIN or GAIN,OFFSET that turn the file's numbers into reflectance, for example "
             "0.0000275,-0.2. Needed only if the file does not say and the log warns about it. A "
             "file made by nirgeo can be named instead, to use its scaling.",
             advanced=True,
         )
         self.add(
-            _choice(self.DEVICE, LABELS["--device"], "DeviceWidget"),
+            QgsProcessingParameterNumber(
+                self.NODATA,
+                self.LABELS["--nodata"],
+                QgsProcessingParameterNumber.Type.Double,
+                optional=True,
+            ),
+            "Needed only if the file does not say. These pixels stay transparent.",
+            advanced=True,
+        )
+        # Here belongs the uncertainty band, once `nirgeo colorize` can make one: a boolean, a label
+        # in wording.py and a field of ColorizeRequest.
+        self.add(
+            choice(self.DEVICE, self.LABELS["--device"], DEVICES),
             "Where the network runs: auto, cpu, cuda, cuda:1, mps.",
             advanced=True,
         )
         self.add(
             QgsProcessingParameterNumber(
                 self.CHUNK,
-                LABELS["--chunk"],
+                self.LABELS["--chunk"],
                 QgsProcessingParameterNumber.Type.Integer,
                 optional=True,
                 minValue=1,
@@ -126,12 +141,12 @@ class Colorize(NirgeoTool):
             advanced=True,
         )
         self.add(
-            QgsProcessingParameterString(self.OPTIONS, LABELS["--co"], "", optional=True),
+            QgsProcessingParameterString(self.OPTIONS, self.LABELS["--co"], "", optional=True),
             "Options of GDAL's COG driver, separated by | or spaces: COMPRESS=ZSTD|LEVEL=9",
             advanced=True,
         )
         self.add(
-            QgsProcessingParameterRasterDestination(self.OUTPUT, LABELS["-o"]),
+            QgsProcessingParameterRasterDestination(self.OUTPUT, self.LABELS["--output"]),
             "A Cloud Optimized GeoTIFF.",
         )
 
@@ -142,13 +157,13 @@ class Colorize(NirgeoTool):
         feedback: QgsProcessingFeedback,
     ) -> bool:
         """Layers are looked at here, in the main thread, where they live."""
-        layer = self.parameterAsRasterLayer(parameters, self.INPUT, context)
-        if layer is None:
+        self._scene = self.scene(parameters, self.INPUT, context)
+        if self._scene is None:
             raise QgsProcessingException(self.invalidRasterError(parameters, self.INPUT))
-        self._scene = Scene.of(layer)
         bounds = None
         if parameters.get(self.EXTENT):
-            extent = self.parameterAsExtent(parameters, self.EXTENT, context, layer.crs())
+            crs = self._scene.crs
+            extent = self.parameterAsExtent(parameters, self.EXTENT, context, crs)
             if not extent.isNull():
                 sides = (extent.xMinimum(), extent.yMinimum(), extent.xMaximum(), extent.yMaximum())
                 bounds = sides
@@ -161,6 +176,7 @@ class Colorize(NirgeoTool):
             model=self.parameterAsString(parameters, self.MODEL, context).strip() or AUTO,
             bounds=bounds,
             scale=self.parameterAsString(parameters, self.SCALE, context).strip(),
+            nodata=self.decimal(parameters, self.NODATA, context),
             device=self.parameterAsString(parameters, self.DEVICE, context).strip() or AUTO,
             chunk=self.number(parameters, self.CHUNK, context),
             creation_options=split_creation_options(
@@ -182,13 +198,7 @@ class Colorize(NirgeoTool):
             nirgeo, versions = working_nirgeo(feedback)
             with self._scene.as_file(feedback) as path:
                 arguments = replace(self._request, scene=path, output=output).arguments()
-                feedback.pushCommandInfo(shlex.join(nirgeo.arguments(*arguments)))
-                beside = Beside(output)
-                try:
-                    result = nirgeo.run(arguments, feedback, cancellation(feedback))
-                except BaseException:
-                    beside.clear()
-                    raise
+                result = self.run_nirgeo(nirgeo, arguments, output, feedback)
         except CancelledError:
             feedback.pushInfo("Cancelled; nothing was written.")
             return {}
@@ -201,16 +211,8 @@ class Colorize(NirgeoTool):
         style_when_loaded(
             context,
             output,
-            ResultLayer(output, self._scene.crs, history),
+            ResultLayer(self._scene.crs, history, result.tags),
             name=f"{self._scene.name} (natural colour)",
-            default_name=LABELS["-o"],
+            default_name=self.LABELS["--output"],
         )
-        return {self.OUTPUT: result}
-
-
-def _choice(name: str, label: str, widget: str) -> QgsProcessingParameterString:
-    """A text with a list to choose from, which is made when a dialog opens and not before."""
-    # Optional, so that a model need not set it.
-    parameter = QgsProcessingParameterString(name, label, AUTO, optional=True)
-    parameter.setMetadata({"widget_wrapper": {"class": f"{__package__}.choices.{widget}"}})
-    return parameter
+        return {self.OUTPUT: result.path}

@@ -1,15 +1,13 @@
-"""``nirgeo:evaluate``: predicted colours against true ones, as a table and a map.
+"""``nirgeo:evaluate``: the form over ``nirgeo compare``, as a table and a map.
 
-The command line scores models on whole collections; this compares two layers on the map, and needs
-no nirgeo for it.
+The command line also scores models on whole collections; this compares two layers on the map.
 """
 
 from __future__ import annotations
 
-import math
-import shutil
-import tempfile
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any, ClassVar
 
 from qgis.core import (
@@ -21,54 +19,54 @@ from qgis.core import (
     QgsProcessingParameterFileDestination,
     QgsProcessingParameterRasterDestination,
     QgsProcessingParameterRasterLayer,
-    QgsRasterLayer,
+    QgsProcessingParameterString,
 )
 
-from .algorithm import Tool
-from .colour_error import CalculationCancelledError, ColourError, Picture, compare
+from .algorithm import NirgeoTool, working_nirgeo
+from .events import RunError
+from .nirgeo_cli import CancelledError
 from .report import page, rows
+from .request import CompareRequest
 from .result_layer import ErrorMap, style_when_loaded
 from .scene import Scene
+from .wording import EVALUATE
 
-ERROR_MAP = "Angular error"
-
-_BANDS = ("red", "green", "blue")
-_EIGHT_BIT = "8-bit"
-_KINDS = {
-    1: _EIGHT_BIT,
-    2: "unsigned 16-bit",
-    3: "signed 16-bit",
-    4: "unsigned 32-bit",
-    5: "signed 32-bit",
-    6: "floating-point",
-    7: "floating-point",
-}
+_COLOURS = ("red", "green", "blue")
+_SPACES = {"reflectance": "reflectance", "display": "pictures, values as shares of 255"}
 
 
-class Evaluate(Tool):
-    """Compares what the two layers hold, number by number."""
+class Evaluate(NirgeoTool):
+    """Runs nirgeo in a child process; this object only gathers options and reports."""
 
-    INPUT = "INPUT"
+    INPUT = NirgeoTool.INPUT
     TRUTH = "TRUTH"
+    SCALE = "SCALE"
     OUTPUT = "OUTPUT"
     TABLE = "TABLE"
-    NUMBERS: ClassVar[dict[str, str]] = {
-        "MEAN": "Mean angular error in degrees",
-        "SD": "Standard deviation of the angular error in degrees",
-        "MEDIAN": "Median angular error in degrees",
-        "P95": "95th percentile of the angular error in degrees",
-        "RMSE": "Root mean square error",
-        "MAE": "Mean absolute error",
-        "PSNR": "Peak signal-to-noise ratio in dB",
-        "PIXELS": "Compared pixels",
+
+    RASTERS = (INPUT, TRUTH)
+    LABELS = EVALUATE
+
+    NUMBERS: ClassVar[dict[str, tuple[str, str]]] = {
+        "MEAN": ("angular", "Mean angular error in degrees"),
+        "SD": ("angular_sd", "Standard deviation of the angular error in degrees"),
+        "MEDIAN": ("angular_median", "Median angular error in degrees"),
+        "P95": ("angular_p95", "95th percentile of the angular error in degrees"),
+        "RMSE": ("rmse", "Root mean square error"),
+        "MAE": ("mae", "Mean absolute error"),
+        "PSNR": ("psnr", "Peak signal-to-noise ratio in dB"),
+        "ERGAS": ("ergas", "ERGAS in percent"),
+        "SSIM": ("ssim", "Structural similarity (SSIM)"),
+        "CIEDE2000": ("ciede2000", "Colour difference ΔE2000"),
+        "PIXELS": ("pixels", "Compared pixels"),
     }
+    """Outputs, each with nirgeo's name for the figure and words for people."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._prediction: Picture | None = None
-        self._truth: Picture | None = None
-        self._peak: float | None = None
-        self._remarks: list[str] = []
+        self._prediction: Scene | None = None
+        self._truth: Scene | None = None
+        self._bands: tuple[int, int, int] | None = None
 
     def name(self) -> str:
         return "evaluate"
@@ -86,10 +84,10 @@ class Evaluate(Tool):
         return (
             "Compares predicted colours with true ones of the same place: a table of errors, and a "
             "map of the angle between the two colours of every pixel.\n\n"
-            "The numbers in the layers are compared as they are, so both must be of one kind: an "
-            "8-bit picture with an 8-bit picture that was rendered in the same way, or reflectance "
-            "with reflectance. The truth is taken at the centres of the prediction's pixels; where "
-            "the two do not lie exactly on each other, that counts as error.\n\n"
+            "The truth may be a picture, or a scene with red, green and blue bands: its "
+            "reflectance is rendered as the prediction was. If it lies on another grid or in "
+            "another coordinate system, it is resampled; where the two do not lie exactly on each "
+            "other, that counts as error.\n\n"
             "0° is the same hue and saturation, whatever the brightness; 90° is the largest angle. "
             "Pixels that are black in one of the two have no angle and are left out of it."
         )
@@ -97,13 +95,13 @@ class Evaluate(Tool):
     def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:
         self.add(
             QgsProcessingParameterRasterLayer(self.INPUT, "Predicted colours"),
-            "A result of “Colorize near-infrared”. Its first three bands are red, green and blue.",
+            "A result of “Colorize near-infrared”.",
         )
         self.add(
             QgsProcessingParameterRasterLayer(self.TRUTH, "True colours"),
             "A layer of the same place and time with measured colours.",
         )
-        for number, colour in enumerate(_BANDS, start=1):
+        for colour in _COLOURS:
             self.add(
                 QgsProcessingParameterBand(
                     f"TRUTH_{colour.upper()}",
@@ -111,10 +109,18 @@ class Evaluate(Tool):
                     parentLayerParameterName=self.TRUTH,
                     optional=True,
                 ),
-                f"Band {number} if not set.",
+                "Needed only if the file does not say which it is; then name all three.",
             )
         self.add(
-            QgsProcessingParameterRasterDestination(self.OUTPUT, ERROR_MAP, optional=True),
+            QgsProcessingParameterString(self.SCALE, self.LABELS["--scale"], "", optional=True),
+            "GAIN or GAIN,OFFSET that turn the numbers of the true colours into reflectance, for "
+            "example 0.0000275,-0.2. Needed only if the file does not say.",
+            advanced=True,
+        )
+        self.add(
+            QgsProcessingParameterRasterDestination(
+                self.OUTPUT, self.LABELS["--error-map"], optional=True
+            ),
             "A raster with the angle between the two colours in degrees.",
         )
         self.add(
@@ -123,19 +129,42 @@ class Evaluate(Tool):
             ),
             "The figures as a page.",
         )
-        for name, label in self.NUMBERS.items():
+        for name, (_, label) in self.NUMBERS.items():
             self.addOutput(QgsProcessingOutputNumber(name, label))
 
     def checkParameterValues(
         self, parameters: dict[str, Any], context: QgsProcessingContext
     ) -> tuple[bool, str]:
         possible, message = super().checkParameterValues(parameters, context)
-        if possible:
-            try:
-                self._look(parameters, context)
-            except QgsProcessingException as error:
-                return False, str(error)
-        return possible, message
+        if not possible:
+            return possible, message
+        try:
+            self._truth_bands(parameters, context)
+        except QgsProcessingException as error:
+            return False, str(error)
+        layers = [self.parameterAsRasterLayer(parameters, name, context) for name in self.RASTERS]
+        if None not in layers and layers[0].source() == layers[1].source():
+            # What the dialog offers at first: the layer that is selected, for both.
+            return False, (
+                "Predicted and true colours are the same layer. Choose as true colours a layer "
+                "in which they were measured."
+            )
+        return True, ""
+
+    def _truth_bands(
+        self, parameters: dict[str, Any], context: QgsProcessingContext
+    ) -> tuple[int, int, int] | None:
+        numbers = [
+            self.number(parameters, f"TRUTH_{colour.upper()}", context) for colour in _COLOURS
+        ]
+        given = [number for number in numbers if number is not None]
+        if not given:
+            return None
+        if len(given) < len(numbers):
+            raise QgsProcessingException(
+                "Name all three bands of the true colours (red, green and blue), or none."
+            )
+        return given[0], given[1], given[2]
 
     def prepareAlgorithm(
         self,
@@ -143,43 +172,11 @@ class Evaluate(Tool):
         context: QgsProcessingContext,
         feedback: QgsProcessingFeedback,
     ) -> bool:
-        self._look(parameters, context)
-        for remark in self._remarks:
-            feedback.pushWarning(remark)
+        """Layers are looked at here, in the main thread, where they live."""
+        self._prediction = self.scene(parameters, self.INPUT, context)
+        self._truth = self.scene(parameters, self.TRUTH, context)
+        self._bands = self._truth_bands(parameters, context)
         return True
-
-    def _look(self, parameters: dict[str, Any], context: QgsProcessingContext) -> None:
-        """Find out, in the main thread, whether and how the two layers can be compared."""
-        prediction = self._layer(parameters, self.INPUT, context)
-        truth = self._layer(parameters, self.TRUTH, context)
-        numbers = (self.number(parameters, f"TRUTH_{c.upper()}", context) for c in _BANDS)
-        bands = [number or default for default, number in enumerate(numbers, start=1)]
-        for layer, wanted in ((prediction, (1, 2, 3)), (truth, bands)):
-            if not 1 <= max(wanted) <= layer.bandCount():
-                raise QgsProcessingException(
-                    f"{layer.name()} has {layer.bandCount()} band(s), but band {max(wanted)} is "
-                    "needed: a colour picture has red, green and blue."
-                )
-        kinds = [_kind(layer) for layer in (prediction, truth)]
-        if kinds[0] != kinds[1]:
-            raise QgsProcessingException(
-                f"{prediction.name()} holds {kinds[0]} numbers and {truth.name()} {kinds[1]} ones: "
-                "colours of different kinds can't be compared. Use a truth of the same kind, "
-                "rendered in the same way."
-            )
-        self._peak = 255.0 if kinds[0] == _EIGHT_BIT else None
-        self._remarks = _remarks(prediction, truth)
-        self._prediction = _picture(prediction, (1, 2, 3))
-        self._truth = _picture(truth, bands)
-
-    def _layer(
-        self, parameters: dict[str, Any], name: str, context: QgsProcessingContext
-    ) -> QgsRasterLayer:
-        layer = self.parameterAsRasterLayer(parameters, name, context)
-        if layer is None:
-            raise QgsProcessingException(self.invalidRasterError(parameters, name))
-        Scene.of(layer)  # refuses what has no numbers
-        return layer
 
     def processAlgorithm(
         self,
@@ -188,34 +185,42 @@ class Evaluate(Tool):
         feedback: QgsProcessingFeedback,
     ) -> dict[str, Any]:
         if self._prediction is None or self._truth is None:
-            raise QgsProcessingException("The tool was run without being prepared.")
-        results: dict[str, Any] = {}
-        with tempfile.TemporaryDirectory(prefix="nirgeo-qgis-") as folder:
-            try:
-                found, angles = compare(self._prediction, self._truth, self._peak, folder, feedback)
-            except CalculationCancelledError:
-                feedback.pushInfo("Cancelled; nothing was written.")
-                return {}
-            output = self.parameterAsOutputLayer(parameters, self.OUTPUT, context)
-            if output:
-                shutil.move(angles, output)
-                style_when_loaded(
-                    context,
-                    output,
-                    ErrorMap(),
-                    name=f"{self._prediction.name} (angular error)",
-                    default_name=ERROR_MAP,
+            raise QgsProcessingException("Two layers are needed, predicted and true colours.")
+        output = self.parameterAsOutputLayer(parameters, self.OUTPUT, context)
+        try:
+            nirgeo, versions = working_nirgeo(feedback)
+            with ExitStack() as files:
+                request = CompareRequest(
+                    prediction=files.enter_context(self._prediction.as_file(feedback)),
+                    truth=files.enter_context(self._truth.as_file(feedback)),
+                    bands=self._bands,
+                    scale=self.parameterAsString(parameters, self.SCALE, context).strip(),
+                    error_map=output,
                 )
-                results[self.OUTPUT] = output
-        results.update(_numbers(found))
-        facts = {
-            "prediction": self._prediction.name,
-            "truth": self._truth.name,
-            **{label: _shown(results[name]) for name, label in self.NUMBERS.items()},
-            "pixels without an angle": f"{found.undefined:.2%}",
-        }
+                arguments = request.arguments()
+                result = self.run_nirgeo(nirgeo, arguments, output, feedback)
+        except CancelledError:
+            feedback.pushInfo("Cancelled; nothing was written.")
+            return {}
+        except RunError as error:
+            raise QgsProcessingException(str(error)) from error
+        facts = self._facts(result.figures)
         for label, text in rows(facts):
             feedback.pushInfo(f"{label}: {text}")
+        results = {name: result.figures.get(key) for name, (key, _) in self.NUMBERS.items()}
+        if output:
+            history = [
+                *(f"{label}: {text}" for label, text in rows(facts)),
+                f"nirgeo {versions['nirgeo']}: {shlex.join(arguments)}",
+            ]
+            style_when_loaded(
+                context,
+                output,
+                ErrorMap(history),
+                name=f"{self._prediction.name} (angular error)",
+                default_name=self.LABELS["--error-map"],
+            )
+            results[self.OUTPUT] = result.path
         table = self.parameterAsFileOutput(parameters, self.TABLE, context)
         if table:
             with open(table, "w", encoding="utf-8") as file:
@@ -223,48 +228,24 @@ class Evaluate(Tool):
             results[self.TABLE] = table
         return results
 
-
-def _kind(layer: QgsRasterLayer) -> str:
-    """The kind of numbers in a layer."""
-    number = layer.dataProvider().sourceDataType(1)
-    # An integer in QGIS 3, an enumeration in QGIS 4.
-    return _KINDS.get(getattr(number, "value", number), "other")
-
-
-def _picture(layer: QgsRasterLayer, bands: Sequence[int]) -> Picture:
-    provider = layer.dataProvider().name()
-    return Picture(layer.name(), layer.source(), provider, (bands[0], bands[1], bands[2]))
-
-
-def _remarks(prediction: QgsRasterLayer, truth: QgsRasterLayer) -> list[str]:
-    same = (
-        prediction.crs() == truth.crs()
-        and prediction.width() == truth.width()
-        and prediction.height() == truth.height()
-        and prediction.extent() == truth.extent()
-    )
-    if same:
-        return []
-    return [
-        f"{truth.name()} lies on another grid than {prediction.name()}: its nearest pixels are "
-        "taken, and what is displaced counts as error"
-    ]
+    def _facts(self, figures: Mapping[str, Any]) -> dict[str, Any]:
+        """The table for people."""
+        space = figures.get("space")
+        return {
+            "prediction": self._prediction.name if self._prediction else "",
+            "truth": self._truth.name if self._truth else "",
+            "compared as": _SPACES.get(str(space), space),
+            **{label: _shown(figures.get(key)) for key, label in self.NUMBERS.values()},
+            "missing in one of the two": _share(figures.get("masked")),
+            "black in one of the two, without an angle": _share(figures.get("undefined")),
+        }
 
 
-def _numbers(found: ColourError) -> dict[str, float | None]:
-    return {
-        "MEAN": found.mean,
-        "SD": found.standard_deviation,
-        "MEDIAN": found.median,
-        "P95": found.p95,
-        "RMSE": found.rmse,
-        "MAE": found.mae,
-        "PSNR": found.psnr,
-        "PIXELS": found.pixels,
-    }
+def _shown(number: object) -> str:
+    if isinstance(number, int):
+        return str(number)
+    return f"{number:.4g}" if isinstance(number, float) else "not defined"
 
 
-def _shown(number: float | None) -> str:
-    if number is None or math.isnan(number):
-        return "not defined"
-    return str(number) if isinstance(number, int) else f"{number:.4g}"
+def _share(number: object) -> str:
+    return f"{number:.2%}" if isinstance(number, (int, float)) else "unknown"

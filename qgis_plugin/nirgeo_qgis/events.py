@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from .process import STDOUT, Ended
-from .wording import in_words_of_the_form
+from .wording import Labels, in_words_of_the_form
 
 _KEPT_LINES = 12
 _ERROR_PREFIX = "Error: "
@@ -25,13 +26,23 @@ class RunError(Exception):
     """A run of nirgeo failed. The message is for the user."""
 
 
+@dataclass(frozen=True)
+class Result:
+    """What a run leaves: a file that says how it was made, or figures, or both."""
+
+    path: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass
 class Transcript:
     """Follows a run line by line and passes on what the user should see at once."""
 
     feedback: Feedback
+    labels: Labels = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-    result: str | None = None
+    result: Result | None = None
     error: str | None = None
     _last_words: list[str] = field(default_factory=list)
     _finishing: bool = False
@@ -54,14 +65,24 @@ class Transcript:
         if kind == "progress":
             self._progress(event.get("done"), event.get("total"))
         elif kind == "warning":
-            text = in_words_of_the_form(str(event.get("message", "")))
+            text = self._message(event)
             self.warnings.append(text)
             self.feedback.pushWarning(text)
         elif kind == "result":
-            self.result = str(event.get("path", ""))
+            self.result = Result(
+                str(event.get("path") or ""),
+                {name: str(value) for name, value in _mapping(event.get("tags")).items()},
+                _mapping(event.get("figures")),
+            )
         elif kind == "error":
-            self.error = in_words_of_the_form(str(event.get("message", "")))
+            self.error = self._message(event)
         # Events of a later nirgeo that says more than we know are not an error.
+
+    def _message(self, event: Mapping[str, object]) -> str:
+        option = event.get("option")
+        return in_words_of_the_form(
+            str(event.get("message", "")), self.labels, option if isinstance(option, str) else None
+        )
 
     def _progress(self, done: object, total: object) -> None:
         if not isinstance(done, (int, float)) or not isinstance(total, (int, float)) or total <= 0:
@@ -69,10 +90,10 @@ class Transcript:
         self.feedback.setProgress(min(100.0, 100.0 * done / total))
         if done >= total and not self._finishing:
             self._finishing = True
-            self.feedback.pushInfo("All chunks are computed; writing the GeoTIFF …")
+            self.feedback.pushInfo("Everything is computed; writing the result …")
 
-    def check(self, ended: Ended) -> str:
-        """The path of the result.
+    def check(self, ended: Ended) -> Result:
+        """What the run leaves.
 
         Raises
         ------
@@ -82,14 +103,14 @@ class Transcript:
             raise RunError(self.error)
         if ended.returncode != 0:
             raise RunError(self._failure(ended.returncode))
-        if not self.result:
+        if self.result is None or not (self.result.path or self.result.figures):
             raise RunError(f"nirgeo ended without a result.{self._quoted()}")
         return self.result
 
     def _failure(self, code: int) -> str:
         said = [t for t in self._last_words if t.startswith(_ERROR_PREFIX)]
         if said:
-            return in_words_of_the_form(said[-1][len(_ERROR_PREFIX) :])
+            return in_words_of_the_form(said[-1][len(_ERROR_PREFIX) :], self.labels)
         if code in (-9, 137):
             return (
                 "nirgeo was stopped by the operating system, probably because memory ran out. "
@@ -112,3 +133,7 @@ def _event(text: str) -> dict[str, object] | None:
     except ValueError:
         return None
     return data if isinstance(data, dict) and "event" in data else None
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

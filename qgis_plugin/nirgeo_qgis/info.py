@@ -71,10 +71,7 @@ class Info(NirgeoTool):
         context: QgsProcessingContext,
         feedback: QgsProcessingFeedback,
     ) -> bool:
-        layer = self.parameterAsRasterLayer(parameters, self.INPUT, context)
-        if layer is None and parameters.get(self.INPUT):
-            raise QgsProcessingException(self.invalidRasterError(parameters, self.INPUT))
-        self._scene = Scene.of(layer) if layer is not None else None
+        self._scene = self.scene(parameters, self.INPUT, context)
         return True
 
     def processAlgorithm(

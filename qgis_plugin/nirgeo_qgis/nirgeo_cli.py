@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from .environment import child_environment, with_own_libraries
-from .events import Feedback, RunError, Transcript
+from .events import Feedback, Result, RunError, Transcript
 from .interpreter import HOW_TO_SET_UP, Interpreter
 from .process import STDOUT, Ended, run_child
+from .wording import Labels
 
 PROTOCOL = 1
 """The version of the JSON lines that this plugin understands."""
@@ -75,15 +76,23 @@ class NirgeoCommand:
         clean = child_environment(self.environ, self.qgis_roots, windows=windows)
         return with_own_libraries(clean, self.interpreter.prefix) if windows else clean
 
-    def run(self, arguments: Sequence[str], feedback: Feedback, is_cancelled: Cancelled) -> str:
-        """Run a command that reports in JSON lines; returns the path of its result.
+    def run(
+        self,
+        arguments: Sequence[str],
+        feedback: Feedback,
+        is_cancelled: Cancelled,
+        labels: Labels,
+    ) -> Result:
+        """Run a command that reports in JSON lines; returns what it leaves.
+
+        ``labels`` are the form's words for options.
 
         Raises
         ------
         CancelledError : the user cancelled, and the child has ended
         RunError : it failed, or could not be started
         """
-        transcript = Transcript(feedback)
+        transcript = Transcript(feedback, labels)
         ended = self._run(arguments, transcript.line, is_cancelled, None)
         if ended.cancelled:
             raise CancelledError

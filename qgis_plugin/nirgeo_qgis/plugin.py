@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from qgis.core import QgsApplication
 
 from .provider import NirgeoProvider
@@ -12,6 +14,7 @@ class NirgeoPlugin:
 
     def __init__(self) -> None:
         self.provider: NirgeoProvider | None = None
+        self._unregister_widgets: Callable[[], None] = lambda: None
 
     def initProcessing(self) -> None:
         """All that ``qgis_process`` calls."""
@@ -19,9 +22,15 @@ class NirgeoPlugin:
         QgsApplication.processingRegistry().addProvider(self.provider)
 
     def initGui(self) -> None:
+        from . import widgets  # needs QGIS's windows, which qgis_process does not have
+
+        if widgets.needed():
+            widgets.register()
+            self._unregister_widgets = widgets.unregister
         self.initProcessing()
 
     def unload(self) -> None:
         if self.provider is not None:
             QgsApplication.processingRegistry().removeProvider(self.provider)
             self.provider = None
+        self._unregister_widgets()

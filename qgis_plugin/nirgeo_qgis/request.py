@@ -1,4 +1,4 @@
-"""What the user asked for, as arguments of ``nirgeo colorize``."""
+"""What the user asked for, as arguments of ``nirgeo``."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ from dataclasses import dataclass
 
 AUTO = "auto"
 
+# QGIS has asked before it lets the user choose an existing file.
+_REPLACING = ("--overwrite",)
+
+# After "--", no scene is taken for an option, however it is named.
+_REPORTING = ("--progress", "jsonl", "--")
+
 
 @dataclass(frozen=True)
 class ColorizeRequest:
-    """One run. Bands are numbers from 1; bounds are west, south, east, north in the scene's CRS."""
+    """``nirgeo colorize``.
+
+    Bands are numbers from 1; bounds are west, south, east, north in the scene's CRS.
+    """
 
     scene: str
     output: str
@@ -20,6 +29,7 @@ class ColorizeRequest:
     model: str = AUTO
     bounds: tuple[float, float, float, float] | None = None
     scale: str = ""
+    nodata: float | None = None
     device: str = AUTO
     chunk: int | None = None
     creation_options: tuple[str, ...] = ()
@@ -36,16 +46,37 @@ class ColorizeRequest:
             words += ["--bounds", *(repr(float(side)) for side in self.bounds)]
         if self.scale:
             words += ["--scale", self.scale]
+        if self.nodata is not None:
+            words += ["--nodata", repr(float(self.nodata))]
         if self.device and self.device != AUTO:
             words += ["--device", self.device]
         if self.chunk is not None:
             words += ["--chunk", str(self.chunk)]
         for option in self.creation_options:
             words += ["--co", option]
-        # QGIS has asked before it lets the user choose an existing file.
-        words += ["--overwrite", "--progress", "jsonl"]
-        # After "--", no scene is taken for an option, however it is named.
-        return [*words, "--", self.scene]
+        return [*words, *_REPLACING, *_REPORTING, self.scene]
+
+
+@dataclass(frozen=True)
+class CompareRequest:
+    """``nirgeo compare``. ``bands`` are numbers of the truth's red, green and blue."""
+
+    prediction: str
+    truth: str
+    bands: tuple[int, int, int] | None = None
+    scale: str = ""
+    error_map: str = ""
+
+    def arguments(self) -> list[str]:
+        """Only what differs from nirgeo's defaults, so that the log shows what was chosen."""
+        words = ["compare"]
+        if self.bands is not None:
+            words += ["--bands", ",".join(map(str, self.bands))]
+        if self.scale:
+            words += ["--scale", self.scale]
+        if self.error_map:
+            words += ["--error-map", self.error_map, *_REPLACING]
+        return [*words, *_REPORTING, self.prediction, self.truth]
 
 
 def split_creation_options(text: str) -> tuple[str, ...]:

@@ -19,12 +19,11 @@ from qgis.core import (
     QgsStyle,
 )
 
-from .provenance import read_provenance
-
-_ABSTRACT = (
+_SYNTHETIC = (
     "Synthetic natural colour, predicted from near infrared by nirgeo. The colours are not "
     "measurements: do not compute indices from them."
 )
+_ANGLES = "Angle in degrees between predicted and true colours: 0 is the same hue and saturation."
 
 # QGIS keeps a bare pointer to a post-processor, so Python has to keep the object.
 _ALIVE: list[QgsProcessingLayerPostProcessorInterface] = []
@@ -59,30 +58,35 @@ class ErrorMap(QgsProcessingLayerPostProcessorInterface):
     LARGEST = 30.0
     """Degrees at the end of the colour ramp."""
 
+    def __init__(self, history: Sequence[str]) -> None:
+        super().__init__()
+        self._history = list(history)
+
     def postProcessLayer(
         self, layer: QgsMapLayer, context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> None:
-        ramp = QgsStyle.defaultStyle().colorRamp("Magma")
-        if not isinstance(layer, QgsRasterLayer) or not layer.isValid() or ramp is None:
+        if not isinstance(layer, QgsRasterLayer) or not layer.isValid():
             return
-        renderer = QgsSingleBandPseudoColorRenderer(layer.dataProvider(), 1)
-        renderer.setClassificationMin(0.0)
-        renderer.setClassificationMax(self.LARGEST)
-        renderer.createShader(ramp)
-        layer.setRenderer(renderer)
+        ramp = QgsStyle.defaultStyle().colorRamp("Magma")
+        if ramp is not None:
+            renderer = QgsSingleBandPseudoColorRenderer(layer.dataProvider(), 1)
+            renderer.setClassificationMin(0.0)
+            renderer.setClassificationMax(self.LARGEST)
+            renderer.createShader(ramp)
+            layer.setRenderer(renderer)
+        _describe(layer, _ANGLES, ["angular error"], self._history)
         layer.triggerRepaint()
 
 
 class ResultLayer(QgsProcessingLayerPostProcessorInterface):
-    """Dresses the layer of one result."""
+    """Dresses the layer of one result. ``tags`` are what nirgeo says about how it was made."""
 
     def __init__(
-        self, path: str, crs: QgsCoordinateReferenceSystem, history: Sequence[str]
+        self, crs: QgsCoordinateReferenceSystem, history: Sequence[str], tags: Mapping[str, str]
     ) -> None:
         super().__init__()
-        self._path = path
         self._crs = crs
-        self._history = list(history)
+        self._history = [*history, *(f"{key}: {value}" for key, value in sorted(tags.items()))]
 
     def postProcessLayer(
         self, layer: QgsMapLayer, context: QgsProcessingContext, feedback: QgsProcessingFeedback
@@ -95,23 +99,26 @@ class ResultLayer(QgsProcessingLayerPostProcessorInterface):
         if provider.bandCount() >= 3:
             # No stretch: two results lie side by side in the colours nirgeo gave them.
             renderer = QgsMultiBandColorRenderer(provider, 1, 2, 3)
-            renderer.setAlphaBand(alpha_band(provider))
+            renderer.setAlphaBand(_alpha_band(provider))
             layer.setRenderer(renderer)
-        self._describe(layer, read_provenance(self._path))
+        _describe(layer, _SYNTHETIC, ["synthetic", "natural colour"], self._history)
         layer.triggerRepaint()
 
-    def _describe(self, layer: QgsRasterLayer, tags: Mapping[str, str]) -> None:
-        metadata = layer.metadata()
-        metadata.setType("dataset")
-        metadata.setTitle(layer.name())
-        metadata.setAbstract(_ABSTRACT)
-        metadata.setKeywords({"nirgeo": ["synthetic", "natural colour", "near infrared"]})
-        for fact in [*self._history, *(f"{key}: {value}" for key, value in sorted(tags.items()))]:
-            metadata.addHistoryItem(fact)
-        layer.setMetadata(metadata)
+
+def _describe(
+    layer: QgsRasterLayer, abstract: str, keywords: Sequence[str], history: Sequence[str]
+) -> None:
+    metadata = layer.metadata()
+    metadata.setType("dataset")
+    metadata.setTitle(layer.name())
+    metadata.setAbstract(abstract)
+    metadata.setKeywords({"nirgeo": [*keywords, "near infrared"]})
+    for fact in history:
+        metadata.addHistoryItem(fact)
+    layer.setMetadata(metadata)
 
 
-def alpha_band(provider: QgsRasterDataProvider) -> int:
+def _alpha_band(provider: QgsRasterDataProvider) -> int:
     """The band that QGIS makes of a file's mask, or -1."""
     kinds = getattr(Qgis, "RasterColorInterpretation", None) or QgsRaster.ColorInterpretation
     for band in range(provider.bandCount(), 3, -1):

@@ -1,4 +1,4 @@
-"""The form's labels, and messages of the command line in their terms.
+"""The forms' labels, and messages of the command line in their terms.
 
 Someone who never opens a terminal is not helped by "give --scale": there is a field of that kind.
 """
@@ -6,28 +6,49 @@ Someone who never opens a terminal is not helped by "give --scale": there is a f
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
-LABELS = {
+Labels = Mapping[str, str]
+"""Options of the command line, in their long form, and the fields that stand for them."""
+
+COLORIZE: Labels = {
     "--nir": "Near-infrared band",
     "--red": "Red band",
     "--green": "Green band",
     "--model": "Model",
     "--bounds": "Only this part",
     "--scale": "Scaling to reflectance",
+    "--nodata": "Value of missing pixels",
     "--device": "Device",
     "--chunk": "Chunk size in tiles of 64 pixels",
     "--co": "Creation options",
-    "-o": "Natural colour",
+    "--output": "Natural colour",
 }
 
-_OPTION = re.compile(r"(?<![\w-])(?:--[a-z]+|-o)(?![\w-])")
+EVALUATE: Labels = {
+    "--bands": "True red, green and blue band",
+    "--scale": "Scaling of the true colours to reflectance",
+    "--error-map": "Angular error",
+}
+
+_SHORT = {"-o": "--output"}
+_OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*(?![\w-])")
 
 
-def in_words_of_the_form(message: str) -> str:
-    """Replace options of the command line by the names of the fields that stand for them."""
+def in_words_of_the_form(message: str, labels: Labels, option: str | None = None) -> str:
+    """Replace options by the names of their fields.
+
+    ``option`` is what the message is about. If the message does not name it, the field's name is
+    put before it.
+    """
+    named = set()
 
     def label(match: re.Match[str]) -> str:
-        option = match.group()
-        return f"“{LABELS[option]}”" if option in LABELS else option
+        found = _SHORT.get(match.group(), match.group())
+        if found not in labels:
+            return match.group()
+        named.add(found)
+        return f"“{labels[found]}”"
 
-    return _OPTION.sub(label, message)
+    text = _OPTION.sub(label, message)
+    return f"{labels[option]}: {text}" if option in labels and option not in named else text

@@ -14,6 +14,8 @@ import rasterio
 from helpers import NORTH_UP_10M, write_raster
 from pictures import command, events, listing, process, read, scene_values
 
+from nirgeo.cli.colorize import colorize_command
+from nirgeo.cli.named_option import named_option
 from nirgeo.engine import reach
 from nirgeo.modelfile import Model
 
@@ -151,7 +153,11 @@ def test_json_lines_and_nothing_else(tmp_path: Path, scene: Path, tiny: Model) -
     assert log[1] == {"event": "start", "protocol": 1, "total": 9, "resumed": 0}
     assert [e["done"] for e in log[2:-1]] == list(range(1, 10))
     assert {e["total"] for e in log[2:-1]} == {9}
-    assert log[-1] == {"event": "result", "path": str(tmp_path / "four_rgb.tif")}
+    target = tmp_path / "four_rgb.tif"
+    with rasterio.open(target) as made:
+        tags = made.tags(ns="NIRGEO")
+    assert log[-1] == {"event": "result", "path": str(target), "tags": tags}
+    assert tags["SYNTHETIC"] == "yes"
     assert "near infrared: band 4" in err  # for people, who read stderr
 
 
@@ -173,9 +179,80 @@ def test_warnings_say_what_may_be_wrong(scene: Path, tmp_path: Path, weights: Pa
 
     narrow = painting_model(weights, name="narrow", gsd=(0.5, 1.0))
     result = command("colorize", scene, "--model", narrow.path, "--progress", "jsonl")
-    warnings = [e["message"] for e in events(result.stdout) if e["event"] == "warning"]
-    assert any("10 m" in w and "0.5–1 m" in w for w in warnings)
-    assert any("--scale GAIN" in w for w in warnings)
+    warnings = [e for e in events(result.stdout) if e["event"] == "warning"]
+    (far,) = (w for w in warnings if "10 m" in w["message"] and "0.5–1 m" in w["message"])
+    assert "option" not in far
+    (unsure,) = (w for w in warnings if "--scale GAIN" in w["message"])
+    assert unsure["option"] == "--scale"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "option"),
+    [
+        (["--nir", 7], "band-not-found", "--nir"),
+        (["--model", "no-such"], "model-unknown", "--model"),  # the words name no option
+        (["--chunk", 0], "option", "--chunk"),
+        (["-o", "/nowhere/a.tif"], "target-unwritable", "--output"),
+        (["--co", "a=b"], "option", "--co"),
+    ],
+)
+def test_errors_name_the_option_they_are_about(
+    scene: Path, arguments: list[object], code: str, option: str
+) -> None:
+    result = command("colorize", scene, *arguments, "--progress", "jsonl", expect=1)
+    (error,) = events(result.stdout)
+    assert (error["code"], error["option"]) == (code, option)
+
+
+@pytest.mark.parametrize(
+    ("text", "option"),
+    [
+        ("choose another place with -o", "--output"),
+        ("the `--overwrite` option; or --nir", "--overwrite"),
+        ("use smaller chunks (--chunk)", "--chunk"),
+        ("/data/x--nir.tif and a-o.tif, band -1, --nirvana, --epochs", None),
+    ],
+)
+def test_the_first_option_that_a_text_names(text: str, option: str | None) -> None:
+    assert named_option(text, colorize_command) == option
+
+
+def test_an_error_without_an_option_names_none(tmp_path: Path) -> None:
+    result = command("colorize", tmp_path / "none.tif", "--progress", "jsonl", expect=1)
+    (error,) = events(result.stdout)
+    assert set(error) == {"event", "code", "message"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option", "word"),
+    [
+        (["--progress", "jsonl", "--chunk", "x"], "--chunk", "'x' is not a valid integer"),
+        (["--chunk", "x", "--progress=jsonl"], "--chunk", "'x' is not a valid integer"),
+        (["a.tif", "--progress", "jsonl", "--frobnicate"], None, "--frobnicate"),
+        (["--progress", "jsonl", "a.tif", "b.tif", "-o", "c.tif"], "--output", "--out-dir"),
+        (["--progress", "jsonl"], "--stack", "Name a SCENE"),
+    ],
+)
+def test_wrong_usage_is_an_event_too(arguments: list[str], option: str | None, word: str) -> None:
+    result = command("colorize", *arguments, expect=2)
+    (error,) = events(result.stdout)
+    assert (error["event"], error["code"], error.get("option")) == ("error", "usage", option)
+    assert word in error["message"]
+    assert result.stderr.count("Error: ") == 1
+    assert "Usage:" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--chunk", "x"],
+        ["--progress", "jsonl", "--progress", "none", "--chunk", "x"],
+        ["--chunk", "x", "--", "--progress", "jsonl"],
+        ["--chunk", "x", "--progress"],
+    ],
+)
+def test_wrong_usage_is_no_event_where_nobody_asked(arguments: list[str]) -> None:
+    assert command("colorize", *arguments, expect=2).stdout == ""
 
 
 def test_bounds_reflectance_and_options_together(tmp_path: Path, scene: Path, tiny: Model) -> None:

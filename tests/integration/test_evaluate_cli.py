@@ -15,7 +15,7 @@ import pytest
 import rasterio
 from evaluation_scenes import ground, shifted_place, write_index, write_scene
 from helpers import NORTH_UP_10M, random_model, write_raster
-from pictures import command
+from pictures import command, events, listing, start
 
 from nirgeo.baselines import BASELINES
 from nirgeo.modelfile import Model
@@ -264,7 +264,9 @@ def test_what_compare_refuses(coloured: Callable[..., tuple[Path, Path]], tmp_pa
     for arguments, said in [
         ((prediction, picture), "prediction is reflectance and the truth a picture"),
         ((picture, five), "name them with --bands"),
-        ((picture, scene, "--bands", "1,2"), "need three"),
+        ((picture, scene, "--bands", "1,2"), "--bands: 2 named; need three"),
+        ((picture, picture, "--bands", "1,2,9"), "--bands 1,2,9: 9: the scene has bands 1 to 3"),
+        ((picture, picture, "--bands", "x,2,3"), "--bands x,2,3: 'x': no band has this name"),
         ((picture, loose), "without a CRS on both"),
         ((picture, far), "no pixel is valid in both"),
         ((picture, tmp_path / "none.tif"), "no such file"),
@@ -276,6 +278,60 @@ def test_what_compare_refuses(coloured: Callable[..., tuple[Path, Path]], tmp_pa
         assert result.stderr.count("\n") == 1
     ordered = command("compare", picture, scene, "--bands", "red,2,3", "--json", "-q")
     assert json.loads(ordered.stdout)["pixels"] > 0
+
+
+def test_compare_in_json_lines(coloured: Callable[..., tuple[Path, Path]], tmp_path: Path) -> None:
+    prediction, scene = coloured()
+    error_map = tmp_path / "angles.tif"
+    result = command(
+        *("compare", prediction, scene, "--error-map", error_map, "--progress", "jsonl")
+    )
+    log = events(result.stdout)
+    assert log[0] == {"event": "start", "protocol": 1, "total": 1, "resumed": 0}
+    assert log[1] == {"event": "progress", "done": 1, "total": 1}
+    found = json.loads(command("compare", prediction, scene, "--json", "-q").stdout)
+    figures = {key: found[key] for key in found if key not in ("prediction", "truth", "error_map")}
+    assert log[2:] == [{"event": "result", "path": str(error_map), "figures": figures}]
+    assert "rendered with the curve" in result.stderr
+    alone = events(command("compare", prediction, scene, "--progress", "jsonl", "-q").stdout)
+    assert alone[-1] == {"event": "result", "figures": figures}
+
+
+def test_errors_of_compare_in_json_lines(
+    coloured: Callable[..., tuple[Path, Path]], tmp_path: Path
+) -> None:
+    prediction, scene = coloured()
+    for arguments, code, status in [
+        ((prediction, tmp_path / "none.tif"), "source-unreadable", 1),
+        ((prediction, scene, "--error-map", scene), "option", 1),
+        ((prediction,), "usage", 2),
+    ]:
+        result = command("compare", *arguments, "--progress", "jsonl", expect=status)
+        (error,) = events(result.stdout)
+        assert (error["event"], error["code"]) == ("error", code)
+
+
+def test_a_terminated_comparison_leaves_nothing(
+    coloured: Callable[..., tuple[Path, Path]], tmp_path: Path
+) -> None:
+    prediction, scene = coloured()
+    before = listing(tmp_path)
+    prelude = (
+        "import time, nirgeo.evaluation.sums as sums\n"
+        "def wait(*a, **k):\n    time.sleep(60)\n"
+        "sums.measure_block = wait\n"
+    )
+    child = start(
+        *("compare", prediction, scene, "--error-map", tmp_path / "angles.tif"),
+        *("--progress", "jsonl"),
+        prelude=prelude,
+    )
+    assert child.stdout is not None
+    assert json.loads(child.stdout.readline())["event"] == "start"
+    child.terminate()
+    out, err = child.communicate(timeout=60)
+    assert (child.returncode, events(out)[-1]["code"]) == (143, "terminated"), err
+    assert listing(tmp_path) == before
 
 
 def test_compare_goes_without_scikit_image(

@@ -51,6 +51,16 @@ def slow(*arguments):
     time.sleep({after})
 cog.write_cog = slow
 """
+# Here it is GDAL's own part of the last step that takes its time.
+SLOW_READING = """
+import time
+from nirgeo.interruption import _Reader
+read = _Reader.read
+def slow(self, size=-1):
+    time.sleep(0.5)
+    return read(self, size)
+_Reader.read = slow
+"""
 
 
 @dataclass(frozen=True)
@@ -101,6 +111,13 @@ def stop(child: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str
     return child.returncode, out, err
 
 
+def wait_until(condition: Callable[[], bool], patience: float = 20.0) -> None:
+    deadline = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def kill_at(work: Work, target: Path, done: int, *more: object, prelude: str = SLOW) -> None:
     child = work.begin(target, *more, prelude=prelude)
     wait_for(child, done)
@@ -140,7 +157,7 @@ def test_a_killed_run_is_resumed_to_identical_bytes(tmp_path: Path, work: Work, 
     assert done <= log[0]["resumed"] < CHUNKS
     assert log[0]["total"] == CHUNKS
     assert log[1] == {"event": "progress", "done": log[0]["resumed"] + 1, "total": CHUNKS}
-    assert log[-1] == {"event": "result", "path": str(target)}
+    assert (log[-1]["event"], log[-1]["path"]) == ("result", str(target))
     assert target.read_bytes() == work.finished
     assert list(listing(tmp_path)) == ["out.tif"]
 
@@ -154,10 +171,8 @@ def test_a_run_killed_while_it_made_the_file(
     assert not target.exists()
     assert (state_of(target) / "result.tif").exists() == (after > 0)
     log = work.run(target, "--resume")
-    assert log == [
-        {"event": "start", "protocol": 1, "total": CHUNKS, "resumed": CHUNKS},
-        {"event": "result", "path": str(target)},
-    ]
+    assert log[0] == {"event": "start", "protocol": 1, "total": CHUNKS, "resumed": CHUNKS}
+    assert [event["event"] for event in log] == ["start", "result"]
     assert target.read_bytes() == work.finished
     assert list(listing(tmp_path)) == ["out.tif"]
 
@@ -238,6 +253,44 @@ def test_interrupted_while_it_made_the_file(tmp_path: Path, work: Work) -> None:
     time.sleep(0.3)
     assert stop(child, signal.SIGINT)[0] == 130
     assert listing(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143)],
+    ids=["SIGINT", "SIGTERM"],
+)
+def test_interrupted_while_gdal_made_the_file(
+    tmp_path: Path, work: Work, number: signal.Signals, code: int
+) -> None:
+    target = tmp_path / "out.tif"
+    child = work.begin(target, prelude=SLOW_READING)  # more than 30 tiles, read twice: 30 s
+    wait_for(child, CHUNKS)
+    wait_until((state_of(target) / "blocks.vrt").exists)
+    time.sleep(2)
+    started = time.monotonic()
+    status, out, err = stop(child, number)
+    assert status == code, err
+    assert time.monotonic() - started < 10
+    assert [event["event"] for event in events(out)] == ["error"]
+    assert err.splitlines()[-1] == f"Error: {events(out)[-1]['code']}"
+    assert "Traceback" not in err
+    assert "ignored" not in err
+    assert listing(tmp_path) == {}
+
+
+def test_with_resume_an_interruption_while_gdal_made_the_file_costs_no_chunk(
+    tmp_path: Path, work: Work
+) -> None:
+    target = tmp_path / "out.tif"
+    child = work.begin(target, "--resume", prelude=SLOW_READING)
+    wait_for(child, CHUNKS)
+    wait_until((state_of(target) / "blocks.vrt").exists)
+    assert stop(child, signal.SIGTERM)[0] == 143
+    assert not target.exists()
+    assert work.run(target, "--resume")[0]["resumed"] == CHUNKS
+    assert target.read_bytes() == work.finished
+    assert list(listing(tmp_path)) == ["out.tif"]
 
 
 def test_interrupted_before_it_began(tmp_path: Path, work: Work) -> None:

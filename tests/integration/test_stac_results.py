@@ -234,7 +234,9 @@ def test_a_result_is_no_scene(tmp_path: Path, colorized: Any) -> None:
 def test_front_ends_are_told(tmp_path: Path, tiny: Model) -> None:
     options = ("--model", tiny.path, "--scale", "0.0001", "--stac")
     result = command("colorize", scene(tmp_path), *options, "--progress", "jsonl")
-    assert events(result.stdout)[-1] == {
+    last = events(result.stdout)[-1]
+    assert last.pop("tags")["MODEL"] == tiny.spec.full_name
+    assert last == {
         "event": "result",
         "path": str(tmp_path / "scene_rgb.tif"),
         "item": str(tmp_path / "scene_rgb.json"),

@@ -696,6 +696,25 @@ def test_an_existing_file_is_kept_unless_told_otherwise(tmp_path: Path, tiny: Mo
     assert cog_validate(target, quiet=True)[0]
 
 
+def test_what_was_noted_about_an_older_file_goes_with_it(tmp_path: Path, tiny: Model) -> None:
+    target = write_raster(tmp_path / "out.tif", scene_values(64, 64))
+    notes = Path(f"{target}.aux.xml")  # GDAL's and QGIS's
+    notes.write_text(
+        '<PAMDataset><PAMRasterBand band="1"><Metadata><MDI key="STATISTICS_MEAN">7</MDI>'
+        "</Metadata></PAMRasterBand></PAMDataset>"
+    )
+    with rasterio.open(target) as file:
+        assert file.tags(1)["STATISTICS_MEAN"] == "7"
+    source = write_raster(tmp_path / "scene.tif", scene_values(64, 64))
+    with pytest.raises(TargetExistsError):
+        colorize(source, target, tiny)
+    assert notes.exists()
+    colorize(source, target, tiny, overwrite=True)
+    assert not notes.exists()
+    with rasterio.open(target) as file:
+        assert "STATISTICS_MEAN" not in file.tags(1)
+
+
 def test_a_failing_chunk_leaves_nothing_behind(tmp_path: Path, tiny: Model) -> None:
     source = write_raster(tmp_path / "scene.tif", scene_values(256, 256))
     rgb = nirgeo.colorize(nirgeo.open_scene(source, scale="0.0001", chunk=1), tiny)

@@ -43,7 +43,8 @@ if command == "models":
     print(json.dumps([{{"name": "some-nir", "version": 2, "bands": ["nir"],
                         "quantity": "reflectance", "gsd": [10, 30], "summary": ""}}]))
     sys.exit()
-output = arguments[arguments.index("-o") + 1] if "-o" in arguments else ""
+output = "".join(value for option, value in zip(arguments, arguments[1:])
+                 if option in ("-o", "--error-map"))
 {body}
 """
 
@@ -51,8 +52,8 @@ output = arguments[arguments.index("-o") + 1] if "-o" in arguments else ""
 def write_fake_python(folder: Path, body: str, protocol: object = 1) -> Path:
     """An executable that answers like a Python with nirgeo.
 
-    ``body`` is Python and stands for the command ``colorize``; it has ``arguments``, ``output`` and
-    ``say``, which writes an event.
+    ``body`` is Python and stands for ``colorize`` and ``compare``; it has ``arguments``, ``output``
+    and ``say``, which writes an event.
     """
     path = folder / "fake environment" / "bin" / "python"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from nirgeo_qgis.events import RunError, Transcript
+from nirgeo_qgis.events import Result, RunError, Transcript
 from nirgeo_qgis.process import Ended
+from nirgeo_qgis.wording import COLORIZE
 
 
 class Log:
@@ -29,7 +30,7 @@ class Log:
 
 def transcript(*events: dict[str, object], stderr: tuple[str, ...] = ()) -> tuple[Transcript, Log]:
     log = Log()
-    spoken = Transcript(log)
+    spoken = Transcript(log, COLORIZE)
     for text in stderr:
         spoken.line("stderr", text)
     for event in events:
@@ -43,13 +44,13 @@ def test_a_run() -> None:
         {"event": "progress", "done": 1, "total": 4},
         {"event": "warning", "message": "pixels of 3 m lie outside"},
         {"event": "progress", "done": 4, "total": 4},
-        {"event": "result", "path": "/o.tif"},
+        {"event": "result", "path": "/o.tif", "tags": {"MODEL": "some-nir@1"}},
         stderr=("near infrared: band 4",),
     )
-    assert spoken.check(Ended(0)) == "/o.tif"
+    assert spoken.check(Ended(0)) == Result("/o.tif", {"MODEL": "some-nir@1"})
     assert log.progress == [25, 100]
     assert log.warnings == spoken.warnings == ["pixels of 3 m lie outside"]
-    assert log.info == ["near infrared: band 4", "All chunks are computed; writing the GeoTIFF …"]
+    assert log.info == ["near infrared: band 4", "Everything is computed; writing the result …"]
 
 
 def test_an_error_event_is_told_once() -> None:
@@ -71,6 +72,33 @@ def test_options_are_called_by_the_names_of_their_fields() -> None:
     assert spoken.error == (
         "use “Near-infrared band”, --nirvana, --as or “Natural colour” /a-o.tif"
     )
+
+
+def test_figures_are_a_result_too() -> None:
+    spoken, _ = transcript({"event": "result", "figures": {"angular": 2.5, "psnr": None}})
+    assert spoken.check(Ended(0)) == Result(figures={"angular": 2.5, "psnr": None})
+
+
+@pytest.mark.parametrize(
+    ("option", "message", "shown"),
+    [
+        ("--model", "no model named 'x'", "Model: no model named 'x'"),
+        ("--nir", "name it with --nir NUMBER", "name it with “Near-infrared band” NUMBER"),
+        ("--output", "choose another with -o", "choose another with “Natural colour”"),
+        ("--workers", "--workers 0: need at least one", "--workers 0: need at least one"),
+        (None, "no such file", "no such file"),
+        (7, "no such file", "no such file"),
+    ],
+)
+def test_a_message_begins_with_its_field_unless_it_names_it(
+    option: object, message: str, shown: str
+) -> None:
+    spoken, log = transcript(
+        {"event": "warning", "message": message, "option": option},
+        {"event": "error", "code": "x", "message": message, "option": option},
+    )
+    assert log.warnings == [shown]
+    assert spoken.error == shown
 
 
 def test_wrong_usage_is_explained_by_its_last_line() -> None:
@@ -108,6 +136,7 @@ def test_success_without_a_result_is_a_failure() -> None:
         '{"event": "progress"}',
         '{"event": "from the future", "x": 1}',
         '{"no": "event"}',
+        '{"event": "warning"}',
         "",
     ],
 )
@@ -117,3 +146,11 @@ def test_what_is_not_understood_does_no_harm(text: str) -> None:
     spoken.line("stdout", text)
     assert log.progress == []
     assert spoken.result is None
+
+
+@pytest.mark.parametrize("text", ['{"event": "result"}', '{"event": "result", "tags": [1]}'])
+def test_an_empty_result_is_none(text: str) -> None:
+    spoken = Transcript(Log())
+    spoken.line("stdout", text)
+    with pytest.raises(RunError, match="without a result"):
+        spoken.check(Ended(0))

@@ -10,8 +10,8 @@ import pytest
 from nirgeo_qgis.events import RunError
 from nirgeo_qgis.interpreter import Interpreter
 from nirgeo_qgis.nirgeo_cli import CancelledError, InstallationError, NirgeoCommand
-from nirgeo_qgis.provenance import read_provenance
-from nirgeo_qgis.request import ColorizeRequest
+from nirgeo_qgis.request import ColorizeRequest, CompareRequest
+from nirgeo_qgis.wording import COLORIZE, EVALUATE
 from plugin_helpers import Fake, write_reflectance
 from test_plugin_events import Log
 
@@ -74,7 +74,7 @@ def test_a_question_can_be_cancelled(fake_python: Fake) -> None:
 def test_a_failing_run_tells_its_reason(fake_python: Fake) -> None:
     python = fake_python("say(event='error', code='x', message='the disk is full'); sys.exit(1)")
     with pytest.raises(RunError, match=r"^the disk is full$"):
-        command(python).run(["colorize"], Log(), lambda: False)
+        command(python).run(["colorize"], Log(), lambda: False, COLORIZE)
 
 
 # From here on, the real nirgeo.
@@ -97,13 +97,19 @@ def test_the_real_nirgeo_colorizes_in_the_environment_of_a_qgis(
     request = ColorizeRequest(
         str(scene), str(output), bounds=(500_100, 4_999_500, 500_400, 4_999_900)
     )
-    result = command(real_python, poisoned).run(request.arguments(), log, lambda: False)
-    assert result == str(output)
+    nirgeo = command(real_python, poisoned)
+    result = nirgeo.run(request.arguments(), log, lambda: False, COLORIZE)
+    assert result.path == str(output)
     assert log.progress[-1] == 100
-    tags = read_provenance(result)
-    assert tags["SYNTHETIC"] == "yes"
-    assert tags["MODEL"]
-    assert len(tags["MODEL_SHA256"]) == 64
+    assert result.tags["SYNTHETIC"] == "yes"
+    assert result.tags["MODEL"]
+    assert len(result.tags["MODEL_SHA256"]) == 64
+
+    comparison = CompareRequest(result.path, result.path, error_map=str(tmp_path / "angles.tif"))
+    compared = nirgeo.run(comparison.arguments(), log, lambda: False, EVALUATE)
+    assert compared.path == str(tmp_path / "angles.tif")
+    assert compared.figures["angular"] == 0
+    assert compared.figures["pixels"] == 30 * 40
 
 
 def test_the_real_nirgeo_refuses_in_words_of_the_form(
@@ -113,5 +119,5 @@ def test_the_real_nirgeo_refuses_in_words_of_the_form(
     write_reflectance(scene)
     request = ColorizeRequest(str(scene), str(tmp_path / "o.tif"), bounds=(900, 900, 901, 901))
     with pytest.raises(RunError, match="“Only this part” 900 900 901 901 lie outside"):
-        command(real_python, poisoned).run(request.arguments(), Log(), lambda: False)
+        command(real_python, poisoned).run(request.arguments(), Log(), lambda: False, COLORIZE)
     assert [entry.name for entry in tmp_path.iterdir()] == ["scene.tif"]

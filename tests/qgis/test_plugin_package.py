@@ -69,9 +69,61 @@ def test_the_script_runs_alone(tmp_path: Path) -> None:
     )
     (made,) = tmp_path.iterdir()
     assert str(made) in done.stdout
+    assert "for development" in done.stdout
     assert made.read_bytes() == package.build(package.PLUGIN)
     version = package.read_metadata((package.PLUGIN / "metadata.txt").read_text("utf-8"))
     assert made.name == f"nirgeo_qgis-{version['version']}.zip"
+
+
+ADDRESSES = {
+    "homepage": "https://nirgeo.sourcehut.page",
+    "repository": "https://git.sr.ht/~me/nirgeo",
+    "tracker": "https://todo.sr.ht/~me/nirgeo",
+    "email": "me@posteo.de",
+}
+
+
+def test_a_release_needs_real_addresses() -> None:
+    found = package.problems(package.build(package.PLUGIN), release=True)
+    assert [text.split()[1] for text in found] == list(ADDRESSES)
+    data = package.build(package.PLUGIN, ADDRESSES)
+    assert package.problems(data, release=True) == []
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        metadata = package.read_metadata(archive.read("nirgeo_qgis/metadata.txt").decode("utf-8"))
+    before = package.read_metadata((package.PLUGIN / "metadata.txt").read_text("utf-8"))
+    assert metadata == before | ADDRESSES
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("homepage", "https://example.org/nirgeo"),
+        ("homepage", "http://homepage"),
+        ("repository", "https://git.nirgeo.invalid/x"),
+        ("tracker", "http://localhost:8000/"),
+        ("tracker", "http://bugs"),
+        ("email", "me@example.com"),
+        ("email", "me@mail.nirgeo.test"),
+        ("email", "nobody"),
+    ],
+)
+def test_a_release_takes_no_placeholder(key: str, value: str) -> None:
+    data = package.build(package.PLUGIN, {**ADDRESSES, key: value})
+    (problem,) = package.problems(data, release=True)
+    assert key in problem
+
+
+def test_the_script_builds_releases(tmp_path: Path) -> None:
+    command = [sys.executable, "-I", package.__file__, "--out", str(tmp_path), "--release"]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "give --tracker" in refused.stderr
+    assert not list(tmp_path.iterdir())
+    given = [word for key, value in ADDRESSES.items() for word in (f"--{key}", value)]
+    done = subprocess.run([*command, *given], capture_output=True, text=True, check=True)
+    assert "development" not in done.stdout
+    (made,) = tmp_path.iterdir()
+    assert made.read_bytes() == package.build(package.PLUGIN, ADDRESSES)
 
 
 def replace_in(file: str, old: str, new: str) -> Callable[[Path], object]:
@@ -100,6 +152,7 @@ def replace_in(file: str, old: str, new: str) -> Callable[[Path], object]:
         (replace_in("metadata.txt", "author=", "author=a/b"), "slash"),
         (replace_in("metadata.txt", "Provider=yes", "Provider=no"), "qgis_process ignores"),
         (replace_in("metadata.txt", "version=0", "version=v0"), "not a version number"),
+        (replace_in("metadata.txt", "about=", "about=100% "), "percent sign"),
     ],
 )
 def test_a_spoilt_plugin_is_refused(

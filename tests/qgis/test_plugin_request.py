@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from nirgeo_qgis.request import ColorizeRequest, split_creation_options
+from nirgeo_qgis.request import ColorizeRequest, CompareRequest, split_creation_options
 
 
 def test_defaults_stay_unsaid() -> None:
@@ -22,6 +22,7 @@ def test_everything() -> None:
         model="satellite-nir",
         bounds=(-10.5, -3.0, 1e-7, 4.25),
         scale="0.0001,-0.1",
+        nodata=-9999,
         device="cpu",
         chunk=8,
         creation_options=("COMPRESS=ZSTD", "LEVEL=9"),
@@ -29,8 +30,20 @@ def test_everything() -> None:
     words = " ".join(request.arguments())
     assert words == (
         "colorize -o /o.tif --nir 4 --red 1 --green 2 --model satellite-nir "
-        "--bounds -10.5 -3.0 1e-07 4.25 --scale 0.0001,-0.1 --device cpu --chunk 8 "
-        "--co COMPRESS=ZSTD --co LEVEL=9 --overwrite --progress jsonl -- -s.tif"
+        "--bounds -10.5 -3.0 1e-07 4.25 --scale 0.0001,-0.1 --nodata -9999.0 "
+        "--device cpu --chunk 8 --co COMPRESS=ZSTD --co LEVEL=9 --overwrite --progress jsonl "
+        "-- -s.tif"
+    )
+
+
+def test_a_comparison() -> None:
+    assert CompareRequest("/p.tif", "-t.tif").arguments() == [
+        *("compare", "--progress", "jsonl", "--", "/p.tif", "-t.tif")
+    ]
+    request = CompareRequest("/p.tif", "/t.tif", (3, 2, 1), "0.0001", "/angles.tif")
+    assert " ".join(request.arguments()) == (
+        "compare --bands 3,2,1 --scale 0.0001 --error-map /angles.tif --overwrite "
+        "--progress jsonl -- /p.tif /t.tif"
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from installed import PROGRAM, Install, QgisProcess
 from plugin_helpers import POISON, Fake, write_reflectance
 from qgis.core import QgsApplication, QgsProcessingFeedback, QgsProject, QgsRasterLayer
 
@@ -86,3 +87,11 @@ def layer(scene: Path) -> Iterator[QgsRasterLayer]:
     QgsProject.instance().addMapLayer(made)
     yield made
     QgsProject.instance().clear()
+
+
+@pytest.fixture
+def install(tmp_path: Path) -> Install:
+    """``install(python)``: a QGIS with the plugin, which runs nirgeo in that Python."""
+    if PROGRAM is None:
+        pytest.skip("qgis_process is not installed")
+    return lambda python: QgisProcess(tmp_path / "profile", str(python))

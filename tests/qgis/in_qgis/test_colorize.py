@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import processing
 import pytest
 from osgeo import gdal
@@ -245,6 +246,41 @@ def test_a_layer_in_memory_is_exported_first(
     assert names(temporary_files) == []
 
 
+def test_missing_pixels_survive_the_copy(real: None, scene: Path, out: Path) -> None:
+    dataset = gdal.Open(str(scene), gdal.GA_Update)
+    values = dataset.ReadAsArray()
+    values[:, :20] = 7
+    dataset.WriteArray(values)
+    dataset.GetRasterBand(1).SetNoDataValue(7)
+    del dataset
+    gdal.FileFromMemBuffer("/vsimem/scene.tif", scene.read_bytes())
+    try:
+        layer = QgsRasterLayer("/vsimem/scene.tif", "in memory")
+        processing.run(
+            "nirgeo:colorize",
+            {"INPUT": layer, "SCALE": "0.0001", "OUTPUT": str(out / "memory.tif")},
+        )
+    finally:
+        gdal.Unlink("/vsimem/scene.tif")
+    mask = mask_of(out / "memory.tif")
+    assert (mask[:, :20] == 0).all()
+    assert (mask[:, 20:] == 255).all()
+
+
+def test_a_value_of_missing_pixels_can_be_given(real: None, scene: Path, out: Path) -> None:
+    dataset = gdal.Open(str(scene), gdal.GA_Update)
+    values = dataset.ReadAsArray()
+    values[:, :20] = 7
+    dataset.WriteArray(values)
+    del dataset
+    processing.run(
+        "nirgeo:colorize", {"INPUT": str(scene), "NODATA": 7, "OUTPUT": str(out / "rgb.tif")}
+    )
+    mask = mask_of(out / "rgb.tif")
+    assert (mask[:, :20] == 0).all()
+    assert (mask[:, 20:] == 255).all()
+
+
 def test_a_layer_that_qgis_computes_is_exported_first(
     real: None, layer: QgsRasterLayer, out: Path, log: Any
 ) -> None:
@@ -355,6 +391,48 @@ def test_cancelling_the_real_nirgeo_leaves_no_child_and_no_file(
     assert any("Cancelled" in text for text in log.info)
 
 
+def test_cancelling_while_the_file_is_made(real: None, out: Path, log: Any) -> None:
+    """GDAL's own part of the work, which takes long here: noise, and the most thorough packing.
+
+    GDAL finishes the blocks it is packing, so that the child has to be killed in the end.
+    """
+    side = 2048
+    made = gdal.GetDriverByName("GTiff").Create(
+        str(out.parent / "noise.tif"), side, side, 1, gdal.GDT_UInt16
+    )
+    made.WriteArray(np.random.default_rng(0).integers(1, 9999, (side, side), dtype=np.uint16))
+    del made
+    children: set[int] = set()
+    cancelled: list[float] = []
+
+    def cancel_in_the_last_step() -> None:
+        while not any("writing the result" in text for text in log.info):
+            time.sleep(0.05)
+        time.sleep(1)
+        children.update(children_of_this_process())
+        cancelled.append(time.monotonic())
+        log.cancel()
+
+    thread = threading.Thread(target=cancel_in_the_last_step)
+    thread.start()
+    processing.run(
+        "nirgeo:colorize",
+        {
+            "INPUT": str(out.parent / "noise.tif"),
+            "SCALE": "0.0001",
+            "OPTIONS": "COMPRESS=ZSTD|LEVEL=22",
+            "OUTPUT": str(out / "rgb.tif"),
+        },
+        feedback=log,
+    )
+    thread.join()
+    assert time.monotonic() - cancelled[0] < 6
+    assert children
+    assert not any(map(is_alive, children))
+    assert names(out) == []
+    assert any("Cancelled" in text for text in log.info)
+
+
 def test_two_runs_at_once(real: None, scene: Path, out: Path) -> None:
     """As batch and the task manager do: one tool, several background threads."""
     outputs = [out / "a.tif", out / "b.tif"]
@@ -381,6 +459,16 @@ def test_two_runs_at_once(real: None, scene: Path, out: Path) -> None:
 
 
 # Helpers.
+
+
+def children_of_this_process() -> set[int]:
+    lists = Path("/proc/self/task").glob("*/children")
+    return {int(number) for text in lists for number in text.read_text().split()}
+
+
+def mask_of(path: Path) -> Any:
+    dataset = gdal.Open(str(path))  # kept, as the band does not keep it
+    return dataset.GetRasterBand(1).GetMaskBand().ReadAsArray()
 
 
 def pixels(path: Path) -> bytes:

@@ -1,7 +1,8 @@
-"""``nirgeo:evaluate``: held against the formulas, written down a second time in numpy."""
+"""``nirgeo:evaluate``: held against the formula, written down a second time in numpy."""
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import processing
 import pytest
 from numpy.typing import NDArray
 from osgeo import gdal, osr
+from plugin_helpers import Fake, is_alive, pid_in
 from qgis.core import QgsProcessingException, QgsProject, QgsRasterLayer
 
 pytestmark = pytest.mark.qgis
@@ -26,7 +28,7 @@ def write(
     shift: float = 0,
     pixel: float = 10,
 ) -> Path:
-    """A GeoTIFF with an internal mask, if one is given."""
+    """A GeoTIFF in UTM with an internal mask, if one is given."""
     kind = {"uint8": gdal.GDT_Byte, "uint16": gdal.GDT_UInt16, "float32": gdal.GDT_Float32}
     bands, height, width = array.shape
     gdal.SetConfigOption("GDAL_TIFF_INTERNAL_MASK", "YES")
@@ -66,176 +68,189 @@ def pictures() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     return prediction, truth
 
 
-def test_figures_and_map(
-    provider: Any, pictures: tuple[Any, Any], tmp_path: Path, log: Any
-) -> None:
+def compare(prediction: object, truth: object, feedback: Any = None, **more: object) -> Any:
+    given = {"INPUT": _source(prediction), "TRUTH": _source(truth), **more}
+    return processing.run("nirgeo:evaluate", given, feedback=feedback)
+
+
+def _source(layer: object) -> object:
+    return layer if isinstance(layer, QgsRasterLayer) else str(layer)
+
+
+def test_figures_and_map(real: None, pictures: tuple[Any, Any], tmp_path: Path, log: Any) -> None:
     prediction, truth = pictures
     masks = np.ones((2, SIZE, SIZE), bool)
     masks[0, :5], masks[1, :, -3:] = False, False
     valid = masks.all(axis=0)
     output = tmp_path / "error.tif"
-    found = processing.run(
-        "nirgeo:evaluate",
-        {
-            "INPUT": str(write(tmp_path / "p.tif", prediction, masks[0])),
-            "TRUTH": str(write(tmp_path / "t.tif", truth, masks[1])),
-            "OUTPUT": str(output),
-            "TABLE": str(tmp_path / "table.html"),
-        },
-        feedback=log,
+    found = compare(
+        write(tmp_path / "p.tif", prediction, masks[0]),
+        write(tmp_path / "t.tif", truth, masks[1]),
+        log,
+        OUTPUT=str(output),
+        TABLE=str(tmp_path / "table.html"),
     )
     expected = np.where(valid, angles_of(prediction, truth), np.nan)
     seen = expected[np.isfinite(expected)]
-    difference = (prediction.astype(float) - truth)[:, valid]
+    difference = (prediction.astype(float) - truth)[:, valid] / 255
     assert found["PIXELS"] == valid.sum()
     assert found["MEAN"] == pytest.approx(seen.mean(), abs=1e-4)
-    assert found["SD"] == pytest.approx(seen.std(ddof=1), abs=1e-4)
+    assert found["SD"] == pytest.approx(seen.std(), rel=1e-2)
     assert found["MEDIAN"] == pytest.approx(np.median(seen), abs=0.05)
     assert found["P95"] == pytest.approx(np.quantile(seen, 0.95), abs=0.2)
     rmse = np.sqrt((difference**2).mean())
     assert found["RMSE"] == pytest.approx(rmse, rel=1e-5)
     assert found["MAE"] == pytest.approx(np.abs(difference).mean(), rel=1e-5)
-    assert found["PSNR"] == pytest.approx(20 * np.log10(255 / rmse), rel=1e-5)
+    assert found["PSNR"] == pytest.approx(-20 * np.log10(rmse), rel=1e-5)
     dataset = gdal.Open(str(output))
-    band = dataset.GetRasterBand(1)
-    angles = band.ReadAsArray().astype(float)
-    angles[angles == band.GetNoDataValue()] = np.nan
-    np.testing.assert_allclose(angles, expected, atol=1e-4)
-    assert "Mean angular error" in (tmp_path / "table.html").read_text("utf-8")
+    np.testing.assert_allclose(dataset.GetRasterBand(1).ReadAsArray(), expected, atol=1e-4)
+    assert dataset.GetGeoTransform() == (500_000, 10, 0, 5_000_000, 0, -10)
+    page = (tmp_path / "table.html").read_text("utf-8")
+    assert "Mean angular error" in page
+    assert "pictures" in page
+    assert log.percent[-1] == 100
+    assert any("Mean angular error" in text for text in log.info)
     assert not log.warnings
     assert {entry.name for entry in tmp_path.iterdir()} <= {
         *("p.tif", "t.tif", "error.tif", "table.html", "p.tif.aux.xml", "t.tif.aux.xml")
     }
 
 
-def test_known_angles(provider: Any, tmp_path: Path) -> None:
-    """Equal colours are at 0° exactly, pure red and pure blue at 90°."""
-    truth = np.zeros((3, 1, 4), np.uint8)
-    truth[:, 0] = np.array([[255, 0, 0], [3, 2, 1], [10, 10, 10], [0, 200, 0]]).T
-    prediction = np.zeros_like(truth)
-    prediction[:, 0] = np.array([[0, 0, 255], [3, 2, 1], [200, 200, 200], [0, 0, 0]]).T
-    output = tmp_path / "error.tif"
-    found = processing.run(
-        "nirgeo:evaluate",
-        {
-            "INPUT": str(write(tmp_path / "p.tif", prediction)),
-            "TRUTH": str(write(tmp_path / "t.tif", truth)),
-            "OUTPUT": str(output),
-        },
-    )
-    dataset = gdal.Open(str(output))  # kept, as the band does not keep it
-    band = dataset.GetRasterBand(1)
-    assert band.ReadAsArray()[0].tolist() == pytest.approx([90, 0, 0, band.GetNoDataValue()])
-    assert found["PIXELS"] == 4
-    assert found["MEAN"] == pytest.approx(30)
+def test_a_perfect_prediction(real: None, pictures: tuple[Any, Any], tmp_path: Path) -> None:
+    found = compare(*(write(tmp_path / f"{name}.tif", pictures[0]) for name in "pt"))
+    assert (found["MEAN"], found["RMSE"], found["PSNR"]) == (0, 0, None)
+    assert "OUTPUT" not in found
 
 
-def test_a_perfect_prediction(provider: Any, pictures: tuple[Any, Any], tmp_path: Path) -> None:
-    path = str(write(tmp_path / "p.tif", pictures[0]))
-    found = processing.run("nirgeo:evaluate", {"INPUT": path, "TRUTH": path})
-    assert (found["MEAN"], found["RMSE"], found["PSNR"]) == (0, 0, float("inf"))
+def test_a_layer_is_not_compared_with_itself(provider: Any, tmp_path: Path) -> None:
+    path = write(tmp_path / "p.tif", np.ones((3, 9, 9), np.uint8))
+    with pytest.raises(QgsProcessingException, match="the same layer"):
+        compare(path, path)
 
 
 def test_bands_of_the_truth_may_be_in_another_order(
-    provider: Any, pictures: tuple[Any, Any], tmp_path: Path
+    real: None, pictures: tuple[Any, Any], tmp_path: Path
 ) -> None:
     prediction, truth = pictures
-    found = processing.run(
-        "nirgeo:evaluate",
-        {
-            "INPUT": str(write(tmp_path / "p.tif", prediction)),
-            "TRUTH": str(write(tmp_path / "t.tif", truth[::-1])),
-            "TRUTH_RED": 3,
-            "TRUTH_GREEN": 2,
-            "TRUTH_BLUE": 1,
-        },
-    )
+    paths = write(tmp_path / "p.tif", prediction), write(tmp_path / "t.tif", truth[::-1])
+    found = compare(*paths, TRUTH_RED=3, TRUTH_GREEN=2, TRUTH_BLUE=1)
     assert found["MEAN"] == pytest.approx(np.nanmean(angles_of(prediction, truth)), abs=1e-4)
+    with pytest.raises(QgsProcessingException, match="all three bands"):
+        compare(*paths, TRUTH_RED=3)
 
 
-def test_near_infrared_that_gdal_calls_alpha_is_no_mask(
-    provider: Any, pictures: tuple[Any, Any], tmp_path: Path
+def test_a_truth_in_reflectance_on_another_grid_in_another_system(
+    real: None, tmp_path: Path, log: Any
 ) -> None:
-    prediction, truth = pictures
-    nir = np.random.default_rng(2).integers(0, 200, (1, SIZE, SIZE), dtype=np.uint8)
-    nir[:, :10] = 0  # water
-    path = write(tmp_path / "t.tif", np.concatenate([truth, nir]))
-    dataset = gdal.Open(str(path), gdal.GA_Update)
-    for band, name in enumerate(("Red", "Green", "Blue", "Alpha"), start=1):
-        dataset.GetRasterBand(band).SetColorInterpretation(getattr(gdal, f"GCI_{name}Band"))
-    del dataset
-    found = processing.run(
-        "nirgeo:evaluate",
-        {"INPUT": str(write(tmp_path / "p.tif", prediction)), "TRUTH": str(path)},
-    )
-    assert found["PIXELS"] == SIZE * SIZE
-
-
-def test_another_grid_is_remarked(
-    provider: Any, pictures: tuple[Any, Any], tmp_path: Path, log: Any
-) -> None:
-    prediction, truth = pictures
-    finer = truth.repeat(2, axis=1).repeat(2, axis=2)
-    found = processing.run(
-        "nirgeo:evaluate",
-        {
-            "INPUT": str(write(tmp_path / "p.tif", prediction)),
-            "TRUTH": str(write(tmp_path / "t.tif", finer, pixel=5)),
-        },
-        feedback=log,
-    )
-    assert found["MEAN"] == pytest.approx(np.nanmean(angles_of(prediction, truth)), abs=1e-4)
-    assert any("another grid" in text for text in log.warnings)
+    """What only the command line can do: reproject, and render as the prediction was."""
+    random = np.random.default_rng(3)
+    smooth = np.kron(random.integers(500, 3000, (3, 5, 5)), np.ones((1, 16, 16)))
+    utm = write(tmp_path / "utm.tif", smooth.astype(np.uint16))
+    degrees = tmp_path / "degrees.tif"
+    gdal.Warp(str(degrees), str(utm), dstSRS="EPSG:4326", dstNodata=0)
+    scene = write(tmp_path / "scene.tif", smooth[:1].astype(np.uint16))
+    prediction = processing.run(
+        "nirgeo:colorize",
+        {"INPUT": str(scene), "SCALE": "0.0001", "OUTPUT": str(tmp_path / "rgb.tif")},
+    )["OUTPUT"]
+    same = compare(prediction, utm, SCALE="0.0001")
+    found = compare(prediction, degrees, log, SCALE="0.0001", OUTPUT=str(tmp_path / "e.tif"))
+    assert found["MEAN"] == pytest.approx(same["MEAN"], abs=1.5)
+    assert 0.8 * same["PIXELS"] < found["PIXELS"] <= same["PIXELS"] == 80 * 80
+    assert gdal.Open(str(tmp_path / "e.tif")).GetGeoTransform()[1] == 10
+    assert any("resampled" in text for text in log.info)
+    assert any("rendered with the curve recorded in the prediction" in text for text in log.info)
 
 
 @pytest.mark.parametrize(
     ("truth", "shift", "complaint"),
     [
-        (np.ones((3, 9, 9), np.float32), 0, "holds 8-bit numbers and t floating-point ones"),
-        (np.ones((1, 9, 9), np.uint8), 0, r"t has 1 band\(s\), but band 3 is needed"),
-        (np.ones((3, 9, 9), np.uint8), 5000, "no pixel in common"),
+        (np.ones((2, 9, 9), np.uint8), 0, "“True red, green and blue band”"),
+        (np.ones((3, 9, 9), np.uint8), 5000, "no pixel is valid in both"),
     ],
 )
 def test_what_can_not_be_compared_is_refused(
-    provider: Any, truth: NDArray[Any], shift: float, complaint: str, tmp_path: Path
+    real: None, truth: NDArray[Any], shift: float, complaint: str, tmp_path: Path
 ) -> None:
     prediction = write(tmp_path / "p.tif", np.ones((3, 9, 9), np.uint8))
+    path = write(tmp_path / "t.tif", truth, shift=shift)
+    out = tmp_path / "out"
+    out.mkdir()
     with pytest.raises(QgsProcessingException, match=complaint):
-        processing.run(
-            "nirgeo:evaluate",
-            {
-                "INPUT": str(prediction),
-                "TRUTH": str(write(tmp_path / "t.tif", truth, shift=shift)),
-                "OUTPUT": str(tmp_path / "error.tif"),
-            },
-        )
-    assert not (tmp_path / "error.tif").exists()
+        compare(prediction, path, OUTPUT=str(out / "error.tif"))
+    assert list(out.iterdir()) == []
 
 
-def test_it_needs_no_nirgeo(
-    provider: Any, pictures: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_map_service_is_refused(provider: Any, tmp_path: Path) -> None:
+    tiles = QgsRasterLayer("type=xyz&url=http://localhost:9/{z}/{x}/{y}.png", "tiles", "wms")
+    path = write(tmp_path / "p.tif", np.ones((3, 9, 9), np.uint8))
+    for pair in ((path, tiles), (tiles, path)):
+        with pytest.raises(QgsProcessingException, match="pictures, not measurements"):
+            compare(*pair)
+
+
+def test_layers_in_memory_are_exported_first(
+    real: None, pictures: tuple[Any, Any], tmp_path: Path, log: Any
 ) -> None:
-    monkeypatch.setenv("NIRGEO_PYTHON", "/nowhere/python")
-    path = str(write(tmp_path / "p.tif", pictures[0]))
-    assert processing.run("nirgeo:evaluate", {"INPUT": path, "TRUTH": path})["MEAN"] == 0
+    mask = np.ones((SIZE, SIZE), bool)
+    mask[:5] = False
+    layers = []
+    for name, array in zip(("prediction", "truth"), pictures, strict=True):
+        path = write(tmp_path / f"{name}.tif", array, mask)
+        gdal.FileFromMemBuffer(f"/vsimem/{name}.tif", path.read_bytes())
+        layers.append(QgsRasterLayer(f"/vsimem/{name}.tif", name))
+    try:
+        found = compare(*layers, log)
+    finally:
+        for layer in layers:
+            gdal.Unlink(layer.source())
+    files = [tmp_path / f"{name}.tif" for name in ("prediction", "truth")]
+    assert found == compare(*files)
+    assert found["PIXELS"] == mask.sum()
+    assert sum("copied to a temporary one" in text for text in log.info) == 2
 
 
-def test_cancelling_leaves_nothing(
-    provider: Any, pictures: tuple[Any, Any], tmp_path: Path, log: Any
+WAITING = """
+open(output + ".part", "w").write("x")
+say(event="start", protocol=1, total=2, resumed=0)
+say(event="progress", done=1, total=2)
+open(os.path.join(os.path.dirname(output), "..", "pid"), "w").write(f"{os.getpid()}\\n")
+time.sleep(60)
+"""
+
+
+def test_cancelling_leaves_no_child_and_no_file(
+    use_fake: Fake, pictures: tuple[Any, Any], tmp_path: Path, log: Any
 ) -> None:
-    path = str(write(tmp_path / "p.tif", pictures[0]))
-    output = tmp_path / "error.tif"
-    log.cancel()
-    processing.run(
-        "nirgeo:evaluate", {"INPUT": path, "TRUTH": path, "OUTPUT": str(output)}, feedback=log
-    )
-    assert not output.exists()
+    use_fake(WAITING)
+    paths = [write(tmp_path / f"{name}.tif", pictures[0]) for name in "pt"]
+    out = tmp_path / "out"
+    out.mkdir()
+
+    def cancel_when_at_work() -> None:
+        pid_in(tmp_path / "pid")
+        log.cancel()
+
+    thread = threading.Thread(target=cancel_when_at_work)
+    thread.start()
+    assert compare(*paths, log, OUTPUT=str(out / "error.tif")) == {}
+    thread.join()
+    assert not is_alive(pid_in(tmp_path / "pid"))
+    assert list(out.iterdir()) == []
+    assert log.percent == [50]
     assert any("Cancelled" in text for text in log.info)
 
 
-def test_the_map_is_styled(
-    provider: Any, pictures: tuple[Any, Any], tmp_path: Path, log: Any
+def test_a_failing_child_tells_its_reason(
+    use_fake: Fake, pictures: tuple[Any, Any], tmp_path: Path
 ) -> None:
+    use_fake("say(event='error', code='x', message='disk full', option='--error-map')\nexit(1)")
+    paths = [write(tmp_path / f"{name}.tif", pictures[0]) for name in "pt"]
+    with pytest.raises(QgsProcessingException, match=r"^Angular error: disk full$"):
+        compare(*paths, OUTPUT=str(tmp_path / "error.tif"))
+
+
+def test_the_map_is_styled(real: None, pictures: tuple[Any, Any], tmp_path: Path, log: Any) -> None:
     prediction = QgsRasterLayer(str(write(tmp_path / "p.tif", pictures[0])), "guess")
     truth = QgsRasterLayer(str(write(tmp_path / "t.tif", pictures[1])), "truth")
     QgsProject.instance().addMapLayers([prediction, truth])
@@ -251,5 +266,8 @@ def test_the_map_is_styled(
         assert made.name() == "guess (angular error)"
         assert made.renderer().type() == "singlebandpseudocolor"
         assert made.renderer().classificationMax() == 30
+        history = "\n".join(made.metadata().history())
+        assert "Mean angular error in degrees: " in history
+        assert "compare" in history
     finally:
         QgsProject.instance().clear()

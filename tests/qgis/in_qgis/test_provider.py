@@ -15,7 +15,6 @@ from qgis.core import QgsApplication, QgsProcessingParameterDefinition
 pytestmark = pytest.mark.qgis
 
 TOOLS = {"colorize", "evaluate", "info"}
-NEED_NIRGEO = TOOLS - {"evaluate"}
 REGISTRY = QgsApplication.processingRegistry
 
 
@@ -74,7 +73,7 @@ def test_parameters_of_colorize(provider: Any) -> None:
         *("INPUT", "BAND", "RED", "GREEN", "MODEL", "EXTENT", "OUTPUT")
     ]
     assert {n for n, p in parameters.items() if p.flags() & advanced} == {
-        *("SCALE", "DEVICE", "CHUNK", "OPTIONS")
+        *("SCALE", "NODATA", "DEVICE", "CHUNK", "OPTIONS")
     }
     for name in ("BAND", "RED", "GREEN", "EXTENT"):
         assert parameters[name].flags() & optional
@@ -89,7 +88,7 @@ def test_without_an_interpreter_every_tool_says_what_to_do(
     monkeypatch.setenv("PATH", "/nowhere")
     for variable in ("VIRTUAL_ENV", "CONDA_PREFIX", "XDG_DATA_HOME"):
         monkeypatch.delenv(variable, raising=False)
-    for name in NEED_NIRGEO:
+    for name in TOOLS:
         possible, message = provider.algorithm(name).create().canExecute()
         assert not possible
         assert "Options › Processing › Providers › nirgeo" in message

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
-import subprocess
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
-import package
 import pytest
+from installed import Install
 from osgeo import gdal
 from plugin_helpers import Fake, is_gone_within, pid_in, write_fake_python, write_reflectance
 
-# Debian's wrapper without .bin passes an option that the program does not know.
-PROGRAM = shutil.which("qgis_process.bin") or shutil.which("qgis_process")
-
-pytestmark = [
-    pytest.mark.qgis,
-    pytest.mark.skipif(PROGRAM is None, reason="qgis_process is not installed"),
-]
+pytestmark = pytest.mark.qgis
 
 WAITING = """
 open({pid!r}, "w").write(f"{{os.getpid()}}\\n")
@@ -30,55 +19,6 @@ while True:
     say(event="progress", done=1, total=100)
     time.sleep(0.2)
 """
-
-
-class QgisProcess:
-    """``qgis_process`` with a profile of its own, into which the zip was unpacked."""
-
-    def __init__(self, folder: Path, python: str) -> None:
-        run, configuration = folder / "run", folder / "configuration"
-        run.mkdir(mode=0o700, parents=True)
-        plugins = configuration / "profiles" / "default" / "python" / "plugins"
-        made = folder / "plugin.zip"
-        made.write_bytes(package.build(package.PLUGIN))
-        with zipfile.ZipFile(made) as archive:
-            archive.extractall(plugins)
-        self._environment = {
-            **{k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "QGIS_PLUGINPATH")},
-            "HOME": str(folder),
-            "QGIS_CUSTOM_CONFIG_PATH": str(configuration),
-            "XDG_RUNTIME_DIR": str(run),
-            "QT_QPA_PLATFORM": "offscreen",
-            "NIRGEO_PYTHON": python,
-            # Right for QGIS, wrong for its child.
-            "PYTHONHOME": "/usr",
-            "PROJ_LIB": "/usr/share/proj",
-        }
-        code, said = self("plugins", "enable", "nirgeo_qgis")
-        assert code == 0, said
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [str(PROGRAM), *arguments],
-            env=self._environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def __call__(self, *arguments: str) -> tuple[int, str]:
-        child = self.start(*arguments)
-        said, _ = child.communicate(timeout=240)
-        return child.returncode, said
-
-
-Install = Callable[[object], QgisProcess]
-
-
-@pytest.fixture
-def install(tmp_path: Path) -> Install:
-    """``install(python)``: a QGIS with the plugin, which runs nirgeo in that Python."""
-    return lambda python: QgisProcess(tmp_path / "profile", str(python))
 
 
 def test_the_tools_are_listed_and_described(install: Install, fake_python: Fake) -> None:
@@ -105,6 +45,27 @@ def test_the_installed_zip_colorizes(install: Install, real_python: str, tmp_pat
     made = gdal.Open(str(output))
     assert made.RasterCount == 3
     assert made.GetMetadata("NIRGEO")["SYNTHETIC"] == "yes"
+
+
+def test_the_installed_zip_evaluates(install: Install, real_python: str, tmp_path: Path) -> None:
+    scene, truth = (write_reflectance(tmp_path / name, bands=3) for name in ("a.tif", "b.tif"))
+    error, table = tmp_path / "error.tif", tmp_path / "table.html"
+    code, said = install(real_python)(
+        *("run", "nirgeo:evaluate", "--", f"INPUT={scene}", f"TRUTH={truth}"),
+        *(f"OUTPUT={error}", f"TABLE={table}"),
+    )
+    assert code == 0, said
+    assert "MEAN:\t0" in said
+    assert "PIXELS:\t4096" in said
+    assert gdal.Open(str(error)).ReadAsArray().max() == 0
+    assert "Mean angular error" in table.read_text("utf-8")
+
+
+def test_the_installed_zip_informs(install: Install, real_python: str, tmp_path: Path) -> None:
+    scene = write_reflectance(tmp_path / "scene.tif")
+    code, said = install(real_python)("run", "nirgeo:info", "--", f"INPUT={scene}")
+    assert code == 0, said
+    assert "EPSG:32632" in said
 
 
 def test_a_missing_interpreter(install: Install, tmp_path: Path) -> None:
