@@ -211,7 +211,7 @@ class NetworkColouriser:
 
     @property
     def copies(self) -> Mapping[str, str]:
-        return {colour: colour for colour in self.spec.colours if colour in self.spec.bands}
+        return {colour: colour for colour in self.spec.colours if colour not in self.spec.made}
 
     @property
     def sha256(self) -> str:
@@ -239,10 +239,12 @@ class NetworkColouriser:
         if self.hint is not None:
             rows, cols = (side // self.stride for side in window.shape)
             hint = self.hint.cells(window.read.row, window.read.col, rows, cols, self.stride)
-        made = iter(run_network(inputs, valid, self.model, self.device, hint))
-        bands = dict(zip(self.spec.bands, inputs, strict=True))
-        colours = [bands[c] if c in bands else next(made) for c in self.spec.colours]
-        return np.stack(colours)
+        out = run_network(inputs, valid, self.model, self.device, hint)
+        if not self.copies:
+            return out
+        known = dict(zip(self.spec.bands, inputs, strict=True))
+        known |= dict(zip(self.spec.made, out, strict=True))
+        return np.stack([known[colour] for colour in self.spec.colours])
 
 
 def colorize_block(

@@ -46,8 +46,8 @@ class ModelSpec:
     """What a model eats, what it makes, and how it was made.
 
     ``bands`` are eaten in this order, in the working space of ``quantity``; ``colours`` come out in
-    the same space, those that are among ``bands`` as they went in. ``gsd`` is the range of ground
-    sampling distances in metres it was trained at. ``architecture`` names the kind of network and
+    the same space; where the network makes fewer, those among ``bands`` come out as they went in.
+    ``gsd`` is the range of ground sampling distances in metres it was trained at. ``architecture`` names the kind of network and
     ``generator`` is its shape, see :mod:`nirgeo.architectures`.
     """
 
@@ -97,7 +97,9 @@ class ModelSpec:
 
     @property
     def made(self) -> tuple[str, ...]:
-        """The colours that the network makes; the others are measured bands."""
+        """The colours that the network makes: all of them, or those that are not measured."""
+        if self.generator.get("out_bands") == len(self.colours):
+            return self.colours
         return tuple(colour for colour in self.colours if colour not in self.bands)
 
     @property
