@@ -47,8 +47,8 @@ class ModelSpec:
 
     ``bands`` are eaten in this order, in the working space of ``quantity``; ``colours`` come out in
     the same space; where the network makes fewer, those among ``bands`` come out as they went in.
-    ``gsd`` is the range of ground sampling distances in metres it was trained at. ``architecture`` names the kind of network and
-    ``generator`` is its shape, see :mod:`nirgeo.architectures`.
+    ``gsd`` is the range of ground sampling distances in metres it was trained at. ``architecture``
+    names the kind of network and ``generator`` is its shape, see :mod:`nirgeo.architectures`.
     """
 
     name: str
