@@ -217,7 +217,7 @@ class Evaluate(NirgeoTool):
                 context,
                 output,
                 ErrorMap(history),
-                name=f"{self._prediction.name} (angular error)",
+                name=f"Angular error of {self._prediction.name}",
                 default_name=self.LABELS["--error-map"],
             )
             results[self.OUTPUT] = result.path
@@ -232,12 +232,12 @@ class Evaluate(NirgeoTool):
         """The table for people."""
         space = figures.get("space")
         return {
-            "prediction": self._prediction.name if self._prediction else "",
-            "truth": self._truth.name if self._truth else "",
-            "compared as": _SPACES.get(str(space), space),
+            "Predicted colours": self._prediction.name if self._prediction else "",
+            "True colours": self._truth.name if self._truth else "",
+            "Compared as": _SPACES.get(str(space), space),
             **{label: _shown(figures.get(key)) for key, label in self.NUMBERS.values()},
-            "missing in one of the two": _share(figures.get("masked")),
-            "black in one of the two, without an angle": _share(figures.get("undefined")),
+            "Missing in one of the two": _share(figures.get("masked")),
+            "Black in one of the two, without an angle": _share(figures.get("undefined")),
         }
 
 

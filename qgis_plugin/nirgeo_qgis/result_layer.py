@@ -55,7 +55,7 @@ def style_when_loaded(
 class ErrorMap(QgsProcessingLayerPostProcessorInterface):
     """Dresses a map of angles, every one in the same colours so that two can be compared."""
 
-    LARGEST = 30.0
+    LARGEST = 20.0
     """Degrees at the end of the colour ramp."""
 
     def __init__(self, history: Sequence[str]) -> None:

@@ -51,4 +51,6 @@ def in_words_of_the_form(message: str, labels: Labels, option: str | None = None
         return f"“{labels[found]}”"
 
     text = _OPTION.sub(label, message)
-    return f"{labels[option]}: {text}" if option in labels and option not in named else text
+    if option is None or option not in labels or option in named:
+        return text
+    return f"{labels[option]}: {text}"

@@ -263,9 +263,9 @@ def test_the_map_is_styled(real: None, pictures: tuple[Any, Any], tmp_path: Path
         )
         (new,) = set(QgsProject.instance().mapLayers()) - before
         made = QgsProject.instance().mapLayer(new)
-        assert made.name() == "guess (angular error)"
+        assert made.name() == "Angular error of guess"
         assert made.renderer().type() == "singlebandpseudocolor"
-        assert made.renderer().classificationMax() == 30
+        assert made.renderer().classificationMax() == 20
         history = "\n".join(made.metadata().history())
         assert "Mean angular error in degrees: " in history
         assert "compare" in history
