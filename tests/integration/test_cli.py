@@ -14,6 +14,7 @@ import rasterio
 from helpers import NORTH_UP_10M, write_raster
 from pictures import command, events, listing, process, read, scene_values
 
+from nirgeo import errors
 from nirgeo.cli.colorize import colorize_command
 from nirgeo.cli.named_option import named_option
 from nirgeo.engine import reach
@@ -215,6 +216,14 @@ def test_errors_name_the_option_they_are_about(
 )
 def test_the_first_option_that_a_text_names(text: str, option: str | None) -> None:
     assert named_option(text, colorize_command) == option
+
+
+def test_every_code_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "json-lines.md").read_text("utf-8")
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    codes = {kind.code for kind in kinds if issubclass(kind, errors.NirgeoError)} - {"error"}
+    codes |= {"usage", "memory", "interrupted", "terminated", "internal"}
+    assert [code for code in sorted(codes) if f"`{code}`" not in text] == []
 
 
 def test_an_error_without_an_option_names_none(tmp_path: Path) -> None:
