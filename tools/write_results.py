@@ -11,6 +11,8 @@ The text is written by hand. A table stands between ``<!-- table: NAME ARGUMENTS
     angles over every pixel, from epfl.jsonl (``nirgeo benchmark epfl``)
 ``epfl-categories CONTESTANT...``
     mean over the images of each category, all categories learnt from
+``epfl-curves FOLD CONTESTANT...``
+    angle on the urban images of a fold along each training
 ``evaluate FILE``
     means over places, from a JSON of ``nirgeo evaluate``
 ``cover FILE LABEL...``
@@ -77,6 +79,22 @@ def _epfl_categories(records: Path, *contestants: str) -> str:
     return markdown(["", *(f"`{c}`" for c in contestants)], cells)
 
 
+def _epfl_curves(records: Path, fold: str, *contestants: str) -> str:
+    runs = {
+        (r["contestant"], r["seed"]): r
+        for r in read_results(records / "epfl.jsonl")
+        if (r["categories"], r["protocol"], r["fold"]) == (["urban"], "image", int(fold))
+        and r.get("learn_from") is None
+    }
+    cells = []
+    for contestant in contestants:
+        run = runs[contestant, 0]
+        points = [*run["curve"], [run["steps"], run["angular"]]]
+        path = " → ".join(f"{angle:.1f}" for _, angle in points)
+        cells.append([f"`{contestant}`", f"{points[0][0]} … {points[-1][0]}", path])
+    return markdown(["", "steps", "angle in degrees"], cells)
+
+
 _FIGURES = (("angular", "angle", 2), ("rmse", "RMSE", 4), ("ssim_picture", "SSIM shown", 3))
 
 
@@ -127,6 +145,7 @@ def _cover(records: Path, file: str, *labels: str) -> str:
 TABLES: dict[str, Callable[..., str]] = {
     "epfl": _epfl,
     "epfl-categories": _epfl_categories,
+    "epfl-curves": _epfl_curves,
     "evaluate": _evaluate,
     "cover": _cover,
 }
