@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +10,19 @@ import pytest
 from helpers import write_random_model
 from hypothesis import settings
 
+from nirgeo.inference import intra_op_threads
+
 # Examples are the same on every machine, so that a failure anywhere is a failure everywhere; no
 # deadline, since a busy machine is no bug.
 settings.register_profile("nirgeo", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("nirgeo")
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Small networks are slower on two threads, and far slower beside another training."""
+    with intra_op_threads(1):
+        yield
 
 
 @pytest.fixture

@@ -22,13 +22,12 @@ from torch import nn
 from nirgeo.baselines import BASELINES, Context
 from nirgeo.baselines.storage import BASELINE_PREFIX
 from nirgeo.errors import EvaluationError
-from nirgeo.modelfile import ModelSpec
 from nirgeo.radiometry import Quantity
 from nirgeo.tiling import TILE
 from nirgeo.training.config import TrainingConfig
 from nirgeo.training.data import FloatArray, TrainingScene
 from nirgeo.training.loop import Trainer
-from nirgeo.training.networks import generator_config
+from nirgeo.training.networks import model_spec
 from nirgeo.training.presets import configuration
 from nirgeo.training.validation import predict_scene
 
@@ -51,6 +50,8 @@ class Trained:
     predict: Predict
     seconds: float
     steps: int = 0
+    patches: int = 0
+    """Patches that were drawn for these steps."""
     curve: list[tuple[int, float]] = field(default_factory=list)
     """Steps done, and the mean angular error then."""
 
@@ -87,10 +88,7 @@ def train(
     error: LookUp | None = None,
     progress: Callable[[int], None] = lambda step: None,
 ) -> Trained:
-    """Train for ``config.steps``; the weights stay in ``folder`` as last.safetensors.
-
-    A training that was interrupted in this folder goes on.
-    """
+    """Train for ``config.steps``; the weights stay in ``folder`` as last.safetensors."""
     marks = {math.ceil(config.steps * k / _CURVE_POINTS / 20) * 20 for k in range(1, _CURVE_POINTS)}
     curve: list[tuple[int, float]] = []
 
@@ -103,21 +101,16 @@ def train(
         network.eval()
         return lambda scene: predict_scene(network, scene, torch.device(device))
 
-    spec = ModelSpec(
-        name=name,
-        version=1,
-        bands=config.bands,
-        quantity=config.quantity,
-        architecture=config.architecture,
-        generator=generator_config(config).to_json(),
+    spec = replace(
+        model_spec(config, name, len(training)),
         summary="made by nirgeo benchmark epfl; research use only",
         licence="trained on EPFL RGB-NIR Scene: research use, not redistributable",
-        training={"config": config.to_json(), "scenes": len(training)},
     )
     trainer = Trainer(config, training, None, folder, spec=spec, device=device, report=report)
     trainer.start()
     trainer.run()
-    return Trained(predictor(trainer.average), trainer.seconds, trainer.step, curve)
+    patches = trainer.step * config.batch
+    return Trained(predictor(trainer.average), trainer.seconds, trainer.step, patches, curve)
 
 
 def fitting_configuration(

@@ -22,6 +22,7 @@ from nirgeo.benchmark.protocol import Protocol, Split, image_split, leaky_split
 from nirgeo.benchmark.scores import score
 from nirgeo.errors import EvaluationError
 from nirgeo.evaluation.pictures import png
+from nirgeo.place_statistics import place_means
 from nirgeo.training.data import TrainingScene
 
 RESULTS = "results.jsonl"
@@ -76,11 +77,10 @@ def perform(
     split = (
         image_split(images, run.fold, run.learn_from)
         if run.protocol is Protocol.IMAGE
-        else (leaky_split(images, run.fold))
+        else leaky_split(images, run.fold)
     )
-    facts: dict[str, Any] = {}
     if run.trains:
-        trained = _train(run, split, out, device, progress, facts)
+        trained = _train(run, split, out, device, progress)
     else:
         trained = contestants.fit_baseline(run.contestant, split.training)
     scores = score(split.scored, trained.predict)
@@ -89,7 +89,7 @@ def perform(
         (out / f"{run.folder_name}.png").write_bytes(png(picture))
     record = (
         run.key
-        | facts
+        | ({"patches_seen": trained.patches} if run.trains else {})
         | {
             "budget_minutes": run.minutes,
             "steps": trained.steps,
@@ -114,7 +114,6 @@ def _train(
     out: Path,
     device: str,
     progress: Callable[[int, int], None],
-    facts: dict[str, Any],
 ) -> Trained:
     folder = out / run.folder_name
     config = contestants.fitting_configuration(
@@ -127,7 +126,6 @@ def _train(
     )
     if folder.exists():  # of a run that did not end; its number of steps was another one
         shutil.rmtree(folder)
-    facts["patches_seen"] = config.steps * config.batch
     # A part of what is scored is enough for a curve.
     some = split.scored[:: max(1, len(split.scored) // 200)]
 
@@ -136,7 +134,7 @@ def _train(
 
     return contestants.train(
         config,
-        "-".join(run.contestant.split("+")),
+        run.contestant,
         split.training,
         folder,
         device=device,
@@ -203,11 +201,7 @@ def _pooled(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         return mean, float(np.sqrt((squares * defined).sum() / defined.sum() - mean**2))
 
     def per_image(field: str) -> dict[str, float]:
-        known: dict[str, list[float]] = {}
-        for run in runs:
-            for name, value in run[field].items():
-                known.setdefault(name, []).append(value)
-        return {name: float(np.mean(values)) for name, values in sorted(known.items())}
+        return place_means(item for run in runs for item in run[field].items())
 
     angular, sd = moments("", "sd")
     linear, linear_sd = moments("linear_", "linear_sd")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nirgeo.benchmark.protocol import category
 from nirgeo.metrics import angular_error
+from nirgeo.place_statistics import place_means
 from nirgeo.radiometry import quantize
 from nirgeo.training.data import FloatArray, TrainingScene
 
@@ -104,10 +105,7 @@ def linear_light(srgb: Doubles) -> Doubles:
 
 def by_category(images: dict[str, float]) -> dict[str, float]:
     """Mean over the images of each category."""
-    groups: dict[str, list[float]] = {}
-    for name, value in images.items():
-        groups.setdefault(category(name), []).append(value)
-    return {kind: float(np.mean(values)) for kind, values in sorted(groups.items())}
+    return place_means((category(name), value) for name, value in images.items())
 
 
 def _rounded(working: FloatArray) -> Doubles:

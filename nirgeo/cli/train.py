@@ -82,10 +82,9 @@ def train_command(
     per event, the configuration, and a checkpoint. No place may have scenes on both sides.
     """
     ctx.meta["nirgeo.reporter"] = Silent() if quiet else Terminal()
-    from nirgeo.modelfile import ModelSpec
     from nirgeo.training.data import list_scenes, load_scene
     from nirgeo.training.loop import Trainer
-    from nirgeo.training.networks import generator_config
+    from nirgeo.training.networks import model_spec
     from nirgeo.training.presets import configuration
 
     config = configuration(preset, changes)
@@ -101,15 +100,7 @@ def train_command(
                 except TrainingError as error:
                     click.echo(f"Warning: skipped {error}", err=True)
         sides.append(scenes)
-    spec = ModelSpec(
-        name=name or preset,
-        version=1,
-        bands=config.bands,
-        quantity=config.quantity,
-        architecture=config.architecture,
-        generator=generator_config(config).to_json(),
-        training={"config": config.to_json(), "scenes": len(sides[0])},
-    )
+    spec = model_spec(config, name or preset, len(sides[0]))
     with click.progressbar(length=config.steps, label="training", hidden=quiet) as bar:
 
         def report(event: dict[str, Any]) -> None:

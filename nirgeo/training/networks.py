@@ -11,6 +11,7 @@ from torch import nn
 from nirgeo.architectures import GeneratorShape, build
 from nirgeo.encoder_decoder import EncoderDecoderConfig
 from nirgeo.generator import GeneratorConfig, channels_last
+from nirgeo.modelfile import ModelSpec
 from nirgeo.training.config import TrainingConfig
 from nirgeo.training.discriminators import Discriminator
 
@@ -37,6 +38,22 @@ def generator_config(config: TrainingConfig) -> GeneratorShape:
         shuffle=config.shuffle,
         knots=config.knots,
         table_max=config.table_max,
+    )
+
+
+def model_spec(config: TrainingConfig, name: str, scenes: int) -> ModelSpec:
+    """What the model file of a training on this many scenes says, as far as that is known.
+
+    ``name`` may be that of a preset with variants, which a model's name joins with ``-``.
+    """
+    return ModelSpec(
+        name=name.replace("+", "-"),
+        version=1,
+        bands=config.bands,
+        quantity=config.quantity,
+        architecture=config.architecture,
+        generator=generator_config(config).to_json(),
+        training={"config": config.to_json(), "scenes": scenes},
     )
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from click.testing import CliRunner
 from helpers import write_raster
 from hypothesis import given
@@ -32,14 +31,7 @@ from nirgeo.cli.main import main
 from nirgeo.errors import EvaluationError
 from nirgeo.training.data import FloatArray, TrainingScene
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Networks this small are slower on two threads, and far slower beside another training."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def photograph(name: str, height: int = 128, width: int = 192) -> TrainingScene:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import torch
 from torch import nn
 
 from nirgeo.errors import TrainingError
-from nirgeo.modelfile import ModelSpec, load_generator, read_model
+from nirgeo.modelfile import load_generator, read_model
 from nirgeo.radiometry import Quantity
 from nirgeo.training import losses
 from nirgeo.training.config import TrainingConfig
@@ -21,19 +20,12 @@ from nirgeo.training.loop import LAST, Trainer, learning_rate
 from nirgeo.training.networks import (
     build_discriminator,
     build_generator,
-    generator_config,
+    model_spec,
     optimizers,
 )
 from nirgeo.training.presets import PRESETS, VARIANTS, configuration
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Networks this small are slower on two threads, and far slower beside another training."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def changed(one: TrainingConfig, two: TrainingConfig) -> set[str]:
@@ -185,14 +177,8 @@ class TestTraining:
         self, preset: str, tmp_path: Path
     ) -> None:
         config = configuration(preset, ["steps=3", "batch=4", "width=8", "levels=3"])
-        spec = ModelSpec(
-            name="x",
-            version=1,
-            bands=("nir",),
-            quantity=config.quantity,
-            architecture=config.architecture,
-            generator=generator_config(config).to_json(),
-        )
+        spec = model_spec(config, preset, 2)
+        assert spec.name == preset.replace("+", "-")
         trainer = Trainer(config, [striped("a", 1), striped("b", 2)], None, tmp_path, spec=spec)
         trainer.start()
         first = {k: v.clone() for k, v in trainer.network.state_dict().items()}

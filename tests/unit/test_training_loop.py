@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from nirgeo.training.loop import (
 )
 from nirgeo.training.networks import generator_config
 from nirgeo.training.validation import place_means, predict_scene, validation_hint
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 CPU = torch.device("cpu")
 
@@ -68,15 +70,6 @@ def patchwork(name: str, seed: int, size: int = 96) -> TrainingScene:
 
 TRAINING = [patchwork("t1", 1), patchwork("t2", 2)]
 VALIDATION = [patchwork("v1", 11), patchwork("v2", 12)]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Networks this small are slower on two threads, and far slower beside another training."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class PowerCutError(Exception):
