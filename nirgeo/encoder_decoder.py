@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from nirgeo.errors import ModelError
+from nirgeo.generator import check_limits
 from nirgeo.receptive_field import Deconv, Operation, StridedConv, halo
 
 _KERNEL, _STRIDE, _PADDING = 4, 2, 1
@@ -51,9 +52,7 @@ class EncoderDecoderConfig:
             "width": (self.width, 4, 256),
             "levels": (self.levels, 1, 6),
         }
-        for name, (value, low, high) in limits.items():
-            if not isinstance(value, int) or not low <= value <= high:
-                raise ModelError(f"generator {name}={value!r} must be an integer in {low}…{high}")
+        check_limits(limits)
         for name, flag in (("skips", self.skips), ("edge_norm", self.edge_norm)):
             if not isinstance(flag, bool):
                 raise ModelError(f"generator {name}={flag!r} must be true or false")

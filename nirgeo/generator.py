@@ -19,6 +19,7 @@ pooling, no fixed-size upsampling, no dense layer. See ``docs/architecture.md``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -31,6 +32,18 @@ from nirgeo.hints import CHANNELS as HINT_CHANNELS
 from nirgeo.receptive_field import Conv, Operation, Unshuffle, Upsample, halo
 
 _Network = TypeVar("_Network", bound=nn.Module)
+
+
+def check_limits(limits: Mapping[str, tuple[Any, int, int]]) -> None:
+    """Refuse a shape of a network whose numbers, by name, are no integers in low … high.
+
+    Raises
+    ------
+    ModelError : naming the first that is not
+    """
+    for name, (value, low, high) in limits.items():
+        if not isinstance(value, int) or not low <= value <= high:
+            raise ModelError(f"generator {name}={value!r} must be an integer in {low}…{high}")
 
 
 @dataclass(frozen=True)
@@ -63,9 +76,7 @@ class GeneratorConfig:
             "shuffle": (self.shuffle, 1, 8),
             "knots": (self.knots, 2, 4096),
         }
-        for name, (value, low, high) in limits.items():
-            if not isinstance(value, int) or not low <= value <= high:
-                raise ModelError(f"generator {name}={value!r} must be an integer in {low}…{high}")
+        check_limits(limits)
         if self.shuffle & (self.shuffle - 1):
             raise ModelError(f"generator shuffle={self.shuffle} must be a power of two")
         if not isinstance(self.table_max, (int, float)) or not 0 < self.table_max <= 100:
