@@ -20,11 +20,12 @@ import rasterio
 import rasterio.shutil
 from rasterio import Affine
 from rasterio.crs import CRS
+from rasterio.env import get_gdal_config
 from rasterio.errors import CRSError
 from rasterio.io import MemoryFile
 
 from nirgeo.errors import OptionError, TargetError
-from nirgeo.handles import GDAL_ERRORS, forget_errors
+from nirgeo.handles import GDAL_ERRORS, forget_errors, unset
 from nirgeo.interruption import copy_raster
 from nirgeo.provenance import DESCRIPTION, NAMESPACE
 from nirgeo.source import Grid
@@ -102,25 +103,37 @@ def check_creation_options(options: Mapping[str, str], dtype: str) -> dict[str, 
 
 
 class _Warnings(logging.Handler):
-    """Collects what GDAL warns about while it is attached to rasterio's log."""
+    """Collects what GDAL warns about, which rasterio writes to its log, while it is entered."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.texts: list[str] = []
+        self._log = logging.getLogger("rasterio")
 
     def emit(self, record: logging.LogRecord) -> None:
         self.texts.append(record.getMessage())
+
+    def __enter__(self) -> _Warnings:
+        self._before = (self._log.level, self._log.propagate)
+        self._log.addHandler(self)
+        if not self._log.isEnabledFor(logging.WARNING):  # a quiet program; the ears are ours alone
+            self._log.setLevel(logging.WARNING)
+            self._log.propagate = False
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._log.removeHandler(self)
+        level, self._log.propagate = self._before
+        self._log.setLevel(level)
 
 
 def _try_options(options: Mapping[str, str], dtype: str) -> None:
     """Write a small picture, large enough to have an overview, and listen for complaints."""
     side = min(int(options.get("BLOCKSIZE", 512)), 2048) + 1
-    listener = _Warnings()
-    log = logging.getLogger("rasterio")
-    log.addHandler(listener)
     chosen = ", ".join(f"{k}={v}" for k, v in options.items())
     try:
         with (
+            _Warnings() as heard,
             rasterio.Env(GDAL_TIFF_INTERNAL_MASK="YES"),
             MemoryFile() as source,
             MemoryFile() as made,
@@ -134,10 +147,8 @@ def _try_options(options: Mapping[str, str], dtype: str) -> None:
     except (*GDAL_ERRORS, MemoryError) as error:
         forget_errors()
         raise OptionError(f"--co {chosen}: GDAL can't write a COG with that ({error})") from error
-    finally:
-        log.removeHandler(listener)
-    if listener.texts:
-        said = re.sub(r"^CPLE_\w+ in ", "", listener.texts[0])
+    if heard.texts:
+        said = re.sub(r"^CPLE_\w+ in ", "", heard.texts[0])
         raise OptionError(f"--co {chosen}: GDAL can't write a COG with that ({said})")
 
 
@@ -167,8 +178,10 @@ def cog_options(given: Mapping[str, str]) -> dict[str, str]:
         "COMPRESS": "DEFLATE",
         "BLOCKSIZE": "512",
         "BIGTIFF": "IF_SAFER",
-        "NUM_THREADS": "ALL_CPUS",
-    } | dict(given)
+    }
+    if get_gdal_config("GDAL_NUM_THREADS") is None:  # what the driver itself looks at
+        options["NUM_THREADS"] = "ALL_CPUS"
+    options |= given
     options.setdefault("OVERVIEW_RESAMPLING", options.get("RESAMPLING", "AVERAGE"))
     compress = options["COMPRESS"].upper()
     if compress in _LOSSLESS_LEVELS:
@@ -267,9 +280,10 @@ def write_cog(
     """
     vrt = store.with_suffix(".vrt")
     write_vrt(vrt, store, tile, picture)
-    settings = {"GDAL_TIFF_INTERNAL_MASK": "YES", "CPL_TMPDIR": str(target.parent)}
+    # Overviews are made in a temporary file: beside the result, where there must be room anyway.
+    place = unset({"CPL_TMPDIR": str(target.parent)})
     try:
-        with rasterio.Env(**settings):
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK="YES", **place):
             copy_raster(vrt, target, driver="COG", COPY_SRC_MDD="YES", **cog_options(options))
         _read_back(target)
     except GDAL_ERRORS as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import rasterio
 from rasterio._err import CPLE_BaseError, stack_errors
 from rasterio.enums import ColorInterp, Resampling
+from rasterio.env import defenv, get_gdal_config, getenv, hasenv
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
@@ -31,7 +32,7 @@ GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError, ValueError)
 """What rasterio raises for a file that can't be used; some of GDAL's own errors come through."""
 
 # Settings under which a remote COG is read in few requests, from GDAL's documentation of its
-# network file systems. A value that the user has set in the environment wins.
+# network file systems. A value that the user has set wins.
 _REMOTE_SETTINGS = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
@@ -44,10 +45,33 @@ _REMOTE_SETTINGS = {
 }
 
 
+def unset(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of some GDAL settings that nobody has made yet.
+
+    A user makes them in the environment, in GDAL's own configuration file, or in a
+    ``rasterio.Env`` around the call, as ``rio`` does; wherever it was, that is what counts.
+    """
+    return {name: value for name, value in settings.items() if get_gdal_config(name) is None}
+
+
 def gdal_env(path: str) -> rasterio.Env:
     """The GDAL environment for reading ``path``; restored when it is left."""
-    settings = _REMOTE_SETTINGS if is_remote(path) else {}
-    return rasterio.Env(**{k: v for k, v in settings.items() if k not in os.environ})
+    return rasterio.Env(**unset(_REMOTE_SETTINGS if is_remote(path) else {}))
+
+
+def settings_here() -> dict[str, Any]:
+    """What the ``rasterio.Env`` around the caller has set, credentials included."""
+    return dict(getenv()) if hasenv() else {}
+
+
+def adopt(settings: Mapping[str, Any]) -> None:
+    """Give a new thread the ``rasterio.Env`` that its starter is in, until the thread ends.
+
+    GDAL shows settings to every thread. But rasterio knows the environment of its own thread only,
+    and signs in anew where there is none, as whoever the defaults name.
+    """
+    if settings:
+        defenv(**settings)
 
 
 CACHE_BYTES = 128 * 2**20
@@ -58,10 +82,11 @@ CACHE_BYTES = 128 * 2**20
 def bounded_cache() -> Iterator[None]:
     """Keep GDAL's block cache at ``CACHE_BYTES``, so that memory does not grow with the scene.
 
-    A value that the user has set in the environment wins. (A plain number means bytes here; in the
-    environment it means megabytes.)
+    A value that the user has set wins. (A plain number means bytes here; in the environment it
+    means megabytes.)
     """
-    if "GDAL_CACHEMAX" in os.environ:
+    # GDAL answers with the size in use, whoever chose it.
+    if "GDAL_CACHEMAX" in os.environ or "GDAL_CACHEMAX" in settings_here():
         yield
         return
     with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):

@@ -233,7 +233,12 @@ def _compute(
     # Workers times threads per operation fill the cores; more workers than threads, since one
     # worker then reads while another computes.
     threads = max(1, cores // count)
-    pool = ThreadPoolExecutor(count, thread_name_prefix="nirgeo")
+    pool = ThreadPoolExecutor(
+        count,
+        thread_name_prefix="nirgeo",
+        initializer=handles.adopt,
+        initargs=(handles.settings_here(),),
+    )
     try:
         with intra_op_threads(threads), dask.callbacks.Callback(posttask=report):
             results = dask.threaded.get(graph, keys, pool=pool, num_workers=count)

@@ -14,6 +14,7 @@ import click
 from nirgeo.cli import options as shared
 from nirgeo.cli.errors import reports_errors
 from nirgeo.cli.reporting import Reporter, reporter_for
+from nirgeo.cli.rio import rio_env, rio_verbosity
 from nirgeo.cli.usage import JsonLinesCommand
 from nirgeo.errors import OptionError, TargetError
 
@@ -75,6 +76,7 @@ def colorize_command(
     unless -o or --out-dir says otherwise. Georeference and nodata are kept. The colours are
     synthetic: do not compute indices from them.
     """
+    quiet = quiet or rio_verbosity(ctx) < 0
     reporter = reporter_for(progress, quiet=quiet)
     ctx.meta["nirgeo.reporter"] = reporter
     stack = dict(options.pop("stack"))
@@ -97,7 +99,7 @@ def colorize_command(
             f"{twice[0]} would be the result of {paths.count(twice[0])} of these scenes; give "
             "them one at a time, with -o"
         )
-    with _folder(out_dir):
+    with rio_env(ctx), _folder(out_dir):
         for scene, target in jobs:
             _colorize_one(scene, stack, target, reporter, options)
 

@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from nirgeo.cli.reporting import Reporter, Silent
+from nirgeo.cli.rio import rio_verbosity
 from nirgeo.errors import NirgeoError
 
 
@@ -51,7 +52,7 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> None:
         context = click.get_current_context()
-        verbose = bool(kwargs.get("verbose"))
+        verbose = bool(kwargs.get("verbose")) or rio_verbosity(context) > 0
         try:
             with terminable(), warnings.catch_warnings():
                 # rasterio's, for every scene without a georeference; its pixels are what counts.
