@@ -41,8 +41,15 @@ Mask = NDArray[np.bool_]
 COARSEST = 64
 """Widest pixel of a reference, in scene pixels. Beyond, the line is fitted over too much ground."""
 
-FINEST = 1 / 8
+FINEST = 1 / 4
 """Narrowest one. Finer references would be read many times over to be averaged away."""
+
+LEAST = 8.0
+"""Width in scene pixels that finer pixels are averaged to. What is finer comes from the scene: a
+sharp picture of another day would otherwise be copied, changes, shadows and all."""
+
+_STRIP = 1 << 22
+"""Pixels of a reference that are held at once before they are averaged."""
 
 RIDGE = {Quantity.REFLECTANCE: 3e-4, Quantity.COUNTS: 1e-3}
 """Added to the variance of the near infrared in working space, so that noise has no slope."""
@@ -58,8 +65,8 @@ _ONE = 1 << 24
 class Reference:
     """A reference for one scene.
 
-    ``size`` is the width of its pixels in scene pixels, after ``block``² of them were averaged,
-    which makes them at least about as wide as the scene's.
+    ``size`` is the width of its pixels in scene pixels, after ``block``² of them were averaged to
+    make them at least ``LEAST`` wide.
     """
 
     rgb: RgbSource
@@ -201,12 +208,16 @@ class Reference:
         if top >= bottom or left >= right:
             return None
         block = self.block
-        row, col = top * block, left * block
-        stop_row = min(bottom * block, self.rgb.grid.height)
-        stop_col = min(right * block, self.rgb.grid.width)
-        values, valid = self.rgb.read(Window(row, col, stop_row - row, stop_col - col))
-        light = self._light(values, quantity, curve)
-        means, known = _block_means(light, valid, block)
+        col, stop_col = left * block, min(right * block, self.rgb.grid.width)
+        strip = max(1, _STRIP // (block * (stop_col - col)))
+        parts = []
+        for start in range(top, bottom, strip):
+            row = start * block
+            stop_row = min(min(start + strip, bottom) * block, self.rgb.grid.height)
+            values, valid = self.rgb.read(Window(row, col, stop_row - row, stop_col - col))
+            parts.append(_block_means(self._light(values, quantity, curve), valid, block))
+        means = np.concatenate([part for part, _ in parts], axis=1)
+        known = np.concatenate([part for _, part in parts])
         return to_working(means, quantity).astype(np.float64), known, top, left
 
     def _light(self, values: FloatArray, quantity: Quantity, curve: DisplayCurve) -> FloatArray:
@@ -327,7 +338,7 @@ def open_reference(path: str, scene: Grid) -> Reference:
             f"the reference {public(path)} has pixels {size:.3g} times as wide as the scene's; "
             f"need {FINEST:g} to {COARSEST}. Resample it with gdalwarp -tr … -r average"
         )
-    block = max(1, round(1 / size))
+    block = math.ceil(LEAST / size - 1e-6)
     result = Reference(rgb, scene, block, size * block)
     if not result._overlaps():
         raise GridError(f"the reference {public(path)} does not overlap the scene")
