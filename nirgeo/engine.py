@@ -24,6 +24,7 @@ from nirgeo import provenance
 from nirgeo.bands import COLOURS, BandLabel, find_roles
 from nirgeo.baselines.model import BaselineColouriser, BaselineModel
 from nirgeo.colouriser import Colouriser, Overview, Tile
+from nirgeo.cube import further_dimensions, over_dimensions, with_axes
 from nirgeo.errors import BandError, GridError, OptionError
 from nirgeo.georeference import RPC_ATTR, grid_of
 from nirgeo.inference import (
@@ -66,6 +67,8 @@ def colorize(
 ) -> xr.DataArray:
     """Natural colour for a near-infrared scene, as a lazy DataArray (``band``, ``y``, ``x``).
 
+    A cube with more dimensions (``time``) is colorized raster by raster.
+
     The values are identical for every chunking of the scene. Lazy for a dask-backed scene, computed
     at once for one in memory. The coordinate ``valid`` (``y``, ``x``) is False where the scene has
     no data; there the colours are 0 (``display``) or NaN (``reflectance``).
@@ -99,6 +102,20 @@ def colorize(
         recipe = Recipe(colouriser, scaling, output, brightness, gamma)
         return recipe if reference is None else with_reference(recipe, reference, grid())
 
+    scene, names = with_axes(scene)
+    if further_dimensions(scene) and {"y", "x"} <= set(scene.dims):
+        options: dict[str, Any] = {
+            "model": model,
+            "output": output,
+            "scale": scale,
+            "nodata": nodata,
+            "brightness": brightness,
+            "gamma": gamma,
+            "prior": prior,
+            "reference": reference,
+            "device": device,
+        }
+        return over_dimensions(scene, colorize, options).rename(names)
     view = view_of(scene)
     if view is not None:
         clues = view.source.clues
@@ -120,6 +137,7 @@ def colorize(
         )
     chosen = blocks[[numbers[role] - 1 for role in recipe.spec.bands]]
     rgb = _from_blocks(array, chosen, recipe, _array_nodata(array, nodata))
+    rgb = rgb.rename(names)
     return rgb if isinstance(array.data, da.Array) else rgb.compute()
 
 
@@ -255,11 +273,6 @@ def _as_bands(scene: xr.DataArray) -> xr.DataArray:
         raise GridError(f"need dimensions 'y' and 'x' (and 'band'), got {tuple(scene.dims)}")
     if "band" not in scene.dims:
         scene = scene.drop_vars("band", errors="ignore").expand_dims(band=["nir"])
-    extra = [str(d) for d in scene.dims if d not in ("band", "y", "x")]
-    if extra:
-        raise GridError(
-            f"dimension {', '.join(extra)} is one too many; select one (band, y, x) array"
-        )
     if scene.dtype.kind not in "uif":
         raise BandError(f"values of type {scene.dtype} are not measured intensities")
     return scene.transpose("band", "y", "x")
@@ -296,7 +309,7 @@ def _array_scaling(
         origin = array.attrs.get(SCALING_ORIGIN_ATTR, "recorded in the array")
         return Scaling.from_tag(str(recorded), str(origin))
     factor, offset = array.attrs.get("scale_factor"), array.attrs.get("add_offset")
-    if factor is not None:
+    if factor is not None and (float(factor), float(offset or 0)) != (1, 0):  # rioxarray's default
         return Scaling(
             Quantity.REFLECTANCE, float(factor), float(offset or 0), "scale_factor and add_offset"
         )
