@@ -167,30 +167,27 @@ class Reference:
         spread = _interpolate(np.stack((down, across)), *at)
         return spread[0] / self.block - 0.5, spread[1] / self.block - 0.5
 
-    def _spot(self, row: Doubles, col: Doubles) -> tuple[float, float] | None:
-        """One scene position in the reference, exactly."""
+    def _spots(self, rows: Doubles, cols: Doubles) -> tuple[Doubles, Doubles] | None:
+        """Scene positions (n,) in the reference's pixels, exactly; None if any has none there."""
         there = self.rgb.grid
         place: tuple[Any, Any] | None
         if _same_crs(self.scene, there):
-            place = self.scene.affine @ (col, row)
+            place = self.scene.affine @ (cols, rows)
         else:
-            place = map_positions(self.scene, row, col, _crs(there))
+            place = map_positions(self.scene, rows, cols, _crs(there))
         if place is None or not all(np.isfinite(part).all() for part in place):
             return None
-        x, y = ~there.affine @ place
-        return float(y.item()), float(x.item())
+        across, down = ~there.affine @ place
+        return down, across
 
     def _overlaps(self) -> bool:
         """Whether any of some positions all over the scene lies in the reference."""
-        rows, cols = (np.linspace(0, side, 33) for side in self.scene.shape)
-        for row in rows:
-            for col in cols:
-                spot = self._spot(np.array([[row]]), np.array([[col]]))
-                if spot is not None and all(
-                    0 <= at <= side for at, side in zip(spot, self.rgb.grid.shape, strict=True)
-                ):
-                    return True
-        return False
+        rows, cols = np.meshgrid(*(np.linspace(0, side, 65) for side in self.scene.shape))
+        spots = self._spots(rows.ravel(), cols.ravel())
+        if spots is None:
+            return False
+        inside = [(at >= 0) & (at <= n) for at, n in zip(spots, self.rgb.grid.shape, strict=True)]
+        return bool((inside[0] & inside[1]).any())
 
     def _fetch(
         self, rows: Doubles, cols: Doubles, quantity: Quantity, curve: DisplayCurve
@@ -322,15 +319,13 @@ def open_reference(path: str, scene: Grid) -> Reference:
                 f"{what} has no CRS and transform, so the reference can't be laid over the scene; "
                 "give it one with gdalwarp"
             )
-    middle = np.array([[scene.height / 2]]), np.array([[scene.width / 2]])
     whole = Reference(rgb, scene, 1, 1.0)
-    # The size of a reference pixel, from how far apart two scene pixels are in it.
-    steps = []
-    for down, across in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0)):
-        spot = whole._spot(middle[0] + down, middle[1] + across)
-        if spot is None:
-            raise GridError(f"the reference {public(path)} can't be laid over the scene")
-        steps.append(np.array(spot))
+    # The size of a reference pixel, from how far apart neighbouring scene pixels are in it.
+    row, col = scene.height / 2, scene.width / 2
+    spots = whole._spots(np.array([row, row + 1, row]), np.array([col, col, col + 1]))
+    if spots is None:
+        raise GridError(f"the reference {public(path)} can't be laid over the scene")
+    steps = np.stack(spots, axis=1)
     area = abs(float(np.linalg.det(np.stack((steps[1] - steps[0], steps[2] - steps[0])))))
     size = 1 / math.sqrt(area) if area > 0 else math.inf
     if not FINEST <= size <= COARSEST:
