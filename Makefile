@@ -14,6 +14,7 @@ test: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+	$(BIN)/pytest --nbmake notebooks
 
 test-slow: $(VENV)/.test
 	$(BIN)/pytest -m slow --timeout=1800

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nirgeo.errors import BandError
+from nirgeo.plaintext import plain
 
 COLOURS = ("red", "green", "blue")
 ROLES = (*COLOURS, "nir")
@@ -35,7 +36,7 @@ class BandLabel:
         if self.colorinterp not in ("", "undefined", "gray"):
             parts.append(f"[{self.colorinterp}]")
         text = " ".join(part for part in parts if part)
-        return f"{self.number}: {text}" if text else f"{self.number}"
+        return f"{self.number}: {plain(text, 80)}" if text else f"{self.number}"
 
 
 # Band designations by role, as each mission writes them, without leading zeros.
@@ -173,16 +174,22 @@ def _explicit(labels: Sequence[BandLabel], role: str, wanted: str) -> BandLabel:
             if label.number == number:
                 return label
         raise BandError(
-            f"--{role} {number}: the scene has bands 1 to {len(labels)}. " + _listing(labels)
+            f"--{role} {number}: the scene has bands 1 to {len(labels)}. " + listing(labels)
         )
     for label in labels if text else ():
         if text.casefold() in (label.description.casefold(), label.common_name.casefold()):
             return label
-    raise BandError(f"--{role} {text!r}: no band has this name. " + _listing(labels))
+    raise BandError(f"--{role} {text!r}: no band has this name. " + listing(labels))
 
 
-def _listing(labels: Sequence[BandLabel]) -> str:
-    return "Bands: " + "; ".join(label.describe() for label in labels)
+_LISTED = 24
+
+
+def listing(labels: Sequence[BandLabel]) -> str:
+    """The bands for a message; of very many only the first."""
+    more = len(labels) - _LISTED
+    shown = "; ".join(label.describe() for label in labels[:_LISTED])
+    return "Bands: " + shown + (f"; and {more} more" if more > 0 else "")
 
 
 def _unlabelled(labels: Sequence[BandLabel]) -> bool:
@@ -240,6 +247,6 @@ def find_roles(
         else:
             raise BandError(
                 "nothing says which band is near infrared; name it with --nir NUMBER or NAME. "
-                + _listing(labels)
+                + listing(labels)
             )
     return found

@@ -27,6 +27,7 @@ from rasterio.io import MemoryFile
 from nirgeo.errors import OptionError, TargetError
 from nirgeo.handles import GDAL_ERRORS, forget_errors, unset
 from nirgeo.interruption import copy_raster
+from nirgeo.plaintext import plain
 from nirgeo.provenance import DESCRIPTION, NAMESPACE
 from nirgeo.source import Grid
 
@@ -213,20 +214,20 @@ def write_vrt(path: Path, store: Path, tile: int, picture: Picture) -> None:
                 Y=repr(y),
                 Z=repr(z),
             )
-    plain = {
+    common = {
         "AREA_OR_POINT": grid.area_or_point,
         "TIFFTAG_SOFTWARE": picture.tags.get("SOFTWARE", "nirgeo"),
         "TIFFTAG_IMAGEDESCRIPTION": DESCRIPTION,
     }
-    _metadata(root, plain)
+    _metadata(root, common)
     _metadata(root, picture.tags, NAMESPACE)
     if grid.rpcs:
         _metadata(root, dict(grid.rpcs), "RPC")
     gdal_type = {"uint8": "Byte", "float32": "Float32"}[picture.dtype]
     for number, name in enumerate(picture.bands, start=1):
         band = ET.SubElement(root, "VRTRasterBand", dataType=gdal_type, band=str(number))
-        ET.SubElement(band, "Description").text = name
-        ET.SubElement(band, "ColorInterp").text = name.capitalize()
+        ET.SubElement(band, "Description").text = plain(name)
+        ET.SubElement(band, "ColorInterp").text = plain(name).capitalize()
         _simple_source(band, store, number, grid, tile, gdal_type)
     mask = ET.SubElement(ET.SubElement(root, "MaskBand"), "VRTRasterBand", dataType="Byte")
     _simple_source(mask, store, len(picture.bands) + 1, grid, tile, gdal_type)
@@ -236,7 +237,8 @@ def write_vrt(path: Path, store: Path, tile: int, picture: Picture) -> None:
 def _metadata(root: ET.Element, items: Mapping[str, str], domain: str | None = None) -> None:
     element = ET.SubElement(root, "Metadata", _domain(domain))
     for key, value in items.items():
-        ET.SubElement(element, "MDI", key=key).text = value
+        # XML holds no control characters, and names of bands may come from anywhere.
+        ET.SubElement(element, "MDI", key=plain(key)).text = plain(value)
 
 
 def _domain(name: str | None) -> dict[str, str]:

@@ -8,7 +8,7 @@ neighbouring blocks that its window touches. Both end in :func:`nirgeo.inference
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from operator import itemgetter
@@ -21,10 +21,11 @@ from dask.base import compute
 from numpy.typing import NDArray
 
 from nirgeo import provenance
-from nirgeo.bands import BandLabel, find_roles
+from nirgeo.bands import COLOURS, BandLabel, find_roles
 from nirgeo.baselines.model import BaselineColouriser, BaselineModel
 from nirgeo.colouriser import Colouriser, Overview, Tile
-from nirgeo.errors import BandError, GridError
+from nirgeo.cube import further_dimensions, over_dimensions, with_axes
+from nirgeo.errors import BandError, GridError, OptionError
 from nirgeo.georeference import RPC_ATTR, grid_of
 from nirgeo.inference import (
     NetworkColouriser,
@@ -47,7 +48,7 @@ from nirgeo.scene import (
     resolve_scale,
     view_of,
 )
-from nirgeo.source import RasterSource, as_stored
+from nirgeo.source import Grid, RasterSource, as_stored
 from nirgeo.tiling import TILE, InputWindow, Window, input_window, lattice
 
 
@@ -61,9 +62,12 @@ def colorize(
     brightness: float = 1.0,
     gamma: float = 1.0,
     prior: bool = True,
+    reference: str | os.PathLike[str] | None = None,
     device: str = "cpu",
 ) -> xr.DataArray:
     """Natural colour for a near-infrared scene, as a lazy DataArray (``band``, ``y``, ``x``).
+
+    A cube with more dimensions (``time``) is colorized raster by raster.
 
     The values are identical for every chunking of the scene. Lazy for a dask-backed scene, computed
     at once for one in memory. The coordinate ``valid`` (``y``, ``x``) is False where the scene has
@@ -81,6 +85,8 @@ def colorize(
     brightness, gamma : change the picture only; 1 leaves it alone
     prior : use what is known of the land's colour at the scene's place, where the model can and the
         scene has a georeference (see :mod:`nirgeo.location_prior`)
+    reference : a coarser or older natural-colour raster of the place, whose colours are taken where
+        it has any (see :mod:`nirgeo.reference`)
     device : a torch device; baselines run on the CPU whatever it is
 
     Raises
@@ -88,22 +94,41 @@ def colorize(
     BandError, RadiometryError, ModelError, UnknownModelError, OptionError, GridError
     """
 
-    def recipe_for(scaling: Scaling, roles: Collection[str], product: str = "") -> Recipe:
+    def recipe_for(
+        scaling: Scaling, roles: Collection[str], grid: Callable[[], Grid], product: str = ""
+    ) -> Recipe:
         chosen = pick_model(model, scaling.quantity, roles, product)
         colouriser = colouriser_of(chosen, device=device, prior=prior)
-        return Recipe(colouriser, scaling, output, brightness, gamma)
+        recipe = Recipe(colouriser, scaling, output, brightness, gamma)
+        return recipe if reference is None else with_reference(recipe, reference, grid())
 
+    scene, names = with_axes(scene)
+    if further_dimensions(scene) and {"y", "x"} <= set(scene.dims):
+        options: dict[str, Any] = {
+            "model": model,
+            "output": output,
+            "scale": scale,
+            "nodata": nodata,
+            "brightness": brightness,
+            "gamma": gamma,
+            "prior": prior,
+            "reference": reference,
+            "device": device,
+        }
+        return over_dimensions(scene, colorize, options).rename(names)
     view = view_of(scene)
     if view is not None:
         clues = view.source.clues
         scaling = view.scaling if scale is None else _scaling(clues, scale)
-        recipe = recipe_for(scaling, dict(view.source.roles), clues.product or "")
+        roles, grid = dict(view.source.roles), view.source.grid
+        recipe = recipe_for(scaling, roles, lambda: grid, clues.product or "")
         return _from_source(scene, view, recipe)
     array = _as_bands(scene)
     blocks = array.data if isinstance(array.data, da.Array) else da.from_array(array.values)
     numbers = band_numbers(array)
     nir = blocks[numbers["nir"] - 1]
-    recipe = recipe_for(_array_scaling(array, nir, scale, nodata), numbers)
+    scaling = _array_scaling(array, nir, scale, nodata)
+    recipe = recipe_for(scaling, numbers, lambda: grid_of(array))
     missing = [role for role in recipe.spec.bands if role not in numbers]
     if missing:
         raise BandError(
@@ -112,6 +137,7 @@ def colorize(
         )
     chosen = blocks[[numbers[role] - 1 for role in recipe.spec.bands]]
     rgb = _from_blocks(array, chosen, recipe, _array_nodata(array, nodata))
+    rgb = rgb.rename(names)
     return rgb if isinstance(array.data, da.Array) else rgb.compute()
 
 
@@ -121,6 +147,23 @@ def colouriser_of(model: AnyModel, *, device: str = "cpu", prior: bool = True) -
         return BaselineColouriser(model)
     halo, stride = reach(model)
     return NetworkColouriser(model, halo, stride, device, prior)
+
+
+def with_reference(recipe: Recipe, path: str | os.PathLike[str], grid: Grid) -> Recipe:
+    """The recipe with colours from a reference, for a scene on this grid.
+
+    Raises
+    ------
+    OptionError : the model makes no natural colours
+    GridError, SourceError, BandError, RadiometryError : see
+        :func:`nirgeo.reference.open_reference`
+    """
+    from nirgeo.reference import open_reference
+
+    if recipe.spec.colours != COLOURS:
+        made = ", ".join(recipe.spec.colours)
+        raise OptionError(f"--reference is for natural colours; {recipe.spec.name} makes {made}")
+    return replace(recipe, reference=open_reference(os.fspath(path), grid))
 
 
 def _informed(recipe: Recipe, scene: Overview) -> Recipe:
@@ -165,7 +208,7 @@ def _from_source(scene: xr.DataArray, view: SceneView, recipe: Recipe) -> xr.Dat
     for i, j, chunk in grid.windows():
         window = input_window(
             chunk.shifted(region.row, region.col),
-            halo=recipe.colouriser.halo,
+            halo=recipe.halo,
             stride=recipe.colouriser.stride,
             raster=source.grid.shape,
         )
@@ -230,11 +273,6 @@ def _as_bands(scene: xr.DataArray) -> xr.DataArray:
         raise GridError(f"need dimensions 'y' and 'x' (and 'band'), got {tuple(scene.dims)}")
     if "band" not in scene.dims:
         scene = scene.drop_vars("band", errors="ignore").expand_dims(band=["nir"])
-    extra = [str(d) for d in scene.dims if d not in ("band", "y", "x")]
-    if extra:
-        raise GridError(
-            f"dimension {', '.join(extra)} is one too many; select one (band, y, x) array"
-        )
     if scene.dtype.kind not in "uif":
         raise BandError(f"values of type {scene.dtype} are not measured intensities")
     return scene.transpose("band", "y", "x")
@@ -271,7 +309,7 @@ def _array_scaling(
         origin = array.attrs.get(SCALING_ORIGIN_ATTR, "recorded in the array")
         return Scaling.from_tag(str(recorded), str(origin))
     factor, offset = array.attrs.get("scale_factor"), array.attrs.get("add_offset")
-    if factor is not None:
+    if factor is not None and (float(factor), float(offset or 0)) != (1, 0):  # rioxarray's default
         return Scaling(
             Quantity.REFLECTANCE, float(factor), float(offset or 0), "scale_factor and add_offset"
         )
@@ -368,7 +406,7 @@ def _from_blocks(
     raster = (int(sum(rows)), int(sum(cols)))
     read_windows = partial(_read_blocks, blocks, mask, nodata, recipe)
     recipe = _informed(recipe, Overview(raster, lambda: grid_of(scene), read_windows))
-    halo, stride = recipe.colouriser.halo, recipe.colouriser.stride
+    halo, stride = recipe.halo, recipe.colouriser.stride
     identity = {
         "array": [blocks.name, mask.name if mask is not None else None, repr(nodata)],
         "chunk": [list(rows), list(cols)],

@@ -8,10 +8,14 @@ from typing import Any
 import numpy as np
 import rioxarray  # noqa: F401  (registers the .rio accessor)
 import xarray as xr
+from numpy.typing import NDArray
 from rasterio import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
+from rasterio.transform import from_gcps
+from rasterio.warp import transform as reproject
 
+from nirgeo.handles import GDAL_ERRORS, forget_errors
 from nirgeo.source import Grid, as_stored
 from nirgeo.tiling import Window
 
@@ -146,3 +150,26 @@ def grid_of(array: xr.DataArray) -> Grid:
         rpcs=tuple(sorted(_moved_rpcs(rpcs, place).items())),
         area_or_point=str(array.attrs.get("AREA_OR_POINT", "Area")),
     )
+
+
+def map_positions(
+    grid: Grid,
+    rows: NDArray[np.float64],
+    cols: NDArray[np.float64],
+    target: CRS,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Coordinates x, y of pixel positions in ``target``; None for a scene without a place."""
+    if grid.crs is not None:
+        affine, crs = grid.affine, CRS.from_user_input(grid.crs)
+    elif grid.gcps and grid.gcp_crs is not None:
+        points = [GroundControlPoint(row, col, x, y) for row, col, x, y, _ in grid.gcps]
+        affine, crs = from_gcps(points), CRS.from_user_input(grid.gcp_crs)
+    else:
+        return None
+    x, y = affine @ (cols.ravel(), rows.ravel())
+    try:
+        there_x, there_y = reproject(crs, target, x, y)
+    except GDAL_ERRORS:  # some of GDAL's own come through where coordinates are far off
+        forget_errors()
+        return None
+    return np.reshape(there_x, rows.shape), np.reshape(there_y, rows.shape)

@@ -20,6 +20,7 @@ from nirgeo.tiling import InputWindow
 
 if TYPE_CHECKING:
     from nirgeo.architectures import Generator
+    from nirgeo.reference import Reference
 
 Output = Literal["display", "reflectance"]
 
@@ -37,6 +38,7 @@ class Recipe:
     output: Output = "display"
     brightness: float = 1.0
     gamma: float = 1.0
+    reference: Reference | None = None
 
     def __post_init__(self) -> None:
         spec = self.spec
@@ -64,19 +66,30 @@ class Recipe:
         return self.colouriser.spec
 
     @property
+    def halo(self) -> int:
+        """How many pixels beyond a pixel its colour depends on."""
+        beyond = 0 if self.reference is None else self.reference.halo
+        return max(self.colouriser.halo, beyond)
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         return np.dtype(np.float32 if self.output == "reflectance" else np.uint8)
 
     def identity(self) -> dict[str, Any]:
         """What must be equal for two runs to make equal pixels."""
-        return {
-            "model": self.spec.full_name,
-            "model_sha256": self.colouriser.sha256,
-            "scaling": self.scaling.tag(),
-            "output": self.output,
-            "brightness": self.brightness,
-            "gamma": self.gamma,
-        } | self.colouriser.identity()
+        reference = {} if self.reference is None else self.reference.identity()
+        return (
+            reference
+            | {
+                "model": self.spec.full_name,
+                "model_sha256": self.colouriser.sha256,
+                "scaling": self.scaling.tag(),
+                "output": self.output,
+                "brightness": self.brightness,
+                "gamma": self.gamma,
+            }
+            | self.colouriser.identity()
+        )
 
 
 _networks: dict[tuple[str, str], Generator] = {}
@@ -247,6 +260,24 @@ class NetworkColouriser:
         return np.stack([known[colour] for colour in self.spec.colours])
 
 
+def _referenced(
+    painted: NDArray[np.float32],
+    inputs: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    window: InputWindow,
+    reference: Reference,
+    recipe: Recipe,
+) -> NDArray[np.float32]:
+    """The colours that are not measured, from the reference where it has any."""
+    spec = recipe.spec
+    # Green goes with blue better than near infrared does.
+    guide = inputs[spec.bands.index("green" if "green" in spec.bands else "nir")]
+    guided = reference.paint(painted, guide, valid, window, spec.quantity, spec.curve)
+    for colour in recipe.colouriser.copies:
+        guided[spec.colours.index(colour)] = painted[spec.colours.index(colour)]
+    return guided
+
+
 def colorize_block(
     values: NDArray[Any], valid: NDArray[np.bool_], window: InputWindow, recipe: Recipe
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -268,7 +299,10 @@ def colorize_block(
         measured = model_quantity(values, recipe)
         inputs = model_input(measured, valid, recipe)
     crop = (slice(None), *window.crop)
-    working = recipe.colouriser.paint(inputs, valid, window)[crop]
+    painted = recipe.colouriser.paint(inputs, valid, window)
+    if recipe.reference is not None:
+        painted = _referenced(painted, inputs, valid, window, recipe.reference, recipe)
+    working = painted[crop]
     rgb = model_output(np.ascontiguousarray(working), recipe)
     if recipe.spec.quantity is Quantity.REFLECTANCE:
         # The root of a reflectance, squared, is not always the same number.

@@ -19,12 +19,10 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.transform import from_gcps
-from rasterio.warp import transform as reproject
 
 from nirgeo import hints
 from nirgeo.errors import ModelError
-from nirgeo.handles import GDAL_ERRORS, forget_errors
+from nirgeo.georeference import map_positions
 from nirgeo.source import Grid
 from nirgeo.tiling import TILE
 
@@ -159,28 +157,6 @@ def look_up(
     return np.where(weight > 0, total / np.maximum(weight, 1e-12), 0.0), weight
 
 
-def geographic(
-    grid: Grid, rows: NDArray[np.float64], cols: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Longitude and latitude of pixel positions; None for a scene without a place."""
-    if grid.crs is not None:
-        affine, crs = grid.affine, CRS.from_user_input(grid.crs)
-    elif grid.gcps and grid.gcp_crs is not None:
-        points = [
-            rasterio.control.GroundControlPoint(row, col, x, y) for row, col, x, y, _ in grid.gcps
-        ]
-        affine, crs = from_gcps(points), CRS.from_user_input(grid.gcp_crs)
-    else:
-        return None
-    x, y = affine @ (cols.ravel(), rows.ravel())
-    try:
-        longitude, latitude = reproject(crs, CRS.from_epsg(4326), x, y)
-    except GDAL_ERRORS:  # some of GDAL's own come through where coordinates are far off
-        forget_errors()
-        return None
-    return np.reshape(longitude, rows.shape), np.reshape(latitude, rows.shape)
-
-
 def hint_field(grid: Grid, tones: ToneMap) -> HintField | None:
     """The location prior for a scene; None where the scene has no place or lies at sea."""
     side = max(grid.height, grid.width)
@@ -190,7 +166,7 @@ def hint_field(grid: Grid, tones: ToneMap) -> HintField | None:
         np.arange(max(2, math.ceil(grid.width / spacing) + 1)) * float(spacing),
         indexing="ij",
     )
-    place = geographic(grid, rows, cols)
+    place = map_positions(grid, rows, cols, CRS.from_epsg(4326))
     if place is None:
         return None
     ratios, land = look_up(*place)

@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from nirgeo.errors import ModelError
+from nirgeo.plaintext import is_plain
 from nirgeo.radiometry import DisplayCurve, Quantity
+from nirgeo.tensorfile import open_tensors
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,7 +40,10 @@ KNOWN_ARCHITECTURES = (LOCAL_AFFINE, ENCODER_DECODER)
 
 METADATA_KEY = "nirgeo"
 MAX_BYTES = 512 * 2**20
+MAX_TEXT = 4000
+"""Characters of each text for people: summary, licence, attribution."""
 _NAME = re.compile(r"[a-z0-9]+(?:[-/][a-z0-9]+)*")
+_BAND = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+)*")
 
 
 @dataclass(frozen=True)
@@ -69,10 +74,23 @@ class ModelSpec:
     model (see :class:`nirgeo.location_prior.ToneMap`); None for a model without location prior."""
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if len(self.name) > 80 or not _NAME.fullmatch(self.name):
             raise ModelError(
-                f"model name {self.name!r} must be lower-case words joined by '-' or '/'"
+                f"model name {self.name[:80]!r} must be at most 80 characters of lower-case words "
+                "joined by '-' or '/'"
             )
+        for text in (self.summary, self.licence, self.attribution):
+            if len(text) > MAX_TEXT or not is_plain(text):
+                raise ModelError(
+                    f"model {self.name}: {text[:40]!r} is no text for people: it is longer than "
+                    f"{MAX_TEXT} characters, or some of them can't be printed"
+                )
+        for band in (*self.bands, *self.colours):
+            if len(band) > 40 or not _BAND.fullmatch(band):
+                raise ModelError(
+                    f"model {self.name}: band {band[:40]!r} must be lower-case words joined by "
+                    "'-' or '_'"
+                )
         if self.architecture not in KNOWN_ARCHITECTURES:
             raise ModelError(
                 f"model {self.name} has architecture {self.architecture!r}, which this version of "
@@ -200,10 +218,7 @@ def read_model(path: str | os.PathLike[str]) -> Model:
     """
     name = os.fspath(path)
     try:
-        size = os.stat(name).st_size
-        if size > MAX_BYTES:
-            raise ModelError(f"{name}: {size} bytes is more than a model may have ({MAX_BYTES})")
-        with safe_open(name, framework="numpy") as file:
+        with open_tensors(name, max_bytes=MAX_BYTES) as file:
             metadata = file.metadata() or {}
         if METADATA_KEY not in metadata:
             raise ModelError(
@@ -255,7 +270,7 @@ def load_generator(model: Model) -> nn.Module:
     expected = shape.tensor_shapes()
     weights = {}
     try:
-        with safe_open(model.path, framework="numpy") as file:
+        with open_tensors(model.path, max_bytes=MAX_BYTES) as file:
             names = set(file.keys())
             if names != set(expected):
                 differing = sorted(names ^ set(expected))

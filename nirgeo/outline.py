@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio.crs import CRS
 
-from nirgeo.location_prior import geographic
+from nirgeo.georeference import map_positions
 from nirgeo.source import Grid
 
 Points = list[tuple[float, float]]
@@ -72,7 +73,7 @@ def _ring(grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     zeros, ones = np.zeros(_STEPS), np.ones(_STEPS)
     rows = np.concatenate((zeros, along, ones, 1 - along)) * grid.height
     cols = np.concatenate((along, ones, 1 - along, zeros)) * grid.width
-    place = geographic(grid, rows, cols)
+    place = map_positions(grid, rows, cols, CRS.from_epsg(4326))
     if place is None:
         return None
     longitude, latitude = place

@@ -29,6 +29,7 @@ def attributes(recipe: Recipe) -> dict[str, str]:
         "scaling_origin": recipe.scaling.origin,
         "output": recipe.output,
         **recipe.colouriser.provenance(),
+        **({} if recipe.reference is None else {"reference": recipe.reference.describe()}),
         "software": f"nirgeo {__version__}",
     }
     if recipe.output == "display" and spec.quantity.value == "reflectance":

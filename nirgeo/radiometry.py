@@ -239,6 +239,16 @@ class DisplayCurve:
         ).astype(np.float32)
         return quantize(srgb, gamma=gamma)
 
+    def invert(
+        self, unit: FloatArray, *, brightness: float = 1.0, gamma: float = 1.0
+    ) -> FloatArray:
+        """Reflectance of a picture's counts / 255; of what was clipped, the limit."""
+        srgb = np.power(np.clip(unit, 0.0, 1.0), np.float32(gamma))
+        linear = np.where(
+            srgb <= 0.04045, srgb / 12.92, np.power((srgb + 0.055) / 1.055, 2.4)
+        ).astype(np.float32)
+        return linear / np.float32(self.gain * brightness)
+
 
 def quantize(unit: FloatArray, *, brightness: float = 1.0, gamma: float = 1.0) -> NDArray[np.uint8]:
     """Values in 0–1 to 8-bit counts, rounded half to even; NaN becomes 0."""

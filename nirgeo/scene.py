@@ -53,14 +53,14 @@ class SceneView:
             for b in source.bands
         ]
         return {
-            "scene": json.loads(json.dumps([bands, _stamps(source), source.roles])),
+            "scene": json.loads(json.dumps([bands, stamps_of(source), source.roles])),
             "region": [self.region.row, self.region.col, self.region.height, self.region.width],
             "chunk": self.chunk_tiles,
             "scaling": self.scaling.tag(),
         }
 
 
-def _stamps(source: RasterSource) -> list[tuple[str, tuple[int, int] | None]]:
+def stamps_of(source: RasterSource) -> list[tuple[str, tuple[int, int] | None]]:
     """Size and time of change of every file behind a scene: masks beside it, sources of a VRT.
 
     Not of what comes and goes when somebody looks at the scene: statistics, and overviews, which

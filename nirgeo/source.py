@@ -23,7 +23,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from nirgeo import handles
 from nirgeo.acquisition import Acquisition, find_acquisition
-from nirgeo.bands import BandLabel, find_roles
+from nirgeo.bands import BandLabel, find_roles, listing
 from nirgeo.errors import BandError, GridError, SourceError
 from nirgeo.hrefs import conceal, public, without_query
 from nirgeo.radiometry import ScalingClues
@@ -161,7 +161,7 @@ class RasterSource:
                 return number
         raise BandError(
             f"the model needs a {role} band and none was found; name it with --{role} NUMBER or "
-            "NAME. Bands: " + "; ".join(band.label.describe() for band in self.bands)
+            "NAME. " + listing([band.label for band in self.bands])
         )
 
     def read(self, window: Window, numbers: Sequence[int]) -> tuple[NDArray[Any], Mask]:

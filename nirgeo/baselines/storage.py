@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import save
 
 from nirgeo.baselines.grey import GreyCopy
@@ -27,11 +27,15 @@ from nirgeo.baselines.polynomial import CubicPolynomial
 from nirgeo.baselines.trees import BoostedTrees
 from nirgeo.baselines.welsh import WelshTransfer
 from nirgeo.errors import ModelError
+from nirgeo.plaintext import is_plain
 from nirgeo.radiometry import Quantity
+from nirgeo.tensorfile import open_tensors
 
 FORMAT = 1
 METADATA_KEY = "nirgeo-baseline"
 MAX_BYTES = 64 * 2**20
+MAX_TEXT = 4000
+"""Characters of each text of a card."""
 
 _CLASSES: tuple[type[Baseline], ...] = (
     GreyCopy,
@@ -89,6 +93,9 @@ class Card:
         )
         if card.gsd is not None and not 0 < card.gsd[0] <= card.gsd[1] < float("inf"):
             raise ValueError(f"{card.gsd} is no range of pixel sizes in metres")
+        for text in (card.data, card.licence, card.attribution):
+            if len(text) > MAX_TEXT or not is_plain(text):
+                raise ValueError(f"{text[:40]!r} is too long, or can't be printed")
         return card
 
 
@@ -134,9 +141,7 @@ def load_with_card(path: str | os.PathLike[str]) -> tuple[Baseline, Card]:
     """
     name = os.fspath(path)
     try:
-        if os.stat(name).st_size > MAX_BYTES:
-            raise ModelError(f"{name}: more bytes than a baseline may have ({MAX_BYTES})")
-        with safe_open(name, framework="numpy") as file:
+        with open_tensors(name, max_bytes=MAX_BYTES) as file:
             text = (file.metadata() or {}).get(METADATA_KEY)
             if text is None:
                 raise ModelError(f"{name}: not a saved baseline (no {METADATA_KEY!r} metadata)")
@@ -166,7 +171,7 @@ def load_with_card(path: str | os.PathLike[str]) -> tuple[Baseline, Card]:
 def is_baseline_file(path: str | os.PathLike[str]) -> bool:
     """Whether a file says that it is a saved baseline; it may be damaged all the same."""
     try:
-        with safe_open(os.fspath(path), framework="numpy") as file:
+        with open_tensors(path) as file:
             return METADATA_KEY in (file.metadata() or {})
     except (SafetensorError, OSError):
         return False

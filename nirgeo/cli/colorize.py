@@ -44,6 +44,11 @@ if TYPE_CHECKING:
 @click.option(
     "--no-prior", is_flag=True, help="Do not use the known colour of the land at the scene's place."
 )
+@click.option(
+    "--reference",
+    metavar="RGB",
+    help="A coarser or older natural-colour raster of the place: take its colours.",
+)
 @shared.radiometry_options
 @shared.bounds_option
 @shared.chunk_option
@@ -166,8 +171,9 @@ def _colorize_one(
     creation_options = check_creation_options(dict(options["creation_options"]), dtype)
     Target(path, overwrite=options["overwrite"])
     check_model(options["model"])
+    reference = [] if options["reference"] is None else [options["reference"]]
     made = [path] + ([_item_target(path, options["overwrite"])] if options["stac"] else [])
-    _spare([source for source in (scene, *stack.values()) if source is not None], made)
+    _spare([file for file in (scene, *stack.values(), *reference) if file is not None], made)
     taken = None if options["taken"] is None else parse_interval(options["taken"])
     opened = open_scene(
         scene,
@@ -188,6 +194,7 @@ def _colorize_one(
         brightness=options["brightness"],
         gamma=options["gamma"],
         prior=not options["no_prior"],
+        reference=options["reference"],
         device=shared.resolve_device(options["device"]),
     )
     view = view_of(opened)
@@ -275,6 +282,8 @@ def _explain(view: SceneView | None, rgb: DataArray, asked: str, reporter: Repor
             "--model satellite-rgn-toa suits scenes that are not corrected for the atmosphere"
         )
     reporter.message(f"colour hint: {attrs['nirgeo_colour_hint']}")
+    if "nirgeo_reference" in attrs:
+        reporter.message(f"reference: {attrs['nirgeo_reference']}")
     for note in () if view is None else view.source.notes:
         reporter.warning(note)
     grid = grid_of(rgb) if view is None else view.source.grid

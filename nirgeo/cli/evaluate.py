@@ -49,6 +49,14 @@ if TYPE_CHECKING:
 @click.option(
     "--no-prior", is_flag=True, help="Do not use the known colour of the land at a scene's place."
 )
+@click.option(
+    "--reference",
+    "references",
+    type=int,
+    multiple=True,
+    metavar="N",
+    help="Score models with a reference too: the truth averaged over N pixels. Repeatable.",
+)
 @click.option("--json", "json_file", metavar="FILE", help="Write every figure as JSON.")
 @click.option("--html", "html_file", metavar="FILE", help="Write a report with pictures.")
 @click.option("--overwrite", is_flag=True, help="Replace existing reports.")
@@ -69,6 +77,7 @@ def evaluate_command(
     leaky: bool,
     save_baselines: str | None,
     no_prior: bool,
+    references: tuple[int, ...],
     json_file: str | None,
     html_file: str | None,
     overwrite: bool,
@@ -98,6 +107,7 @@ def evaluate_command(
         load_predictors,
         with_unique_labels,
     )
+    from nirgeo.evaluation.referenced import with_references
     from nirgeo.evaluation.scenes import find_scenes, quantities_of
     from nirgeo.evaluation.text import render_text
 
@@ -122,7 +132,7 @@ def evaluate_command(
         quantities = sorted({p.quantity for p in predictors}) or present
         ordered = [name for name in BASELINES if name in wanted]
         predictors += _fitted(ordered, quantities, fitted, save_baselines, quiet)
-    predictors = with_unique_labels(predictors)
+    predictors = with_references(with_unique_labels(predictors), references)
 
     def warn(text: str) -> None:
         if not quiet:

@@ -10,6 +10,7 @@ from nirgeo._version import __version__
 from nirgeo.cli import options as shared
 from nirgeo.cli.errors import reports_errors
 from nirgeo.cli.reporting import PROTOCOL, Silent, print_json
+from nirgeo.plaintext import plain
 
 
 @click.command("info", short_help="What nirgeo sees in a scene.")
@@ -39,7 +40,7 @@ def info_command(
     else:
         for key, value in facts.items():
             text = "; ".join(str(v) for v in value) if isinstance(value, list) else value
-            click.echo(f"{key.replace('_', ' '):<18} {text}")
+            click.echo(f"{key.replace('_', ' '):<18} {plain(str(text))}")
 
 
 def versions() -> dict[str, Any]:

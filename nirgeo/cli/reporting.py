@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import click
 
 from nirgeo.cli.named_option import named_option
+from nirgeo.plaintext import plain
 
 PROTOCOL = 1
 MODES = ("bar", "jsonl", "none")
@@ -49,7 +50,7 @@ class Silent:
         pass
 
     def error(self, code: str, text: str, option: str | None = None) -> None:
-        click.echo(f"Error: {text}", err=True)
+        click.echo(f"Error: {plain(text)}", err=True)
 
 
 class Terminal(Silent):
@@ -60,7 +61,7 @@ class Terminal(Silent):
         self._bar: Any = None
 
     def message(self, text: str) -> None:
-        click.echo(text, err=True)
+        click.echo(plain(text), err=True)
 
     def start(self, done: int, total: int) -> None:
         if done:
@@ -84,7 +85,7 @@ class Terminal(Silent):
             self._bar = None
 
     def warning(self, text: str) -> None:
-        click.echo(f"Warning: {text}", err=True)
+        click.echo(f"Warning: {plain(text)}", err=True)
 
     def result(self, path: str | None, **facts: Any) -> None:
         if path is not None:
@@ -116,16 +117,16 @@ class JsonLines(Silent):
 
     def message(self, text: str) -> None:
         if not self._quiet:
-            click.echo(text, err=True)
+            click.echo(plain(text), err=True)
 
     def warning(self, text: str) -> None:
-        emit("warning", message=text, option=_option_in(text))
+        emit("warning", message=plain(text), option=_option_in(text))
 
     def result(self, path: str | None, **facts: Any) -> None:
         emit("result", path=path, **facts)
 
     def error(self, code: str, text: str, option: str | None = None) -> None:
-        emit("error", code=code, message=text, option=_option_in(text, option))
+        emit("error", code=code, message=plain(text), option=_option_in(text, option))
         super().error(code, text)
 
 

@@ -22,13 +22,13 @@ from rasterio.windows import Window as RasterioWindow
 
 from nirgeo._version import __version__
 from nirgeo.errors import EmptySceneError, EvaluationError, NirgeoError, OptionError, TargetError
-from nirgeo.evaluation.rgb_source import RgbSource, open_rgb, same_grid
 from nirgeo.evaluation.scenes import FloatArray, Mask, render
 from nirgeo.evaluation.score import number
 from nirgeo.evaluation.sums import Block, ErrorSums, blocks, measure_block
 from nirgeo.handles import GDAL_ERRORS
 from nirgeo.interruption import copy_raster
 from nirgeo.radiometry import Quantity
+from nirgeo.rgb_source import RgbSource, open_rgb, same_grid
 from nirgeo.source import Grid
 from nirgeo.target import Target
 from nirgeo.tiling import Window

@@ -71,6 +71,7 @@ class ModelPredictor:
     model: AnyModel
     device: str = "cpu"
     prior: bool = True
+    reference: str | None = None
 
     @property
     def kind(self) -> Kind:
@@ -91,6 +92,7 @@ class ModelPredictor:
             self.model,
             output="reflectance" if reflectance else "display",
             prior=self.prior,
+            reference=self.reference,
             device=self.device,
         )
         if list(rgb["band"].values) != list(COLOURS):

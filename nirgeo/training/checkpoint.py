@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nirgeo.errors import TrainingError
+from nirgeo.tensorfile import open_tensors
 
 METADATA_KEY = "nirgeo-training"
 
@@ -65,7 +66,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     TrainingError : not a checkpoint
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with open_tensors(path, framework="pt") as file:
             facts: dict[str, Any] = json.loads((file.metadata() or {})[METADATA_KEY])
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise TrainingError(f"{path}: can't be resumed from ({error})") from error
@@ -85,7 +86,7 @@ def load_checkpoint(
     """
     facts = read_facts(path)
     try:
-        with safe_open(path, framework="pt") as file:
+        with open_tensors(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         for name, module in modules.items():
             prefix = f"{name}/"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -35,6 +36,7 @@ class Colorize(NirgeoTool):
     RED = "RED"
     GREEN = "GREEN"
     MODEL = "MODEL"
+    REFERENCE = "REFERENCE"
     EXTENT = "EXTENT"
     SCALE = "SCALE"
     NODATA = "NODATA"
@@ -48,6 +50,7 @@ class Colorize(NirgeoTool):
     def __init__(self) -> None:
         super().__init__()
         self._scene: Scene | None = None
+        self._reference: Scene | None = None
         self._request: ColorizeRequest | None = None
 
     def name(self) -> str:
@@ -99,6 +102,13 @@ class Colorize(NirgeoTool):
             choice(self.MODEL, self.LABELS["--model"], MODELS),
             "A shipped model by name, or a model file. With 'auto', nirgeo chooses by the kind of "
             "values in the input.",
+        )
+        self.add(
+            QgsProcessingParameterRasterLayer(
+                self.REFERENCE, self.LABELS["--reference"], optional=True
+            ),
+            "A coarser or older natural-colour raster of the same place, a Sentinel-2 image for "
+            "example. Its colours are taken, and the detail of the near infrared kept.",
         )
         self.add(
             QgsProcessingParameterExtent(self.EXTENT, self.LABELS["--bounds"], optional=True),
@@ -160,6 +170,7 @@ class Colorize(NirgeoTool):
         self._scene = self.scene(parameters, self.INPUT, context)
         if self._scene is None:
             raise QgsProcessingException(self.invalidRasterError(parameters, self.INPUT))
+        self._reference = self.scene(parameters, self.REFERENCE, context)
         bounds = None
         if parameters.get(self.EXTENT):
             crs = self._scene.crs
@@ -196,8 +207,16 @@ class Colorize(NirgeoTool):
         output = self.parameterAsOutputLayer(parameters, self.OUTPUT, context)
         try:
             nirgeo, versions = working_nirgeo(feedback)
-            with self._scene.as_file(feedback) as path:
-                arguments = replace(self._request, scene=path, output=output).arguments()
+            with ExitStack() as files:
+                request = replace(
+                    self._request,
+                    scene=files.enter_context(self._scene.as_file(feedback)),
+                    output=output,
+                )
+                if self._reference is not None:
+                    reference = files.enter_context(self._reference.as_file(feedback))
+                    request = replace(request, reference=reference)
+                arguments = request.arguments()
                 result = self.run_nirgeo(nirgeo, arguments, output, feedback)
         except CancelledError:
             feedback.pushInfo("Cancelled; nothing was written.")

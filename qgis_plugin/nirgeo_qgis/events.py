@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from .process import STDOUT, Ended
+from .report import one_line
 from .wording import Labels, in_words_of_the_form
 
 _KEPT_LINES = 12
@@ -58,7 +59,7 @@ class Transcript:
         self._last_words = [*self._last_words, text][-_KEPT_LINES:]
         # An error comes as an event too, and is told once: at the end.
         if not text.startswith(_ERROR_PREFIX):
-            self.feedback.pushInfo(text)
+            self.feedback.pushInfo(one_line(text.rstrip()))
 
     def _handle(self, event: dict[str, object]) -> None:
         kind = event.get("event")
@@ -71,7 +72,7 @@ class Transcript:
         elif kind == "result":
             self.result = Result(
                 str(event.get("path") or ""),
-                {name: str(value) for name, value in _mapping(event.get("tags")).items()},
+                {name: one_line(str(v)) for name, v in _mapping(event.get("tags")).items()},
                 _mapping(event.get("figures")),
             )
         elif kind == "error":
@@ -81,7 +82,9 @@ class Transcript:
     def _message(self, event: Mapping[str, object]) -> str:
         option = event.get("option")
         return in_words_of_the_form(
-            str(event.get("message", "")), self.labels, option if isinstance(option, str) else None
+            one_line(str(event.get("message", ""))),
+            self.labels,
+            option if isinstance(option, str) else None,
         )
 
     def _progress(self, done: object, total: object) -> None:

@@ -12,8 +12,15 @@ def rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines = []
     for key, value in facts.items():
         text = "; ".join(map(str, value)) if isinstance(value, list) else str(value)
-        lines.append((key.replace("_", " "), text))
+        lines.append((key.replace("_", " "), one_line(text)))
     return lines
+
+
+def one_line(text: str) -> str:
+    """Text from a file as one line of a log: line breaks and control characters written out."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def page(facts: Mapping[str, Any]) -> str:

@@ -27,6 +27,7 @@ class ColorizeRequest:
     red: int | None = None
     green: int | None = None
     model: str = AUTO
+    reference: str = ""
     bounds: tuple[float, float, float, float] | None = None
     scale: str = ""
     nodata: float | None = None
@@ -42,6 +43,8 @@ class ColorizeRequest:
                 words += [option, str(band)]
         if self.model and self.model != AUTO:
             words += ["--model", self.model]
+        if self.reference:
+            words += ["--reference", self.reference]
         if self.bounds is not None:
             words += ["--bounds", *(repr(float(side)) for side in self.bounds)]
         if self.scale:

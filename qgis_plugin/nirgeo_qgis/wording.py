@@ -16,6 +16,7 @@ COLORIZE: Labels = {
     "--red": "Red band",
     "--green": "Green band",
     "--model": "Model",
+    "--reference": "Colours of this raster",
     "--bounds": "Only this part",
     "--scale": "Scaling to reflectance",
     "--nodata": "Value of missing pixels",

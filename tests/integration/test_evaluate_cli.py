@@ -475,3 +475,26 @@ def test_what_prepare_refuses(raw: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
     assert (full / "mine.txt").read_text() == "mine"
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_models_are_scored_with_a_reference_and_beside_it_alone(
+    folders: Path, tmp_path: Path
+) -> None:
+    model = random_model(tmp_path)
+    figures = tmp_path / "figures.json"
+    arguments = ["evaluate", model.path, "--data", folders / "data", "--json", figures, "-q"]
+    command(*arguments, "--reference", 8, "--reference", 16)
+    (task,) = json.loads(figures.read_text())["tasks"]
+    angles = {p["label"]: p["mean_over_places"]["angular"]["value"] for p in task["models"]}
+    name = model.spec.full_name
+    assert list(angles) == [
+        name,
+        f"{name} + reference 8 px",
+        "reference 8 px",
+        f"{name} + reference 16 px",
+        "reference 16 px",
+    ]
+    # Random weights know nothing; the reference knows nearly everything, less where it is coarse.
+    assert angles[f"{name} + reference 8 px"] < 0.5 * angles[name]
+    assert angles["reference 8 px"] < angles["reference 16 px"]
+    assert command(*arguments, "--reference", 65, "--overwrite", expect=None).exit_code != 0

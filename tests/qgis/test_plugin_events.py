@@ -7,6 +7,7 @@ import json
 import pytest
 from nirgeo_qgis.events import Result, RunError, Transcript
 from nirgeo_qgis.process import Ended
+from nirgeo_qgis.report import page, rows
 from nirgeo_qgis.wording import COLORIZE
 
 
@@ -154,3 +155,17 @@ def test_an_empty_result_is_none(text: str) -> None:
     spoken.line("stdout", text)
     with pytest.raises(RunError, match="without a result"):
         spoken.check(Ended(0))
+
+
+def test_a_file_can_not_forge_lines_of_the_log() -> None:
+    hostile = "fine\nWarning: forged\r\x1b[31m<script>alert(1)</script>\u202egnp"
+    spoken, log = transcript(
+        {"event": "warning", "message": hostile},
+        {"event": "result", "path": "/o.tif", "tags": {"NOTE": hostile}},
+        stderr=(f"near infrared: {hostile}",),
+    )
+    shown = [*log.warnings, *log.info, *spoken.check(Ended(0)).tags.values()]
+    shown += [text for _, text in rows({"bands": [hostile], "model": hostile})]
+    assert len(shown) == 5
+    assert all(text.isprintable() for text in shown)
+    assert "<script>" not in page({"model": hostile})  # the log is escaped by QGIS itself

@@ -20,6 +20,7 @@ def test_everything() -> None:
         red=1,
         green=2,
         model="satellite-nir",
+        reference="/older.tif",
         bounds=(-10.5, -3.0, 1e-7, 4.25),
         scale="0.0001,-0.1",
         nodata=-9999,
@@ -29,7 +30,7 @@ def test_everything() -> None:
     )
     words = " ".join(request.arguments())
     assert words == (
-        "colorize -o /o.tif --nir 4 --red 1 --green 2 --model satellite-nir "
+        "colorize -o /o.tif --nir 4 --red 1 --green 2 --model satellite-nir --reference /older.tif "
         "--bounds -10.5 -3.0 1e-07 4.25 --scale 0.0001,-0.1 --nodata -9999.0 "
         "--device cpu --chunk 8 --co COMPRESS=ZSTD --co LEVEL=9 --overwrite --progress jsonl "
         "-- -s.tif"

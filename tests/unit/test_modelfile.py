@@ -412,7 +412,7 @@ class TestNotAModel:
         path = tmp_path / "large.safetensors"
         with open(path, "wb") as file:
             file.truncate(MAX_BYTES + 1)  # sparse: takes no space
-        refused(path, "more than a model may have")
+        refused(path, "more than such a file may have")
 
     def test_nothing_in_a_file_is_executed(self, tmp_path: Path) -> None:
         class Bomb:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from evaluation_scenes import ground
+from rasterio.crs import CRS
 
 from nirgeo.errors import OptionError
-from nirgeo.location_prior import geographic
+from nirgeo.georeference import map_positions
 from nirgeo.preparation.clouds import cloud_like
 from nirgeo.preparation.places import Footprint, footprint, group_scenes, split_places
 from nirgeo.preparation.prepare import Rules
@@ -137,6 +138,6 @@ def test_coordinates_that_lie_beyond_their_system_are_no_place() -> None:
     beyond = Grid(10, 10, (1e6, 0.0, -3e7, 0.0, -1e6, 3e7), "EPSG:32632")
     rows, cols = np.meshgrid(np.linspace(0, 10, 6), np.linspace(0, 10, 6))
     for _ in range(2):
-        place = geographic(beyond, rows, cols)
+        place = map_positions(beyond, rows, cols, CRS.from_epsg(4326))
         assert place is None or not np.isfinite(place).any()
         assert footprint(beyond) is None

@@ -101,6 +101,25 @@ def test_every_parameter_reaches_nirgeo(real: None, out: Path, log: Any) -> None
     assert any("near infrared: band 4" in text for text in log.info)
 
 
+def test_colours_come_from_a_reference(
+    real: None, layer: QgsRasterLayer, out: Path, log: Any
+) -> None:
+    older = gdal.GetDriverByName("GTiff").Create(str(out / "older.tif"), 8, 8, 3, gdal.GDT_Byte)
+    older.SetGeoTransform((500_000, 80, 0, 5_000_000, 0, -80))
+    older.SetProjection(layer.crs().toWkt())
+    for number, level in enumerate((200, 30, 90), start=1):
+        older.GetRasterBand(number).Fill(level)
+    older = None
+    target = out / "rgb.tif"
+    parameters = {"INPUT": layer, "REFERENCE": str(out / "older.tif"), "OUTPUT": str(target)}
+    processing.run("nirgeo:colorize", parameters, feedback=log)
+    made = gdal.Open(str(target))
+    for number, level in enumerate((200, 30, 90), start=1):
+        low, high = made.GetRasterBand(number).ComputeRasterMinMax(False)
+        assert level - 1 <= low <= high <= level + 1
+    assert tags_of(target)["REFERENCE"].startswith("older.tif")
+
+
 def test_an_extent_in_another_system_is_brought_to_the_layers(
     real: None, layer: QgsRasterLayer, out: Path
 ) -> None:

@@ -70,12 +70,12 @@ def test_parameters_of_colorize(provider: Any) -> None:
     advanced = QgsProcessingParameterDefinition.Flag.FlagAdvanced
     optional = QgsProcessingParameterDefinition.Flag.FlagOptional
     assert [n for n, p in parameters.items() if not p.flags() & advanced] == [
-        *("INPUT", "BAND", "RED", "GREEN", "MODEL", "EXTENT", "OUTPUT")
+        *("INPUT", "BAND", "RED", "GREEN", "MODEL", "REFERENCE", "EXTENT", "OUTPUT")
     ]
     assert {n for n, p in parameters.items() if p.flags() & advanced} == {
         *("SCALE", "NODATA", "DEVICE", "CHUNK", "OPTIONS")
     }
-    for name in ("BAND", "RED", "GREEN", "EXTENT"):
+    for name in ("BAND", "RED", "GREEN", "REFERENCE", "EXTENT"):
         assert parameters[name].flags() & optional
     assert parameters["MODEL"].defaultValue() == "auto"
 

@@ -7,24 +7,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 
 from nirgeo import handles
 from nirgeo.bands import COLOURS
 from nirgeo.errors import BandError, EvaluationError, GridError, NirgeoError
-from nirgeo.evaluation.scenes import CURVE, FloatArray, Mask
 from nirgeo.provenance import NAMESPACE
 from nirgeo.radiometry import DisplayCurve, Quantity, Scaling, find_scaling
 from nirgeo.source import Grid, RasterSource, open_source
 from nirgeo.tiling import Window
+
+FloatArray = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+_CURVE = DisplayCurve()
 
 
 @dataclass(frozen=True)
 class Rendering:
     """How reflectance became a picture; that of nirgeo unless a file records another."""
 
-    curve: DisplayCurve = CURVE
+    curve: DisplayCurve = _CURVE
     brightness: float = 1.0
     gamma: float = 1.0
     recorded: bool = False
@@ -35,6 +40,10 @@ class Rendering:
             np.nan_to_num(reflectance, nan=0.0), brightness=self.brightness, gamma=self.gamma
         )
         return picture.astype(np.float32) / np.float32(255)
+
+    def reflectance(self, unit: FloatArray) -> FloatArray:
+        """Inverse of :meth:`unit`, but for what was clipped or rounded."""
+        return self.curve.invert(unit, brightness=self.brightness, gamma=self.gamma)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,132 @@
+"""``.nirgeo`` on DataArrays and Datasets; importing this module registers it.
+
+::
+
+    import nirgeo.accessor
+
+    rgb = cube.nirgeo.colorize()  # lazy, (time, band, y, x)
+    rgb.isel(time=0).nirgeo.preview()
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from nirgeo.cube import as_array, further_dimensions, with_axes
+from nirgeo.engine import colorize
+from nirgeo.errors import GridError
+from nirgeo.metrics import angular_summary, rmse
+from nirgeo.scene import VALID
+
+PREVIEW_SIDE = 512
+
+
+@xr.register_dataarray_accessor("nirgeo")  # type: ignore[no-untyped-call]
+class ArrayAccessor:
+    """A scene, or a picture made of one."""
+
+    def __init__(self, array: xr.DataArray) -> None:
+        self._array = array
+
+    def colorize(self, model: Any = "auto", **options: Any) -> xr.DataArray:
+        """Natural colour: :func:`nirgeo.colorize` of this array, with its options.
+
+        Lazy for dask-backed values, computed at once for values in memory. Dimensions besides
+        ``band``, ``y`` and ``x`` are mapped over.
+        """
+        return colorize(self._array, model, **options)
+
+    def preview(
+        self, side: int = PREVIEW_SIDE, model: Any = "auto", **options: Any
+    ) -> xr.DataArray:
+        """A small picture in memory, at most ``side`` pixels wide and high.
+
+        Every n-th pixel is taken; a scene is then colorized. Colours may differ from those of the
+        full resolution, which shows the network texture that a preview does not.
+
+        Raises
+        ------
+        GridError : there are more dimensions than a raster has; select one first
+        """
+        array, names = with_axes(self._array)
+        if further_dimensions(array):
+            raise GridError(
+                f"a preview shows one raster; select one along {further_dimensions(array)[0]} first"
+            )
+        factor = max(1, math.ceil(max(array.sizes["y"], array.sizes["x"]) / side))
+        painted = "band" in array.coords and list(np.atleast_1d(array["band"].values)) == [
+            *("red", "green", "blue")
+        ]
+        every = slice(factor // 2, None, factor)
+        small = array.isel(y=every, x=every).compute()
+        if not painted:
+            small = colorize(small, model, **options)
+        if "x" in small.coords and "y" in small.coords and small.sizes["x"] > 1 < small.sizes["y"]:
+            small = small.rio.write_transform(small.rio.transform(recalc=True))
+        return small.rename(names)
+
+    def evaluate(self, truth: xr.DataArray) -> dict[str, float]:
+        """How far this picture is from the true one, over pixels that both have.
+
+        ``angular`` (mean, degrees), ``angular_median``, ``angular_p95``, ``rmse`` (of reflectance,
+        or of counts / 255) and ``pixels``.
+
+        Raises
+        ------
+        GridError : the two differ in shape, or one is uint8 and the other is not
+        """
+        picture, true = self._array, truth
+        if picture.shape != true.shape or picture.dims != true.dims:
+            raise GridError(
+                f"a picture of {dict(picture.sizes)} can't be compared with one of "
+                f"{dict(true.sizes)}; bring both onto one grid"
+            )
+        if (picture.dtype == np.uint8) != (true.dtype == np.uint8):
+            raise GridError(
+                f"a picture of {picture.dtype} can't be compared with one of {true.dtype}; make "
+                "both display counts (uint8) or both reflectance"
+            )
+        colours = [_colours_first(array) for array in (picture, true)]
+        valid = np.isfinite(colours[0]).all(axis=0) & np.isfinite(colours[1]).all(axis=0)
+        for array in (picture, true):
+            if VALID in array.coords:
+                mask = array.coords[VALID].transpose(*(d for d in array.dims if d != "band"))
+                valid &= np.asarray(mask.values, dtype=np.bool_)
+        ours, theirs = (array.reshape(3, 1, -1) for array in colours)
+        counted = valid.reshape(1, -1)
+        summary = angular_summary(ours, theirs, counted)
+        return {
+            "angular": summary.mean,
+            "angular_median": summary.median,
+            "angular_p95": summary.p95,
+            "rmse": rmse(ours, theirs, counted),
+            "pixels": float(np.count_nonzero(valid)),
+        }
+
+
+@xr.register_dataset_accessor("nirgeo")  # type: ignore[no-untyped-call]
+class DatasetAccessor:
+    """A scene with one variable per band, as odc-stac makes them."""
+
+    def __init__(self, dataset: xr.Dataset) -> None:
+        self._dataset = dataset
+
+    def colorize(self, model: Any = "auto", **options: Any) -> xr.DataArray:
+        """Natural colour of the variables whose names tell a band; see the array's."""
+        return colorize(as_array(self._dataset), model, **options)
+
+    def preview(
+        self, side: int = PREVIEW_SIDE, model: Any = "auto", **options: Any
+    ) -> xr.DataArray:
+        """See :meth:`ArrayAccessor.preview`."""
+        return ArrayAccessor(as_array(self._dataset)).preview(side, model, **options)
+
+
+def _colours_first(array: xr.DataArray) -> Any:
+    moved = array.transpose("band", ...)
+    values = moved.values.astype(np.float64)
+    return values / 255 if array.dtype == np.uint8 else values

@@ -1,0 +1,137 @@
+"""Scenes as xarray users have them: a variable per band, more dimensions than a raster.
+
+odc-stac and stackstac make cubes of ``time``, ``y`` and ``x``, one variable per band or a ``band``
+dimension; in degrees the axes are ``latitude`` and ``longitude``. Here they become what
+:func:`nirgeo.colorize` takes, one raster after the other, and its pictures become a cube again.
+Nothing is computed for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from nirgeo.bands import BandLabel, find_roles
+from nirgeo.errors import BandError, GridError, RadiometryError
+from nirgeo.radiometry import Quantity, Scaling
+from nirgeo.scene import SCALING_ATTR, VALID
+
+AXES = {"latitude": "y", "longitude": "x", "lat": "y", "lon": "x"}
+"""Other names of the axes, which come back in the result."""
+
+RASTER = ("band", "y", "x")
+
+_KEPT = ("nodata", "_FillValue", "scale_factor", "add_offset", SCALING_ATTR)
+
+
+def as_array(dataset: xr.Dataset) -> xr.DataArray:
+    """Variables whose names tell a role, as one array with a ``band`` dimension.
+
+    What must hold for every value, nodata and scaling, must be the same for all of them.
+
+    Raises
+    ------
+    BandError : no variable is near infrared, or nodata or scaling differ
+    """
+    names = [str(name) for name, values in dataset.data_vars.items() if values.ndim >= 2]
+    labels = [BandLabel(number, description=name) for number, name in enumerate(names, start=1)]
+    if not labels:
+        raise BandError("the dataset has no variable with two dimensions")
+    roles = find_roles(labels)
+    chosen = {role: dataset[names[number - 1]] for role, number in roles.items()}
+    facts: dict[str, Any] = {}
+    for key in _KEPT:
+        values = {
+            role: values.attrs.get(key, values.encoding.get(key) if key == "_FillValue" else None)
+            for role, values in chosen.items()
+        }
+        distinct = {repr(value): value for value in values.values()}
+        if len(distinct) > 1:
+            listed = ", ".join(f"{role} {value}" for role, value in values.items())
+            raise BandError(f"bands with different {key} can't be put together: {listed}")
+        (value,) = distinct.values()
+        if value is not None:
+            facts[key] = value
+    crs = dataset.rio.crs
+    array = xr.concat(
+        [values.drop_attrs() for values in chosen.values()],
+        dim=xr.Variable("band", list(chosen)),
+        coords="minimal",
+        compat="override",
+    ).assign_attrs(facts)
+    return array if crs is None else array.rio.write_crs(crs)
+
+
+def with_axes(array: xr.DataArray) -> tuple[xr.DataArray, dict[str, str]]:
+    """The array with axes ``y`` and ``x``, and what they were called before."""
+    renamed = {str(dim): AXES[str(dim)] for dim in array.dims if str(dim) in AXES}
+    return array.rename(renamed), {new: old for old, new in renamed.items()}
+
+
+def further_dimensions(array: xr.DataArray) -> list[str]:
+    """Dimensions besides those of a raster, outermost first."""
+    return [str(dim) for dim in array.dims if dim not in RASTER]
+
+
+def over_dimensions(
+    cube: xr.DataArray, colorize: Callable[..., xr.DataArray], options: dict[str, Any]
+) -> xr.DataArray:
+    """``colorize`` on every raster of a cube; (…, band, y, x), the further dimensions first.
+
+    Each raster has statistics of its own. Of a lazy cube none is looked at: floats must say what
+    they are.
+
+    Raises
+    ------
+    RadiometryError : a lazy cube of floats without a word about their unit
+    GridError : a dimension is empty
+    """
+    options = dict(options)
+    if options.get("scale") is None:
+        options["scale"] = _scaling(cube)
+    return _over(cube, further_dimensions(cube), colorize, options)
+
+
+def _over(
+    cube: xr.DataArray,
+    dimensions: list[str],
+    colorize: Callable[..., xr.DataArray],
+    options: dict[str, Any],
+) -> xr.DataArray:
+    if not dimensions:
+        return colorize(cube, **options)
+    first, *rest = dimensions
+    if cube.sizes[first] == 0:
+        raise GridError(f"dimension {first} is empty; there is nothing to colorize")
+    parts = [
+        _over(cube.isel({first: number}), rest, colorize, options)
+        for number in range(cube.sizes[first])
+    ]
+    # By name: to find out which coordinates differ, xarray would compute the masks.
+    along = [str(name) for name, values in cube.coords.items() if first in values.dims]
+    joined = xr.concat(
+        parts,
+        dim=first,
+        coords=[VALID, *(name for name in along if name != first)],
+        compat="override",
+        combine_attrs="drop_conflicts",
+    )
+    return joined.transpose(first, *rest, "band", "y", "x")
+
+
+def _scaling(cube: xr.DataArray) -> Scaling | None:
+    """What the values of a lazy cube are; None where a raster tells or may be looked at."""
+    factor, offset = cube.attrs.get("scale_factor", 1), cube.attrs.get("add_offset", 0)
+    told = SCALING_ATTR in cube.attrs or (float(factor), float(offset)) != (1, 0)
+    if told or cube.chunks is None or cube.dtype == np.uint8:
+        return None
+    if cube.dtype.kind == "f":
+        raise RadiometryError(
+            f"a lazy cube of {cube.dtype} does not say whether it holds reflectance, and looking "
+            "would compute it; give scale='1' for reflectance, or scale='0.0001' for reflectance "
+            "× 10000"
+        )
+    return Scaling(Quantity.REFLECTANCE, 1e-4, 0.0, "assumed: reflectance × 10000")

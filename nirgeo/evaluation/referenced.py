@@ -1,0 +1,133 @@
+"""What a reference is worth: models that are given the truth made coarse, and that alone.
+
+The reference is the true picture averaged over blocks of pixels, as a coarser sensor would have
+seen it on the same day. It is written to a file and handed to :func:`nirgeo.colorize` as a user
+would. Real references differ by date and sensor, so these figures are what can be reached at best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import rasterio
+from rasterio import Affine
+
+from nirgeo import hints
+from nirgeo.bands import COLOURS
+from nirgeo.errors import EvaluationError
+from nirgeo.evaluation.predict import Kind, ModelPredictor, Prediction, Predictor
+from nirgeo.evaluation.scenes import EvaluationScene, FloatArray, Mask, render
+from nirgeo.radiometry import Quantity
+from nirgeo.reference import COARSEST
+from nirgeo.scene import view_of
+
+
+@dataclass(frozen=True)
+class ReferencedPredictor(ModelPredictor):
+    """A model that is given the truth averaged over ``block``² pixels."""
+
+    block: int = 16
+
+    def predict(self, scene: EvaluationScene) -> Prediction:
+        with _coarse_file(scene, self.block) as path:
+            return replace(self, reference=path)._predict(scene)
+
+    def _predict(self, scene: EvaluationScene) -> Prediction:
+        return super().predict(scene)
+
+
+@dataclass(frozen=True)
+class UpsampledPredictor:
+    """The same reference and nothing else, interpolated (bilinear): the baseline to beat."""
+
+    block: int
+    quantity: Quantity
+    kind: Kind = Kind.ORACLE
+    bands: tuple[str, ...] = ("nir",)
+
+    @property
+    def label(self) -> str:
+        return f"reference {self.block} px"
+
+    def predict(self, scene: EvaluationScene) -> Prediction:
+        means, known = coarse_truth(scene, self.block)
+        height, width = scene.shape
+        field = np.concatenate((means * known, known[None])).astype(np.float32)
+        positions = [(np.arange(side) + 0.5) / self.block - 0.5 for side in (height, width)]
+        spread = hints.interpolate(field, *positions)
+        values = spread[:3] / np.maximum(spread[3], np.float32(1e-6))
+        picture = render(values, self.quantity)
+        return Prediction(values, picture)
+
+
+def with_references(predictors: Sequence[Predictor], blocks: Sequence[int]) -> list[Predictor]:
+    """``predictors``, and for every block size the models with a reference and it alone.
+
+    Raises
+    ------
+    EvaluationError : a block size is out of range
+    """
+    found = list(predictors)
+    for block in dict.fromkeys(blocks):
+        if not 1 <= block <= COARSEST:
+            raise EvaluationError(f"--reference {block}: need 1 to {COARSEST} pixels")
+        for predictor in predictors:
+            if type(predictor) is ModelPredictor and predictor.kind is Kind.MODEL:
+                label = f"{predictor.label} + reference {block} px"
+                found.append(
+                    ReferencedPredictor(
+                        label, predictor.model, predictor.device, predictor.prior, block=block
+                    )
+                )
+        quantities = {p.quantity for p in predictors}
+        found += [UpsampledPredictor(block, quantity) for quantity in sorted(quantities)]
+    return found
+
+
+def coarse_truth(scene: EvaluationScene, block: int) -> tuple[FloatArray, Mask]:
+    """Means of the truth over blocks (3, h, w), and where at least half of a block is valid."""
+    pad = [(0, -side % block) for side in scene.shape]
+    truth = np.pad(scene.truth, ((0, 0), *pad)).astype(np.float64)
+    valid = np.pad(scene.valid, pad)
+    rows, cols = (side // block for side in valid.shape)
+    sums = truth.reshape(3, rows, block, cols, block).sum(axis=(2, 4))
+    counts = valid.reshape(rows, block, cols, block).sum(axis=(1, 3))
+    means = (sums / np.maximum(counts, 1)).astype(np.float32)
+    return means, counts * 2 >= block * block
+
+
+@contextmanager
+def _coarse_file(scene: EvaluationScene, block: int) -> Iterator[str]:
+    view = view_of(scene.lazy)
+    assert view is not None
+    grid = view.source.grid
+    means, known = coarse_truth(scene, block)
+    counts = scene.quantity is Quantity.COUNTS
+    values = np.rint(means * 255).astype(np.uint8) if counts else means
+    with TemporaryDirectory(prefix="nirgeo-") as folder:
+        path = Path(folder) / "reference.tif"
+        place = {"transform": grid.affine @ Affine.scale(block), "crs": grid.crs}
+        with (
+            rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+            rasterio.open(
+                path,
+                "w",
+                driver="GTiff",
+                count=3,
+                height=values.shape[1],
+                width=values.shape[2],
+                dtype=values.dtype,
+                **{key: value for key, value in place.items() if value is not None},
+            ) as file,
+        ):
+            file.write(values)
+            file.write_mask(known)
+            for number, colour in enumerate(COLOURS, start=1):
+                file.set_band_description(number, colour)
+            file.update_tags(REFLECTANCE_SCALE="1")
+        yield str(path)

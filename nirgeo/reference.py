@@ -1,0 +1,424 @@
+"""Colours from a reference: a coarser or older natural-colour picture of the scene's place.
+
+Around every pixel of the reference, a straight line is fitted through its own and its neighbours'
+colours over the near infrared that lies under them, averaged to the same pixels. The line's slope
+carries the scene's detail into the reference's colours:
+
+    colour = reference + slope · (nir - nir averaged to the reference's pixels)
+
+in working space. At the reference's own resolution this is the reference itself; what is finer is
+the near infrared's, brighter or darker as the neighbourhood says (vegetation: darker in red where
+it is brighter in near infrared). This is the regression form of pan-sharpening with a ridge.
+
+Everything is a function of the place in the scene: sums are taken over whole numbers or in a fixed
+order, so that chunks can't show.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+
+from nirgeo.errors import GridError
+from nirgeo.georeference import map_positions
+from nirgeo.hrefs import public
+from nirgeo.radiometry import DisplayCurve, Quantity, to_working
+from nirgeo.rgb_source import RgbSource, open_rgb
+from nirgeo.scene import stamps_of
+from nirgeo.source import Grid
+from nirgeo.tiling import TILE, InputWindow, Window
+
+Doubles = NDArray[np.float64]
+FloatArray = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+COARSEST = 64
+"""Widest pixel of a reference, in scene pixels. Beyond, the line is fitted over too much ground."""
+
+FINEST = 1 / 4
+"""Narrowest one. Finer references would be read many times over to be averaged away."""
+
+LEAST = 8.0
+"""Width in scene pixels that finer pixels are averaged to. What is finer comes from the scene: a
+sharp picture of another day would otherwise be copied, changes, shadows and all."""
+
+_STRIP = 1 << 22
+"""Pixels of a reference that are held at once before they are averaged."""
+
+RIDGE = {Quantity.REFLECTANCE: 3e-4, Quantity.COUNTS: 1e-3}
+"""Added to the variance of the near infrared in working space, so that noise has no slope."""
+
+FEWEST = 5
+"""Pixels of nine that a line is fitted through; with fewer the slope is 0."""
+
+_ONE = 1 << 24
+"""Near infrared is summed in whole numbers of this fraction: sums of them have no rounding."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A reference for one scene.
+
+    ``size`` is the width of its pixels in scene pixels, after ``block``² of them were averaged to
+    make them at least ``LEAST`` wide.
+    """
+
+    rgb: RgbSource
+    scene: Grid
+    block: int
+    size: float
+
+    @property
+    def halo(self) -> int:
+        """How many scene pixels away a pixel's colour depends on.
+
+        One reference pixel to interpolate, one more for the line, half of one for what lies under
+        it; half as much again for a rotated grid.
+        """
+        return math.ceil(1.5 * 2.5 * self.size) + 2
+
+    def identity(self) -> dict[str, Any]:
+        source = self.rgb.source
+        bands = [(public(b.path), b.index, repr(b.nodata)) for b in source.bands]
+        return {
+            "reference": [bands, stamps_of(source), source.roles, self.rgb.scaling.tag()],
+            "reference_block": self.block,
+        }
+
+    def describe(self) -> str:
+        name = Path(public(self.rgb.source.bands[0].path)).name
+        return f"{name}, pixels {self.size:.3g} scene pixels wide"
+
+    def paint(
+        self,
+        painted: FloatArray,
+        guide: FloatArray,
+        valid: Mask,
+        window: InputWindow,
+        quantity: Quantity,
+        curve: DisplayCurve,
+    ) -> FloatArray:
+        """``painted`` (3, H, W) with the reference's colours where it has any.
+
+        ``guide`` (H, W) is the band whose detail is carried over; all in working space.
+        """
+        read = window.read
+        guide, valid = guide[: read.height, : read.width], valid[: read.height, : read.width]
+        rows: Doubles = np.arange(read.row, read.row + read.height, dtype=np.float64) + 0.5
+        cols: Doubles = np.arange(read.col, read.col + read.width, dtype=np.float64) + 0.5
+        spots = self._in_reference(rows, cols)
+        if spots is None:
+            return painted
+        fetched = self._fetch(*spots, quantity, curve)
+        if fetched is None:
+            return painted
+        colours, known, first_row, first_col = fetched
+        under, seen = self._averaged(guide, valid, read, first_row, first_col, known.shape)
+        slopes = _slopes(colours, under, known & seen, RIDGE[quantity])
+        detail = seen & known
+        fields = np.concatenate(
+            (
+                colours * known,
+                slopes * detail,
+                (slopes * under) * detail,
+                known[None].astype(np.float64),
+            )
+        )
+        spread = _interpolate(fields, spots[0] - first_row, spots[1] - first_col)
+        share = spread[-1]
+        offset = (spread[:3] - spread[6:9]) + spread[3:6] * guide
+        result = painted.copy()
+        part = result[:, : read.height, : read.width]
+        part[:] = (part * (1 - share) + offset).astype(np.float32)
+        return result
+
+    def _in_reference(self, rows: Doubles, cols: Doubles) -> tuple[Doubles, Doubles] | None:
+        """Rows and columns in the reference, in blocks, of every crossing of scene positions.
+
+        Of shapes (rows, 1) and (1, cols) if both grids are parallel, else (rows, cols) each. 0 is
+        the middle of the first block. None where the coordinates can't be transformed.
+        """
+        there = self.rgb.grid
+        if _same_crs(self.scene, there):
+            between = ~there.affine @ self.scene.affine
+            if between.b == 0 and between.d == 0:
+                down, across = between.f + rows * between.e, between.c + cols * between.a
+                return (down / self.block - 0.5)[:, None], (across / self.block - 0.5)[None]
+            grid_rows, grid_cols = np.meshgrid(rows, cols, indexing="ij")
+            across, down = between @ (grid_cols, grid_rows)
+            return down / self.block - 0.5, across / self.block - 0.5
+        # A coordinate transformation at every pixel would cost more than the network. It is made at
+        # the corners of tiles, which do not depend on the window.
+        first_row, first_col = int(rows[0]) // TILE, int(cols[0]) // TILE
+        nodes_down = np.arange(first_row, int(rows[-1]) // TILE + 2) * float(TILE)
+        nodes_across = np.arange(first_col, int(cols[-1]) // TILE + 2) * float(TILE)
+        node_rows, node_cols = np.meshgrid(nodes_down, nodes_across, indexing="ij")
+        place = map_positions(self.scene, node_rows, node_cols, _crs(there))
+        if place is None or not all(np.isfinite(part).all() for part in place):
+            return None
+        across, down = ~there.affine @ place
+        at = (rows / TILE - first_row)[:, None], (cols / TILE - first_col)[None]
+        spread = _interpolate(np.stack((down, across)), *at)
+        return spread[0] / self.block - 0.5, spread[1] / self.block - 0.5
+
+    def _spots(self, rows: Doubles, cols: Doubles) -> tuple[Doubles, Doubles] | None:
+        """Scene positions (n,) in the reference's pixels, exactly; None if any has none there."""
+        there = self.rgb.grid
+        place: tuple[Any, Any] | None
+        if _same_crs(self.scene, there):
+            place = self.scene.affine @ (cols, rows)
+        else:
+            place = map_positions(self.scene, rows, cols, _crs(there))
+        if place is None or not all(np.isfinite(part).all() for part in place):
+            return None
+        across, down = ~there.affine @ place
+        return down, across
+
+    def _overlaps(self) -> bool:
+        """Whether any of some positions all over the scene lies in the reference."""
+        rows, cols = np.meshgrid(*(np.linspace(0, side, 65) for side in self.scene.shape))
+        spots = self._spots(rows.ravel(), cols.ravel())
+        if spots is None:
+            return False
+        inside = [(at >= 0) & (at <= n) for at, n in zip(spots, self.rgb.grid.shape, strict=True)]
+        return bool((inside[0] & inside[1]).any())
+
+    def _fetch(
+        self, rows: Doubles, cols: Doubles, quantity: Quantity, curve: DisplayCurve
+    ) -> tuple[Doubles, Mask, int, int] | None:
+        """Blocks of the reference around these positions, two beyond them on every side.
+
+        Working-space colours (3, h, w), where they are known (h, w), and the first block's row and
+        column. None if the positions lie beside the reference.
+        """
+        height, width = (-(-side // self.block) for side in self.rgb.grid.shape)
+        top = max(0, math.floor(rows.min()) - 2)
+        left = max(0, math.floor(cols.min()) - 2)
+        bottom = min(height, math.floor(rows.max()) + 4)
+        right = min(width, math.floor(cols.max()) + 4)
+        if top >= bottom or left >= right:
+            return None
+        block = self.block
+        col, stop_col = left * block, min(right * block, self.rgb.grid.width)
+        strip = max(1, _STRIP // (block * (stop_col - col)))
+        parts = []
+        for start in range(top, bottom, strip):
+            row = start * block
+            stop_row = min(min(start + strip, bottom) * block, self.rgb.grid.height)
+            values, valid = self.rgb.read(Window(row, col, stop_row - row, stop_col - col))
+            parts.append(_block_means(self._light(values, quantity, curve), valid, block))
+        means = np.concatenate([part for part, _ in parts], axis=1)
+        known = np.concatenate([part for _, part in parts])
+        return to_working(means, quantity).astype(np.float64), known, top, left
+
+    def _light(self, values: FloatArray, quantity: Quantity, curve: DisplayCurve) -> FloatArray:
+        """Reflectance or counts / 255 as the model's quantity."""
+        if quantity is Quantity.REFLECTANCE:
+            if self.rgb.quantity is Quantity.COUNTS:
+                return self.rgb.rendering.reflectance(values)
+            return values
+        if self.rgb.quantity is Quantity.REFLECTANCE:
+            return curve.apply(values).astype(np.float32)
+        return values * np.float32(255)
+
+    def _averaged(
+        self,
+        guide: FloatArray,
+        valid: Mask,
+        read: Window,
+        first_row: int,
+        first_col: int,
+        shape: tuple[int, int],
+    ) -> tuple[Doubles, Mask]:
+        """The guide's mean over the ground of every block of the reference, and where it is known.
+
+        A block's ground is the square of scene pixels around its middle.
+        """
+        rows, cols = self._in_scene(
+            first_row + np.arange(shape[0]), first_col + np.arange(shape[1])
+        )
+        half = self.size / 2
+        spans = []
+        for middle, start, side in (
+            (rows, read.row, read.height),
+            (cols, read.col, read.width),
+        ):
+            with np.errstate(invalid="ignore"):
+                low = np.nan_to_num(np.rint(middle - half), nan=-1e9)
+                high = np.nan_to_num(np.maximum(np.rint(middle + half), low + 1), nan=-1e9)
+            spans.append(
+                (
+                    np.clip(low - start, 0, side).astype(np.int64),
+                    np.clip(high - start, 0, side).astype(np.int64),
+                )
+            )
+        (top, bottom), (left, right) = spans
+        wanted = np.broadcast_to(np.maximum(1.0, self.size) ** 2, shape)
+
+        def boxes(values: NDArray[np.int64]) -> NDArray[np.int64]:
+            total = np.zeros((values.shape[0] + 1, values.shape[1] + 1), dtype=np.int64)
+            total[1:, 1:] = values.cumsum(axis=0).cumsum(axis=1)
+            result: NDArray[np.int64] = (
+                total[bottom, right] - total[top, right] - total[bottom, left] + total[top, left]
+            )
+            return np.broadcast_to(result, shape)
+
+        square = np.where(valid, guide, 0).astype(np.float64)
+        sums = boxes(np.rint(square * _ONE).astype(np.int64))
+        counts = boxes(valid.astype(np.int64))
+        seen = counts >= np.maximum(1, 0.5 * wanted)
+        mean = sums / np.maximum(counts, 1) / _ONE
+        return np.where(seen, mean, 0.0), seen
+
+    def _in_scene(self, rows: NDArray[Any], cols: NDArray[Any]) -> tuple[Doubles, Doubles]:
+        """Scene positions of the middles of blocks, NaN where they have none; shapes as above."""
+        there = self.rgb.grid
+        down, across = (rows + 0.5) * self.block, (cols + 0.5) * self.block
+        if _same_crs(self.scene, there):
+            between = ~self.scene.affine @ there.affine
+            if between.b == 0 and between.d == 0:
+                return (
+                    (between.f + down * between.e)[:, None],
+                    (between.c + across * between.a)[None],
+                )
+        grid_rows, grid_cols = np.meshgrid(down, across, indexing="ij")
+        if _same_crs(self.scene, there):
+            x, y = ~self.scene.affine @ (there.affine @ (grid_cols, grid_rows))
+            return y, x
+        place = map_positions(there, grid_rows, grid_cols, _crs(self.scene))
+        if place is None:
+            nothing = np.full(grid_rows.shape, np.nan)
+            return nothing, nothing
+        x, y = ~self.scene.affine @ place
+        return np.where(np.isfinite(y), y, np.nan), np.where(np.isfinite(x), x, np.nan)
+
+
+def open_reference(path: str, scene: Grid) -> Reference:
+    """A natural-colour raster as a reference for a scene on this grid.
+
+    Its bands red, green and blue are found as :func:`nirgeo.rgb_source.open_rgb` finds them.
+
+    Raises
+    ------
+    SourceError, BandError, RadiometryError : see there
+    GridError : one of the two has no place on the map, they do not overlap, or the reference's
+        pixels are much wider or narrower than the scene's
+    """
+    rgb = open_rgb(path)
+    there = rgb.grid
+    for what, grid in (("the scene", scene), (f"the reference {public(path)}", there)):
+        bare = scene.crs is None and there.crs is None and not grid.gcps
+        if grid.crs is None and not bare:
+            raise GridError(
+                f"{what} has no CRS and transform, so the reference can't be laid over the scene; "
+                "give it one with gdalwarp"
+            )
+    whole = Reference(rgb, scene, 1, 1.0)
+    # The size of a reference pixel, from how far apart neighbouring scene pixels are in it.
+    row, col = scene.height / 2, scene.width / 2
+    spots = whole._spots(np.array([row, row + 1, row]), np.array([col, col, col + 1]))
+    if spots is None:
+        raise GridError(f"the reference {public(path)} can't be laid over the scene")
+    steps = np.stack(spots, axis=1)
+    area = abs(float(np.linalg.det(np.stack((steps[1] - steps[0], steps[2] - steps[0])))))
+    size = 1 / math.sqrt(area) if area > 0 else math.inf
+    if not FINEST <= size <= COARSEST:
+        raise GridError(
+            f"the reference {public(path)} has pixels {size:.3g} times as wide as the scene's; "
+            f"need {FINEST:g} to {COARSEST}. Resample it with gdalwarp -tr … -r average"
+        )
+    block = math.ceil(LEAST / size - 1e-6)
+    result = Reference(rgb, scene, block, size * block)
+    if not result._overlaps():
+        raise GridError(f"the reference {public(path)} does not overlap the scene")
+    return result
+
+
+def _same_crs(a: Grid, b: Grid) -> bool:
+    if a.crs is None or b.crs is None:
+        return a.crs is None and b.crs is None
+    return a.crs == b.crs or _crs(a) == _crs(b)
+
+
+def _crs(grid: Grid) -> CRS:
+    return CRS.from_user_input(grid.crs)
+
+
+def _block_means(light: FloatArray, valid: Mask, block: int) -> tuple[FloatArray, Mask]:
+    """Means of the valid pixels of whole blocks, added in a fixed order, and where half is valid.
+
+    A block that the reference's edge cuts counts with what there is of it.
+    """
+    if block == 1:
+        return np.where(valid, light, np.float32(0)), valid
+    pad = [(0, -side % block) for side in valid.shape]
+    light = np.pad(np.where(valid, light, np.float32(0)), ((0, 0), *pad))
+    valid = np.pad(valid, pad)
+    shape = (3, valid.shape[0] // block, valid.shape[1] // block)
+    total, count = np.zeros(shape), np.zeros(shape[1:], dtype=np.int64)
+    for down in range(block):
+        for across in range(block):
+            total += light[:, down::block, across::block]
+            count += valid[down::block, across::block]
+    means = total / np.maximum(count, 1)
+    return means.astype(np.float32), count * 2 >= block * block
+
+
+def _slopes(colours: Doubles, under: Doubles, usable: Mask, ridge: float) -> Doubles:
+    """Slope of each colour over what lies under it, among a pixel and its eight neighbours."""
+    weight = usable.astype(np.float64)
+    guide = under * weight
+    count, x, xx = _around(weight), _around(guide), _around(guide * under)
+    y, xy = _around(colours * weight), _around(colours * guide)
+    count = np.maximum(count, 1)
+    variance = np.maximum(xx / count - (x / count) ** 2, 0)
+    covariance = xy / count - (x / count) * (y / count)
+    return np.where(_around(weight) >= FEWEST, covariance / (variance + ridge), 0.0)
+
+
+def _around(values: Doubles) -> Doubles:
+    """Sum over a pixel and its eight neighbours (…, h, w), beyond the edge nothing."""
+    padded = np.pad(values, ((0, 0),) * (values.ndim - 2) + ((1, 1), (1, 1)))
+    height, width = values.shape[-2:]
+    total = np.zeros_like(values)
+    for down in range(3):
+        for across in range(3):
+            total += padded[..., down : down + height, across : across + width]
+    return total
+
+
+def _interpolate(fields: Doubles, rows: Doubles, cols: Doubles) -> Doubles:
+    """Bilinear interpolation of (C, h, w) at positions that broadcast to (H, W): (C, H, W).
+
+    0 is the middle of the first value. Half a pixel beyond the outermost middles values stay;
+    further out they are 0.
+    """
+    (top, below, down), (left, right, across) = (
+        _neighbours(at, side) for at, side in zip((rows, cols), fields.shape[1:], strict=True)
+    )
+    if rows.shape[-1] == 1 and cols.shape[0] == 1:
+        lines = fields[:, top[:, 0]] * (1 - down) + fields[:, below[:, 0]] * down
+        result = lines[:, :, left[0]] * (1 - across) + lines[:, :, right[0]] * across
+    else:
+        upper = fields[:, top, left] * (1 - across) + fields[:, top, right] * across
+        lower = fields[:, below, left] * (1 - across) + fields[:, below, right] * across
+        result = upper * (1 - down) + lower * down
+    height, width = fields.shape[1:]
+    beyond = (np.abs(rows - (height - 1) / 2) > height / 2) | (
+        np.abs(cols - (width - 1) / 2) > width / 2
+    )
+    result[:, np.broadcast_to(beyond, result.shape[1:])] = 0
+    return result
+
+
+def _neighbours(at: Doubles, count: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Doubles]:
+    """The values on both sides of every position, and how far it is from the first."""
+    clipped = np.clip(at, 0, count - 1)
+    first = np.minimum(clipped.astype(np.intp), max(0, count - 2))
+    return first, np.minimum(first + 1, count - 1), clipped - first

@@ -1,0 +1,202 @@
+"""``.nirgeo`` on arrays, datasets and cubes: lazy, exact, and whole again after a round trip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import pytest
+import rasterio
+import rioxarray
+import xarray as xr
+from helpers import NORTH_UP_10M, UTM, write_raster
+from pictures import command, punch_holes, read, scene_values
+
+import nirgeo
+import nirgeo.accessor
+from nirgeo.errors import BandError, GridError, RadiometryError
+from nirgeo.modelfile import Model
+
+DATES = np.array(["2024-03-01", "2024-06-01", "2024-09-01"], dtype="datetime64[ns]")
+SHAPE = (150, 201)
+
+
+def never(block: Any) -> Any:
+    raise AssertionError("a pixel was computed")
+
+
+def axes(height: int, width: int) -> dict[str, Any]:
+    t = NORTH_UP_10M
+    return {"y": t.f + (np.arange(height) + 0.5) * t.e, "x": t.c + (np.arange(width) + 0.5) * t.a}
+
+
+def cube(*, lazy: bool = True, chunk: int = 70) -> xr.Dataset:
+    """Three dates as odc-stac loads them: a variable per band, nodata as an attribute."""
+    variables = {}
+    for k, name in enumerate(["red", "green", "nir", "scl"]):
+        values = np.stack([scene_values(*SHAPE, seed=10 * k + date) for date in range(3)])
+        values[:, ~punch_holes(*SHAPE)] = 0
+        values = values.astype("uint8") if name == "scl" else values
+        data = da.from_array(values, chunks=(1, chunk, chunk)) if lazy else values
+        variables[name] = (("time", "y", "x"), data, {"nodata": 0})
+    made = xr.Dataset(variables, coords={"time": DATES, **axes(*SHAPE)})
+    return made.rio.write_crs(UTM)
+
+
+def one_date(path: Path, date: int) -> Path:
+    values = np.stack([scene_values(*SHAPE, seed=10 * k + date) for k in range(3)])
+    values[:, ~punch_holes(*SHAPE)] = 0
+    return write_raster(path, values, nodata=0, descriptions=("red", "green", "nir"))
+
+
+@pytest.mark.parametrize("chunk", [64, 70, 37, 512])
+def test_every_date_of_a_cube_is_what_the_command_line_writes(
+    tmp_path: Path, full_size: Model, chunk: int
+) -> None:
+    rgb = cube(chunk=chunk).nirgeo.colorize(full_size)
+    assert rgb.dims == ("time", "band", "y", "x")
+    assert rgb.dtype == np.uint8
+    assert rgb.chunks is not None
+    assert list(rgb["band"].values) == ["red", "green", "blue"]
+    np.testing.assert_array_equal(rgb["time"].values, DATES)
+    computed = rgb.compute()
+    for date in (0, 2):
+        out = tmp_path / f"{date}_rgb.tif"
+        scene = one_date(tmp_path / f"{date}.tif", date)
+        command("colorize", scene, "-o", out, "--model", full_size.path, "-q")
+        picture, mask = read(out)
+        np.testing.assert_array_equal(computed.values[date], picture)
+        valid = computed["valid"]
+        valid = valid.isel(time=date) if "time" in valid.dims else valid
+        np.testing.assert_array_equal(valid.values, mask)
+
+
+def test_a_lazy_cube_is_not_looked_at(tiny: Model) -> None:
+    lazy = cube().map_blocks(lambda block: block)  # dask's own graph, nothing in memory
+    for name in lazy.data_vars:
+        lazy[name].data = lazy[name].data.map_blocks(
+            never, dtype=lazy[name].dtype, meta=np.array(())
+        )
+    rgb = lazy.nirgeo.colorize(tiny)
+    assert rgb.sizes == {"time": 3, "band": 3, "y": SHAPE[0], "x": SHAPE[1]}
+    with pytest.raises(AssertionError, match="a pixel was computed"):
+        rgb.isel(time=0).compute()
+
+
+def test_a_cube_in_memory_is_colorized_at_once(tiny: Model) -> None:
+    lazy = cube().nirgeo.colorize(tiny).compute()
+    eager = cube(lazy=False).nirgeo.colorize(tiny)
+    assert eager.chunks is None
+    np.testing.assert_array_equal(eager.values, lazy.values)
+
+
+def test_a_band_dimension_and_more_dimensions_give_the_same(tiny: Model) -> None:
+    dataset = cube()
+    expected = dataset.nirgeo.colorize(tiny).compute()
+    array = dataset[["red", "green", "nir"]].to_array("band").transpose("time", "band", "y", "x")
+    array = array.assign_attrs(nodata=0).rio.write_crs(UTM)
+    np.testing.assert_array_equal(array.nirgeo.colorize(tiny).values, expected.values)
+    deep = array.expand_dims(sensor=["a", "b"])
+    rgb = deep.nirgeo.colorize(tiny)
+    assert rgb.dims == ("sensor", "time", "band", "y", "x")
+    for sensor in range(2):
+        np.testing.assert_array_equal(rgb.isel(sensor=sensor).values, expected.values)
+
+
+def test_axes_in_degrees_keep_their_names(tiny: Model) -> None:
+    turned = cube().rename(y="latitude", x="longitude").drop_vars("spatial_ref")
+    turned = turned.assign_coords(
+        latitude=45 - np.arange(SHAPE[0]) * 1e-4, longitude=9 + np.arange(SHAPE[1]) * 1e-4
+    )
+    rgb = turned.nirgeo.colorize(tiny)
+    assert rgb.dims == ("time", "band", "latitude", "longitude")
+    np.testing.assert_array_equal(rgb["latitude"].values, turned["latitude"].values)
+    np.testing.assert_array_equal(rgb.values, cube().nirgeo.colorize(tiny).values)
+
+
+def test_floats_of_a_lazy_cube_must_say_what_they_are(tiny: Model) -> None:
+    floats = (cube() / 10_000).astype("float32")
+    for name in floats.data_vars:
+        floats[name].attrs.pop("nodata", None)
+    with pytest.raises(RadiometryError, match="scale='1'"):
+        floats.nirgeo.colorize(tiny)
+    rgb = floats.nirgeo.colorize(tiny, scale="1", nodata=0).compute()
+    expected = cube().nirgeo.colorize(tiny).compute()
+    assert np.abs(rgb.values.astype(int) - expected.values).max() <= 1
+
+
+def test_bands_with_different_nodata_are_refused(tiny: Model) -> None:
+    dataset = cube()
+    dataset["red"].attrs["nodata"] = 9
+    with pytest.raises(BandError, match="nodata"):
+        dataset.nirgeo.colorize(tiny)
+    with pytest.raises(BandError, match=r"near infrared|--nir"):
+        dataset[["scl", "red"]].nirgeo.colorize(tiny)
+
+
+def test_an_empty_cube_is_refused(tiny: Model) -> None:
+    with pytest.raises(GridError, match="time is empty"):
+        cube().isel(time=slice(0, 0)).nirgeo.colorize(tiny)
+
+
+def test_a_picture_survives_a_geotiff_and_a_zarr_store(tmp_path: Path, tiny: Model) -> None:
+    rgb = cube().nirgeo.colorize(tiny)
+    first = rgb.isel(time=0)
+    first.rio.to_raster(tmp_path / "first.tif")
+    with rasterio.open(tmp_path / "first.tif") as file:
+        np.testing.assert_array_equal(file.read(), first.values)
+        assert file.crs == rasterio.CRS.from_user_input(UTM)
+        assert file.transform == NORTH_UP_10M
+    pytest.importorskip("zarr", reason="zarr is an extra")
+    rgb.to_dataset(name="rgb").to_zarr(tmp_path / "cube.zarr")
+    again = xr.open_zarr(tmp_path / "cube.zarr", decode_coords="all")["rgb"]
+    np.testing.assert_array_equal(again.values, rgb.values)
+    np.testing.assert_array_equal(again["valid"].values, rgb["valid"].values)
+    assert list(again["band"].values) == ["red", "green", "blue"]
+    assert again.rio.crs == rgb.rio.crs
+    assert again.attrs["nirgeo_model"] == tiny.spec.full_name
+
+
+def test_a_preview_is_small_and_in_its_place(tmp_path: Path, tiny: Model) -> None:
+    scene = nirgeo.open_scene(one_date(tmp_path / "scene.tif", 0))
+    for array in (scene, nirgeo.colorize(scene, tiny)):
+        small = array.nirgeo.preview(50, tiny) if array is scene else array.nirgeo.preview(50)
+        assert small.dtype == np.uint8
+        assert max(small.sizes["y"], small.sizes["x"]) <= 50
+        assert small.chunks is None
+        for side, low, high in (("x", 0.0, 2010.0), ("y", -1500.0, 0.0)):
+            origin = {"x": NORTH_UP_10M.c, "y": NORTH_UP_10M.f}[side]
+            offsets = small[side].values - origin
+            assert low < offsets.min() < offsets.max() < high
+        a, b = small.rio.transform(), NORTH_UP_10M
+        assert (a.a, a.e) == pytest.approx((5 * b.a, 5 * b.e))
+    with pytest.raises(GridError, match="time"):
+        cube().nirgeo.preview()
+
+
+def test_evaluate_measures_what_both_have(tmp_path: Path, tiny: Model) -> None:
+    truth = nirgeo.colorize(nirgeo.open_scene(one_date(tmp_path / "scene.tif", 0)), tiny)
+    same = truth.nirgeo.evaluate(truth)
+    assert same["angular"] == pytest.approx(0, abs=1e-3)
+    assert same["rmse"] == 0
+    assert same["pixels"] == punch_holes(*SHAPE).sum()
+    picture = truth.compute().copy()
+    picture.values[:, :75] = np.minimum(255, picture.values[:, :75].astype(int) + 51)
+    rmse = picture.nirgeo.evaluate(truth)["rmse"]
+    valid = punch_holes(*SHAPE)
+    difference = (picture.values.astype(float) - truth.values)[:, valid] / 255
+    assert rmse == pytest.approx(np.sqrt((difference**2).mean()))
+    with pytest.raises(GridError, match="uint8"):
+        picture.nirgeo.evaluate(truth.astype("float32"))
+    with pytest.raises(GridError, match="onto one grid"):
+        picture.nirgeo.evaluate(truth.isel(x=slice(1, None)))
+
+
+def test_rioxarrays_own_arrays_are_scenes(tmp_path: Path, tiny: Model) -> None:
+    path = one_date(tmp_path / "scene.tif", 0)
+    opened = rioxarray.open_rasterio(path, chunks={"x": 77, "y": 64})
+    opened = opened.assign_coords(band=["red", "green", "nir"])
+    expected = nirgeo.colorize(nirgeo.open_scene(path), tiny)
+    np.testing.assert_array_equal(opened.nirgeo.colorize(tiny).values, expected.values)

@@ -1,0 +1,266 @@
+"""A coarser or older picture of the place gives its colours, and the scene keeps its detail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from helpers import NORTH_UP_10M, UTM, write_raster
+from numpy.typing import NDArray
+from pictures import command, punch_holes, read, scene_values
+from rasterio.warp import transform_bounds
+
+import nirgeo
+from nirgeo.errors import BandError, GridError, ResumeError
+from nirgeo.modelfile import Model
+from nirgeo.radiometry import DisplayCurve
+
+COLOURS = ("red", "green", "blue")
+
+
+def coarse(values: NDArray[Any], block: int) -> NDArray[Any]:
+    bands, height, width = values.shape
+    parts = values.reshape(bands, height // block, block, width // block, block)
+    return parts.mean(axis=(2, 4))
+
+
+def write_reference(
+    path: Path, colours: NDArray[Any], block: float, *, crs: str | None = UTM, **more: Any
+) -> Path:
+    transform = more.pop("transform", NORTH_UP_10M @ rasterio.Affine.scale(block))
+    return write_raster(path, colours, crs=crs, transform=transform, descriptions=COLOURS, **more)
+
+
+def reflectance_scene(folder: Path, height: int = 192, width: int = 160) -> tuple[Path, Any]:
+    """A scene whose root colours are straight lines over its root near infrared, bent slowly."""
+    nir = scene_values(height, width).astype(np.float64) / 10_000
+    rows, cols = np.indices(nir.shape) / 200
+    root = np.sqrt(nir)
+    colours = np.stack(
+        [0.5 - 0.4 * root + 0.1 * rows, 0.2 + 0.3 * root - 0.05 * cols, 0.3 - 0.1 * root]
+    )
+    path = write_raster(folder / "scene.tif", np.rint(nir * 10_000).astype(np.uint16))
+    return path, np.square(colours).astype(np.float32)
+
+
+def colours_of(scene: Path, model: Model, reference: Path | None, **options: Any) -> Any:
+    rgb = nirgeo.colorize(
+        nirgeo.open_scene(scene, scale="0.0001"), model, reference=reference, **options
+    )
+    return rgb.compute()
+
+
+def test_one_colour_stays_one_colour(tmp_path: Path, tiny_counts: Model) -> None:
+    scene = write_raster(tmp_path / "scene.tif", scene_values(64, 80, "uint8"))
+    colour = np.array([200, 30, 90], dtype=np.uint8)[:, None, None]
+    for size, side in ((1, 80), (5, 16), (20, 4)):
+        picture = np.broadcast_to(colour, (3, side, side)).copy()
+        reference = write_reference(tmp_path / f"{size}.tif", picture, size)
+        rgb = nirgeo.colorize(nirgeo.open_scene(scene), tiny_counts, reference=reference)
+        np.testing.assert_array_equal(rgb.values, np.broadcast_to(colour, rgb.shape))
+
+
+def test_nothing_finer_than_eight_pixels_comes_from_the_reference(
+    tmp_path: Path, tiny: Model
+) -> None:
+    # A sharp picture of another day would be copied otherwise, its shadows and cars too.
+    scene, truth = reflectance_scene(tmp_path)
+    blocks = truth.reshape(3, 24, 8, 20, 8).swapaxes(2, 3).reshape(3, 24, 20, 64)
+    shuffled = blocks[..., np.random.default_rng(0).permutation(64)]
+    shuffled = shuffled.reshape(3, 24, 20, 8, 8).swapaxes(2, 3).reshape(truth.shape)
+    assert np.abs(shuffled - truth).mean() > 0.001
+    pictures = []
+    for name, colours in (("truth", truth), ("shuffled", shuffled)):
+        reference = write_reference(tmp_path / f"{name}.tif", colours.astype(np.float32), 1)
+        pictures.append(colours_of(scene, tiny, reference).values.astype(int))
+    assert np.abs(pictures[0] - pictures[1]).max() <= 1
+
+
+def test_the_scenes_detail_comes_back_into_blocks(tmp_path: Path, tiny: Model) -> None:
+    scene, truth = reflectance_scene(tmp_path)
+    reference = write_reference(tmp_path / "reference.tif", coarse(truth, 8), 8)
+    rgb = colours_of(scene, tiny, reference, output="reflectance").values
+    blocks = np.kron(coarse(truth, 8), np.ones((8, 8)))
+    inner = (slice(None), slice(16, -16), slice(16, -16))
+    error = np.abs(rgb - truth)[inner].mean()
+    assert error < 0.25 * np.abs(blocks - truth)[inner].mean()
+    # At its own resolution it is the reference.
+    np.testing.assert_allclose(coarse(rgb, 8)[inner], coarse(truth, 8)[inner], atol=0.02)
+
+
+def test_a_picture_is_turned_back_into_light(tmp_path: Path, tiny: Model) -> None:
+    scene, truth = reflectance_scene(tmp_path)
+    light = coarse(truth, 8)
+    measured = write_reference(tmp_path / "light.tif", light, 8, tags={"REFLECTANCE_SCALE": "1"})
+    shown = write_reference(tmp_path / "shown.tif", DisplayCurve().apply(light), 8)
+    expected = colours_of(scene, tiny, measured).values.astype(int)
+    got = colours_of(scene, tiny, shown).values.astype(int)
+    saturated = expected > 250
+    assert np.abs(got - expected)[~saturated].max() <= 4
+
+
+def test_every_level_of_a_picture_comes_back_from_light() -> None:
+    curve, levels = DisplayCurve(2.5), np.arange(256, dtype=np.uint8)
+    for options in ({}, {"brightness": 1.3, "gamma": 1.2}):
+        light = curve.invert(levels / np.float32(255), **options)
+        np.testing.assert_array_equal(curve.apply(light, **options), levels)
+
+
+def rotated(block: float) -> dict[str, Any]:
+    turn = rasterio.Affine.translation(-300, 900) @ NORTH_UP_10M @ rasterio.Affine.rotation(20)
+    return {"transform": turn @ rasterio.Affine.scale(block)}
+
+
+def geographic(side: int, size: tuple[int, int]) -> dict[str, Any]:
+    west, north = NORTH_UP_10M.c, NORTH_UP_10M.f
+    bounds = (west, north - size[0] * 10, west + size[1] * 10, north)
+    left, bottom, right, top = transform_bounds(UTM, "EPSG:4326", *bounds)
+    return {
+        "crs": "EPSG:4326",
+        "transform": rasterio.transform.from_bounds(left, bottom, right, top, side, side),
+    }
+
+
+REFERENCES: dict[str, tuple[int, dict[str, Any]]] = {
+    "coarser": (30, {"transform": NORTH_UP_10M @ rasterio.Affine.scale(7.3)}),
+    "finer": (400, {"transform": NORTH_UP_10M @ rasterio.Affine.scale(0.4)}),
+    "rotated": (40, rotated(6.0)),
+    "geographic": (50, geographic(50, (201, 333))),
+}
+
+
+@pytest.mark.parametrize("kind", REFERENCES)
+def test_chunks_do_not_show(tmp_path: Path, tiny: Model, kind: str) -> None:
+    side, place = REFERENCES[kind]
+    values, valid = scene_values(201, 333), punch_holes(201, 333)
+    values[~valid] = 0
+    scene = write_raster(tmp_path / "scene.tif", values, nodata=0)
+    random = np.random.default_rng(3)
+    colours = random.integers(1, 256, (3, side, side), dtype=np.uint8)
+    colours[:, side // 2 : side // 2 + 3, :4] = 0
+    reference = write_reference(tmp_path / "reference.tif", colours, 1, nodata=0, **place)
+    pictures = []
+    for chunk, workers in ((1, 2), (2, 1), (16, 1)):
+        lazy = nirgeo.colorize(nirgeo.open_scene(scene, chunk=chunk), tiny, reference=reference)
+        out = tmp_path / f"{chunk}.tif"
+        nirgeo.write_geotiff(lazy, out, workers=workers)
+        pictures.append(read(out))
+    array = nirgeo.open_scene(scene).compute().chunk({"y": 100, "x": 130})
+    in_memory = nirgeo.colorize(array, tiny, reference=reference).compute()
+    plain = nirgeo.colorize(nirgeo.open_scene(scene), tiny).compute()
+    assert (pictures[0][0] != plain.values).mean() > 0.2
+    for picture, mask in pictures[1:]:
+        np.testing.assert_array_equal(picture, pictures[0][0])
+        np.testing.assert_array_equal(mask, pictures[0][1])
+    np.testing.assert_array_equal(in_memory.values, pictures[0][0])
+    part = nirgeo.open_scene(scene, bounds=(500_500, 4_998_600, 501_400, 4_999_300))
+    cut = nirgeo.colorize(part, tiny, reference=reference).compute()
+    np.testing.assert_array_equal(cut.values, pictures[0][0][:, 70:140, 50:140])
+
+
+def test_beside_the_reference_the_model_paints(tmp_path: Path, tiny: Model) -> None:
+    scene, truth = reflectance_scene(tmp_path)
+    half = coarse(truth, 8)[:, :, :10]
+    reference = write_reference(tmp_path / "reference.tif", half, 8)
+    got = colours_of(scene, tiny, reference).values
+    plain = colours_of(scene, tiny, None).values
+    np.testing.assert_array_equal(got[:, :, 84:], plain[:, :, 84:])
+    assert (got[:, :, :76] != plain[:, :, :76]).mean() > 0.5
+
+
+def test_missing_pixels_of_a_reference_are_no_colour(tmp_path: Path, tiny: Model) -> None:
+    scene, truth = reflectance_scene(tmp_path)
+    light = coarse(truth, 8)
+    light[:, 10:14, 10:14] = -1
+    reference = write_reference(tmp_path / "reference.tif", light, 8, nodata=-1)
+    got = colours_of(scene, tiny, reference).values
+    plain = colours_of(scene, tiny, None).values
+    np.testing.assert_array_equal(got[:, 84:108, 84:108], plain[:, 84:108, 84:108])
+    assert not np.array_equal(got, plain)
+
+
+def test_measured_bands_stay(tmp_path: Path) -> None:
+    model = nirgeo.load_model("satellite-rgn")
+    values = np.stack([scene_values(96, 96, seed=k) for k in range(3)])
+    scene = write_raster(tmp_path / "s.tif", values, descriptions=("red", "green", "nir"))
+    wrong = np.full((3, 12, 12), 200, dtype=np.uint8)
+    reference = write_reference(tmp_path / "reference.tif", wrong, 8)
+    got, plain = (
+        colours_of(scene, model, known, output="reflectance").values for known in (reference, None)
+    )
+    assert (got[2] != plain[2]).mean() > 0.9
+    np.testing.assert_array_equal(got[:2], plain[:2])
+
+
+@pytest.mark.parametrize(
+    ("block", "more", "said"),
+    [
+        (65.0, {}, "65 times as wide"),
+        (0.1, {}, "0.1 times as wide"),
+        (8.0, {"transform": rasterio.Affine(80, 0, 900_000, 0, -80, 5e6)}, "does not overlap"),
+        (8.0, {"crs": None}, "no CRS"),
+    ],
+)
+def test_what_can_not_be_laid_over_the_scene_is_refused(
+    tmp_path: Path, tiny: Model, block: float, more: dict[str, Any], said: str
+) -> None:
+    scene, _ = reflectance_scene(tmp_path)
+    reference = write_reference(
+        tmp_path / "reference.tif", np.full((3, 24, 24), 9, dtype=np.uint8), block, **more
+    )
+    with pytest.raises(GridError, match=said):
+        colours_of(scene, tiny, reference)
+
+
+def test_a_raster_without_colours_is_refused(tmp_path: Path, tiny: Model) -> None:
+    scene, _ = reflectance_scene(tmp_path)
+    with pytest.raises(BandError, match="red, green and blue"):
+        colours_of(scene, tiny, scene)
+
+
+def test_the_output_names_its_reference_and_resumes_with_no_other(
+    tmp_path: Path, tiny: Model
+) -> None:
+    scene, truth = reflectance_scene(tmp_path)
+    first = write_reference(tmp_path / "first.tif", coarse(truth, 8), 8)
+    second = write_reference(tmp_path / "second.tif", coarse(truth, 16), 16)
+    out = tmp_path / "out.tif"
+    arguments = ["colorize", scene, "-o", out, "--model", tiny.path, "--scale", "0.0001"]
+    command(*arguments, "--reference", first, "-q")
+    with rasterio.open(out) as file:
+        assert file.tags(ns="NIRGEO")["REFERENCE"] == "first.tif, pixels 8 scene pixels wide"
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(done: int, total: int) -> None:
+        raise StoppedError
+
+    def lazy(reference: Path) -> Any:
+        opened = nirgeo.open_scene(scene, scale="0.0001", chunk=1)
+        return nirgeo.colorize(opened, tiny, reference=reference)
+
+    again = tmp_path / "again.tif"
+    with pytest.raises(StoppedError):
+        nirgeo.write_geotiff(lazy(first), again, resume=True, workers=1, on_progress=stop)
+    with pytest.raises(ResumeError):
+        nirgeo.write_geotiff(lazy(second), again, resume=True)
+    nirgeo.write_geotiff(lazy(first), again, resume=True)
+    np.testing.assert_array_equal(read(again)[0], read(out)[0])
+
+
+def test_a_reference_is_not_written_over(tmp_path: Path, tiny: Model) -> None:
+    scene, truth = reflectance_scene(tmp_path)
+    reference = write_reference(tmp_path / "reference.tif", coarse(truth, 8), 8)
+    before = reference.read_bytes()
+    done = command(
+        *("colorize", scene, "-o", reference, "--reference", reference, "--overwrite"),
+        *("--model", tiny.path, "--scale", "0.0001"),
+        expect=None,
+    )
+    assert done.exit_code != 0
+    assert "is a file of the scene itself" in done.output
+    assert reference.read_bytes() == before
