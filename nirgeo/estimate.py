@@ -12,8 +12,8 @@ from nirgeo.colouriser import Colouriser
 from nirgeo.inference import intra_op_threads
 from nirgeo.tiling import ChunkGrid, Window, input_window
 
-_BASE_BYTES = 450 * 2**20
-"""Interpreter, torch, GDAL and its block cache."""
+_BASE_BYTES = 700 * 2**20
+"""Interpreter, torch, GDAL and its block cache, the heap between two steps."""
 
 _PROBE = 512
 _LONG = 1.0
@@ -33,11 +33,15 @@ class Estimate:
 
 
 def estimate(
-    region: Window, raster: tuple[int, int], chunk_tiles: int, colouriser: Colouriser
+    region: Window,
+    raster: tuple[int, int],
+    chunk_tiles: int,
+    colouriser: Colouriser,
+    workers: int | None = None,
 ) -> Estimate:
-    """Costs of colorizing a region of a raster of (height, width).
+    """Costs of colorizing a region of a raster of (height, width), on all cores by default.
 
-    The time is scaled up from one small block, timed now.
+    The memory is a bound that a test holds; the time is scaled up from one small block, timed now.
     """
     grid = ChunkGrid(region.height, region.width, chunk_tiles)
     computed = useful = largest = 0
@@ -52,7 +56,8 @@ def estimate(
         computed += size
         useful += chunk.height * chunk.width
         largest = max(largest, size)
-    workers = os.cpu_count() or 1
+    cores = os.cpu_count() or 1
+    workers = workers or cores
     samples = len(colouriser.spec.colours) + 1
     one_worker = largest * colouriser.bytes_per_pixel
     return Estimate(
@@ -60,7 +65,7 @@ def estimate(
         useful=useful / computed,
         memory_bytes=_BASE_BYTES + min(workers, len(grid)) * one_worker,
         disk_bytes=useful * samples,
-        seconds=computed / _pixels_per_second(colouriser) / workers,
+        seconds=computed / _pixels_per_second(colouriser) / min(workers, cores),
         workers=workers,
     )
 

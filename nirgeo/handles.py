@@ -18,7 +18,7 @@ from typing import Any
 import rasterio
 from rasterio._err import CPLE_BaseError, stack_errors
 from rasterio.enums import ColorInterp, Resampling
-from rasterio.env import defenv, get_gdal_config, getenv, hasenv
+from rasterio.env import defenv, get_gdal_config, getenv, hasenv, set_gdal_config
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
@@ -78,18 +78,44 @@ CACHE_BYTES = 128 * 2**20
 """GDAL's block cache during a run. Its own default is a share of the machine's memory."""
 
 
+class _SharedCache:
+    """The size of GDAL's block cache, which is one for the whole process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._before: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                self._before = get_gdal_config("GDAL_CACHEMAX")
+                set_gdal_config("GDAL_CACHEMAX", CACHE_BYTES)
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                set_gdal_config("GDAL_CACHEMAX", self._before)
+
+
+_shared_cache = _SharedCache()
+
+
 @contextmanager
 def bounded_cache() -> Iterator[None]:
     """Keep GDAL's block cache at ``CACHE_BYTES``, so that memory does not grow with the scene.
 
-    A value that the user has set wins. (A plain number means bytes here; in the environment it
-    means megabytes.)
+    What it was before comes back with the end of the last of several runs in one process. A value
+    that the user has set wins. (A plain number means bytes here; in the environment it means
+    megabytes.)
     """
     # GDAL answers with the size in use, whoever chose it.
     if "GDAL_CACHEMAX" in os.environ or "GDAL_CACHEMAX" in settings_here():
         yield
         return
-    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
+    with rasterio.Env(), _shared_cache:
         yield
 
 

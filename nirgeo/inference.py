@@ -121,17 +121,39 @@ def network(model: Model, device: str = "cpu") -> Generator:
         return _networks[key]
 
 
+class _ThreadSetting:
+    """Who has changed torch's threads per operation, and what they were before the first."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.users = 0
+        self.before = 1
+
+
+_setting = _ThreadSetting()
+
+
 @contextmanager
 def intra_op_threads(count: int) -> Iterator[None]:
-    """Set torch's threads per operation, and restore what was set before."""
+    """Set torch's threads per operation, and restore what was set before.
+
+    torch has one number for threads that are still to come and one for each that is there. So
+    when several runs overlap, each restores its own thread's, and the last one the process's.
+    """
     import torch
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    with _setting.lock:
+        mine = torch.get_num_threads()
+        if _setting.users == 0:
+            _setting.before = mine
+        _setting.users += 1
+        torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        with _setting.lock:
+            _setting.users -= 1
+            torch.set_num_threads(mine if _setting.users else _setting.before)
 
 
 def model_quantity(values: NDArray[Any], recipe: Recipe) -> NDArray[np.float32]:
@@ -215,8 +237,8 @@ class NetworkColouriser:
     prior: bool = True
     hint: HintField | None = None
     # The trunk's activations at a quarter of the resolution, the full-resolution fields and lookups
-    # around them. Measured on one thread.
-    bytes_per_pixel: ClassVar[int] = 130
+    # around them, and what the heap keeps between two blocks: growth of a run's peak per worker.
+    bytes_per_pixel: ClassVar[int] = 170
 
     @property
     def spec(self) -> ModelSpec:

@@ -171,7 +171,7 @@ class RasterSource:
 
         Raises
         ------
-        SourceError : the file is damaged there, or gone
+        SourceError : the file is damaged there, gone, or has changed since it was opened
         GridError : the window reaches beyond the scene
         BandError : there is no such band, or it is complex
         """
@@ -216,7 +216,21 @@ class RasterSource:
                     valid &= data != marks
             if data.dtype.kind == "f":
                 valid &= np.isfinite(data)
+        self._refuse_change([self.bands[number - 1].path for number in numbers])
         return values, valid
+
+    def _refuse_change(self, paths: Sequence[str]) -> None:
+        """Half of a picture from one file and half from another would be nobody's picture.
+
+        Asked after reading: what changes a moment later is found by the next read.
+        """
+        stamps = dict(self.stamps)
+        for path in dict.fromkeys(paths):
+            if stamps.get(path) not in (None, handles.file_stamp(path)):
+                raise SourceError(
+                    f"{public(path)}: has changed since it was opened; open it again, or run again "
+                    "when nothing writes to it"
+                )
 
 
 def _refuse_complex(band: SourceBand) -> None:

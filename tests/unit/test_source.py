@@ -649,12 +649,14 @@ class TestRefusals:
 
 
 class TestReuse:
-    def test_a_replaced_file_is_read_anew(self, tmp_path: Path) -> None:
+    def test_a_replaced_file_is_refused_until_it_is_opened_anew(self, tmp_path: Path) -> None:
         path = write_raster(tmp_path / "a.tif", np.full((8, 8), 1, dtype=np.uint8))
         source = open_source(path)
         assert (read_all(source)[0] == 1).all()
         os.replace(write_raster(tmp_path / "b.tif", np.full((8, 8), 2, dtype=np.uint8)), path)
-        assert (read_all(source)[0] == 2).all()
+        with pytest.raises(SourceError, match="has changed since it was opened"):
+            read_all(source)
+        assert (read_all(open_source(path))[0] == 2).all()
         assert open_source(path).stamps != source.stamps
 
     def test_several_threads_read_the_same(self, tmp_path: Path, rng: np.random.Generator) -> None:

@@ -1,0 +1,242 @@
+"""What a run takes from its process, and gives back: handles, threads, memory, temporary files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+import rasterio
+import torch
+from helpers import write_raster
+from pictures import command, listing, scene_values, start
+from rasterio.env import get_gdal_config
+from test_large import dense_scene
+
+import nirgeo
+from nirgeo import handles
+from nirgeo.engine import colouriser_of
+from nirgeo.errors import SourceError
+from nirgeo.estimate import estimate
+from nirgeo.inference import intra_op_threads
+from nirgeo.modelfile import Model
+from nirgeo.tiling import Window
+
+
+def cache_size() -> object:
+    with rasterio.Env():
+        return get_gdal_config("GDAL_CACHEMAX")
+
+
+# --- the process's own settings -------------------------------------------------------------------
+
+
+@contextmanager
+def unchanged() -> Iterator[None]:
+    """Fails if torch's threads, GDAL's cache or the handlers of signals are not as before."""
+    import signal
+
+    def now() -> list[object]:
+        found: list[int] = []  # a new thread takes the process's number
+        asking = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+        asking.start()
+        asking.join()
+        handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+        return [torch.get_num_threads(), *found, cache_size(), *handlers, dict(os.environ)]
+
+    before = now()
+    yield
+    assert now() == before
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_settings_come_back(tmp_path: Path, tiny: Model, threads: int) -> None:
+    scene = write_raster(tmp_path / "scene.tif", scene_values(150, 150))
+    cut = write_raster(tmp_path / "cut.tif", scene_values(300, 300), tiled=True)
+    os.truncate(cut, cut.stat().st_size // 2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with unchanged():
+            options = ("--model", tiny.path, "--scale", "1e-4", "--chunk", 1, "-q")
+            command("colorize", scene, *options, "--workers", 2)
+            command("colorize", cut, *options, expect=1)
+            opened = nirgeo.open_scene(scene, scale="1e-4", chunk=1)
+            nirgeo.write_geotiff(nirgeo.colorize(opened, tiny), tmp_path / "out.tif", workers=1)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_runs_that_overlap_leave_the_settings_of_before_the_first() -> None:
+    # In one process, in threads: the first to begin ends first, so it is not the last that knows.
+    begun, first_ended = threading.Event(), threading.Event()
+    seen: list[object] = []
+
+    def first() -> None:
+        with handles.bounded_cache(), intra_op_threads(1):
+            begun.set()
+            assert second_begun.wait(10)
+        first_ended.set()
+
+    second_begun = threading.Event()
+
+    def second() -> None:
+        assert begun.wait(10)
+        with handles.bounded_cache(), intra_op_threads(1):
+            second_begun.set()
+            assert first_ended.wait(10)
+            seen.append(cache_size())
+
+    with unchanged():
+        threads = [threading.Thread(target=run) for run in (first, second)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert seen == [handles.CACHE_BYTES]
+
+
+# --- handles --------------------------------------------------------------------------------------
+
+
+def open_files() -> int:
+    process = psutil.Process()
+    return process.num_fds() if os.name == "posix" else process.num_handles()
+
+
+@pytest.mark.parametrize(
+    "scenes", [40, pytest.param(500, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+)
+def test_handles_and_threads_do_not_grow_with_scenes(
+    tmp_path: Path, tiny: Model, scenes: int
+) -> None:
+    settled = 20  # every thread may keep some datasets open
+    numbers: list[tuple[int, int]] = []
+    options = ("--model", tiny.path, "--scale", "1e-4", "--workers", 2, "--chunk", 1, "-q")
+    for k in range(scenes):
+        scene = write_raster(tmp_path / f"{k}.tif", scene_values(70 + k % 7, 140), tiled=True)
+        if k % 10 == 9:  # failures count too
+            os.truncate(scene, scene.stat().st_size // 2)
+        command("colorize", scene, *options, expect=1 if k % 10 == 9 else 0)
+        numbers.append((open_files(), threading.active_count()))
+    for kind in zip(*numbers, strict=True):
+        assert max(kind[settled:]) <= max(kind[:settled]), kind
+
+
+# --- temporary files ------------------------------------------------------------------------------
+
+
+def test_temporary_files_lie_beside_the_target(tmp_path: Path, tiny: Model) -> None:
+    # GDAL makes some too, for overviews and mask.
+    for name in ("in", "out", "tmp", "cwd"):
+        (tmp_path / name).mkdir()
+    scene = write_raster(tmp_path / "in" / "scene.tif", scene_values(1400, 1300), nodata=1200)
+    target = tmp_path / "out" / "rgb.tif"
+    seen: dict[str, set[str]] = {name: set() for name in ("in", "out", "tmp", "cwd")}
+    child = start(
+        *("colorize", scene, "-o", target, "--model", tiny.path, "--scale", "1e-4", "-q"),
+        cwd=tmp_path / "cwd",
+        env={"TMPDIR": str(tmp_path / "tmp"), "TMP": str(tmp_path / "tmp")},
+    )
+    while child.poll() is None:
+        for name, found in seen.items():
+            found |= {str(p.relative_to(tmp_path / name)) for p in (tmp_path / name).rglob("*")}
+    _, err = child.communicate()
+    assert child.returncode == 0, err
+    assert seen["in"] == {"scene.tif"}
+    assert seen["tmp"] == seen["cwd"] == set()
+    assert {name.split("/")[0] for name in seen["out"]} <= {".rgb.tif.nirgeo", "rgb.tif"}
+    assert ".rgb.tif.nirgeo/blocks.tif" in seen["out"]
+    assert list(listing(tmp_path / "out")) == ["rgb.tif"]
+
+
+# --- a source that changes ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["replaced", "written to"])
+def test_a_scene_that_changes_during_the_run_is_noticed(
+    tmp_path: Path, tiny: Model, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    from nirgeo import inference
+
+    scene = write_raster(tmp_path / "in" / "scene.tif", scene_values(300, 300, seed=1))
+    other = write_raster(tmp_path / "in" / "other.tif", scene_values(300, 300, seed=2))
+    original = inference.run_network
+    calls: list[None] = []
+
+    def change(*arguments: object) -> object:
+        calls.append(None)
+        if len(calls) == 3:
+            if how == "replaced":
+                os.replace(other, scene)
+            else:
+                with rasterio.open(scene, "r+") as file:
+                    file.write(scene_values(300, 300, seed=2), 1)
+        return original(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(inference, "run_network", change)
+    options = ("--model", tiny.path, "--scale", "1e-4", "--chunk", 1, "--workers", 1)
+    result = command("colorize", scene, "-o", tmp_path / "out.tif", *options, "-q", expect=1)
+    assert "scene.tif: has changed since it was opened" in result.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in"]
+
+
+def test_an_array_of_a_scene_that_changed_says_so(tmp_path: Path, tiny: Model) -> None:
+    path = write_raster(tmp_path / "scene.tif", scene_values(90, 90))
+    rgb = nirgeo.colorize(nirgeo.open_scene(path, scale="1e-4"), tiny)
+    first = rgb.values
+    write_raster(path, scene_values(91, 90))
+    with pytest.raises(SourceError, match="open it again"):
+        rgb.compute()
+    again = nirgeo.colorize(nirgeo.open_scene(path, scale="1e-4"), tiny)
+    assert again.values.shape == (3, 91, 90) != first.shape
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+MEASURE = """
+import json, os, subprocess, sys, threading, time
+import psutil
+child = subprocess.Popen([sys.executable, "-m", "nirgeo", *sys.argv[1:]])
+process = psutil.Process(child.pid)
+peak = 0
+while child.poll() is None:
+    try:
+        family = [process, *process.children(recursive=True)]
+        peak = max(peak, sum(member.memory_info().rss for member in family))
+    except psutil.NoSuchProcess:
+        pass
+    time.sleep(0.01)
+print(json.dumps({"code": child.returncode, "peak": peak}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("workers", [2, 8])
+def test_peak_memory_of_a_run_and_its_children(
+    tmp_path: Path, full_size: Model, workers: int
+) -> None:
+    # No more than `nirgeo info` says.
+    side = 6144
+    scene = dense_scene(tmp_path / "scene.tif", side)
+    arguments = ["colorize", scene, "-o", tmp_path / "out.tif", "--model", full_size.path]
+    arguments += ["--scale", "1e-4", "--workers", workers, "-q"]
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["code"] == 0, done.stderr
+    stated = estimate(Window(0, 0, side, side), (side, side), 16, colouriser_of(full_size), workers)
+    assert found["peak"] <= stated.memory_bytes, (found["peak"], stated)
+    assert found["peak"] > 0.5 * stated.memory_bytes  # or it says nothing
