@@ -101,9 +101,7 @@ def write_geotiff(
                 on_start(len(grid) - len(todo), len(grid))
             counts = _compute(data, valid, todo, store, journal, workers, len(grid), on_progress)
             if sum(finished.values()) + counts == 0:
-                raise EmptySceneError(
-                    "every pixel of the scene is nodata; if that is wrong, give --nodata VALUE"
-                )
+                raise EmptySceneError(_why_empty(rgb))
             store.close()
             _give_memory_back()
             result = folder / "result.tif"
@@ -121,6 +119,13 @@ def write_geotiff(
             if not resume:
                 target.clear()
     return Path(path)
+
+
+def _why_empty(rgb: xr.DataArray) -> str:
+    limit = rgb.attrs.get(f"{provenance.ATTR_PREFIX}max_error")
+    if limit is not None:
+        return f"no pixel is expected to be within {limit} of its colour; raise --max-error"
+    return "every pixel of the scene is nodata; if that is wrong, give --nodata VALUE"
 
 
 def _give_memory_back() -> None:
