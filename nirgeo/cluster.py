@@ -11,10 +11,12 @@ since this process keeps what has come back as every run does.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -64,12 +66,25 @@ def connected(scheduler: str | Client | None) -> Iterator[Client | None]:
     if scheduler == LOCAL:
         yield None
         return
-    client = _connect(scheduler)
+    with _quiet():
+        client = _connect(scheduler)
+        try:
+            yield client
+        finally:
+            with suppress(Exception):  # it may be gone; what matters was said already
+                client.close(timeout=2)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the tracebacks of a connection's end off the terminal; an error tells of it."""
+    log = logging.getLogger("distributed")
+    before = log.level
+    log.setLevel(logging.CRITICAL + 1)
     try:
-        yield client
+        yield
     finally:
-        with suppress(Exception):  # it may be gone; what matters was said already
-            client.close(timeout=2)
+        log.setLevel(before)
 
 
 def _active_client() -> Client | None:
@@ -156,7 +171,7 @@ def compute(
     waiting = iter(blocks)
     under_way: dict[Future[Any], Chunk] = {}
     parts: dict[Chunk, list[Future[Any]]] = {}
-    completed = as_completed()
+    completed = as_completed(loop=client.loop)
     left = len(blocks)
     try:
         while left:
@@ -176,6 +191,49 @@ def compute(
             report()
     except BaseException as error:
         _give_up(client, parts)
+        said = _explained(error, client)
+        if said is error:
+            raise
+        raise said from error
+
+
+def each(
+    client: Client,
+    function: Callable[..., Any],
+    tasks: Mapping[str, Any],
+    shared: tuple[Any, ...],
+    *,
+    on_gpu: bool = False,
+) -> Iterator[tuple[str, Any]]:
+    """``function(task, *shared)`` for every task on some worker: (name, what it returned).
+
+    As they come. What a task raised of nirgeo's own errors takes the place of what it returned.
+
+    Raises
+    ------
+    ClusterError : the scheduler is gone, or can't do the work
+    """
+    from distributed import as_completed
+
+    resources = {"GPU": 1} if on_gpu and has_gpus(client) else None
+    names: dict[Future[Any], str] = {}
+    try:
+        for name, task in tasks.items():
+            future = client.submit(
+                partial(function, task, *shared), pure=False, resources=resources
+            )
+            names[future] = name
+        for future in as_completed(list(names), loop=client.loop):
+            name = names.pop(future)
+            try:
+                outcome = future.result()
+            except NirgeoError as error:
+                if isinstance(error, ClusterError):
+                    raise
+                outcome = error
+            yield name, outcome
+    except BaseException as error:
+        _give_up(client, {(0, 0): list(names)})
         said = _explained(error, client)
         if said is error:
             raise
@@ -220,12 +278,9 @@ def _submitter(
             keys = list(blocks[chunk])
             sent[chunk] = [
                 client.submit(
-                    compute_chunk,
-                    own.pop(chunk),
-                    keys,
-                    settings,
-                    versions,
-                    key=("nirgeo-block", str(keys[0])),
+                    # Bound, not passed: distributed would look for tasks in what is passed.
+                    partial(compute_chunk, own.pop(chunk), keys, settings, versions),
+                    pure=False,  # a name of its own: a failure of an earlier run is not this one's
                     resources=resources,
                 )
             ]
@@ -250,14 +305,32 @@ def compute_chunk(
     Raises
     ------
     ClusterError : other versions here could make other pixels
+    NirgeoError : what the chunk raises
     """
     here = _versions()
     if here != versions:
         wanted = ", ".join(f"{name} {number}" for name, number in versions.items())
         found = ", ".join(f"{name} {number}" for name, number in here.items())
         raise ClusterError(f"a worker runs {found}, this process {wanted}; install the same on all")
-    with rasterio.Env(**settings), handles.bounded_cache():
-        return tuple(dask.local.get_sync(graph, list(keys)))
+
+    def run() -> tuple[Any, ...]:
+        with rasterio.Env(**settings), handles.bounded_cache():
+            return tuple(dask.local.get_sync(graph, list(keys)))
+
+    return bare(run)
+
+
+def bare(run: Callable[[], Any]) -> Any:
+    """What ``run`` returns or raises; its errors without their causes.
+
+    GDAL's errors can't be pickled, and distributed would send a text instead of what they caused.
+    """
+    failure = None
+    try:
+        return run()
+    except NirgeoError as error:
+        failure = type(error)(*error.args)
+    raise failure
 
 
 def _versions() -> dict[str, str]:
