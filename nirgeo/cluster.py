@@ -66,8 +66,9 @@ def connected(scheduler: str | Client | None) -> Iterator[Client | None]:
     if scheduler == LOCAL:
         yield None
         return
+    client_class = _client_class(scheduler)
     with _quiet():
-        client = _connect(scheduler)
+        client = _connect(scheduler, client_class)
         try:
             yield client
         finally:
@@ -78,13 +79,18 @@ def connected(scheduler: str | Client | None) -> Iterator[Client | None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the tracebacks of a connection's end off the terminal; an error tells of it."""
-    log = logging.getLogger("distributed")
-    before = log.level
-    log.setLevel(logging.CRITICAL + 1)
+    heard = list(logging.getLogger("distributed").handlers)
+    for handler in heard:
+        handler.addFilter(_nothing)
     try:
         yield
     finally:
-        log.setLevel(before)
+        for handler in heard:
+            handler.removeFilter(_nothing)
+
+
+def _nothing(_: logging.LogRecord) -> bool:
+    return False
 
 
 def _active_client() -> Client | None:
@@ -100,13 +106,17 @@ def _active_client() -> Client | None:
     return client if client.status == "running" and not client.asynchronous else None
 
 
-def _connect(scheduler: str) -> Client:
+def _client_class(scheduler: str) -> type[Client]:
     try:
         from distributed import Client
     except ImportError as error:
         raise OptionError(
             f"--scheduler {scheduler}: needs dask.distributed; pip install 'nirgeo[distributed]'"
         ) from error
+    return Client
+
+
+def _connect(scheduler: str, client_class: type[Client]) -> Client:
     place: dict[str, Any] = {"address": scheduler}
     if os.path.isfile(scheduler):
         place = {"scheduler_file": scheduler}
@@ -116,7 +126,7 @@ def _connect(scheduler: str) -> Client:
             "file"
         )
     try:
-        return Client(**place, timeout=CONNECT_SECONDS, set_as_default=False)
+        return client_class(**place, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:  # TypeError: of an address's malformed port
         raise ClusterError(
             f"--scheduler {scheduler}: no dask scheduler answers there ({_short(error)}); start "
@@ -342,7 +352,7 @@ def _explained(error: BaseException, client: Client) -> BaseException:
     from distributed import CancelledError, KilledWorker
     from distributed.comm.core import CommClosedError
 
-    if isinstance(error, NirgeoError):
+    if isinstance(error, NirgeoError) or not isinstance(error, Exception):
         return error
     if isinstance(error, KilledWorker):
         return ClusterError(
@@ -353,8 +363,7 @@ def _explained(error: BaseException, client: Client) -> BaseException:
     if client.status != "running" or isinstance(error, (CancelledError, CommClosedError)):
         address = getattr(client.scheduler, "address", None) or "the cluster"
         return ClusterError(
-            f"the scheduler at {address} is gone ({_short(error)}). What is done is kept: run "
-            "again with --resume"
+            f"the scheduler at {address} is gone. What is done is kept: run again with --resume"
         )
     if isinstance(error, ImportError) or "deserializ" in str(error):
         return ClusterError(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -115,7 +116,7 @@ def test_the_active_client_computes(tmp_path: Path, run: Run, client: Client) ->
     with client.as_current():
         assert pids(tmp_path / "active") <= workers
         assert pids(tmp_path / "threads", scheduler="threads") == {os.getpid()}
-        with __import__("dask").config.set(scheduler="threads"):
+        with dask.config.set(scheduler="threads"):
             assert pids(tmp_path / "config") == {os.getpid()}
 
 
@@ -293,7 +294,7 @@ def test_a_lost_scheduler_leaves_a_state_to_resume(
             own_cluster.lose_scheduler()
 
     started = time.monotonic()
-    with pytest.raises(ClusterError, match="is gone .* run again with --resume"):
+    with pytest.raises(ClusterError, match=r"is gone\..* run again with --resume"):
         run.write(target, scheduler=own_cluster.address, on_progress=lose)
     assert time.monotonic() - started < 60
     assert not target.exists()
@@ -315,8 +316,7 @@ def test_from_the_command_line_a_lost_scheduler_is_one_line(
     arguments = ["colorize", run.scene, "-o", target, "--model", run.model.path, "--chunk", 1]
     arguments += ["--scale", "1e-4", "--progress", "jsonl"]
     child = subprocess.Popen(
-        [sys.executable, "-m", "nirgeo", *map(str, arguments)]
-        + ["--scheduler", own_cluster.address],
+        [sys.executable, "-m", "nirgeo", *map(str, arguments), "--scheduler", own_cluster.address],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -344,7 +344,7 @@ def test_no_scheduler(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch)
     assert listing(tmp_path) == {}
 
 
-# --- many scenes, stores ----------------------------------------------------------------------------
+# --- many scenes, stores --------------------------------------------------------------------------
 
 
 def test_each_worker_writes_its_own_scene(tmp_path: Path, run: Run, client: Client) -> None:
