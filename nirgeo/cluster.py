@@ -21,13 +21,13 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import dask
-import dask.local
 import dask.optimization
 import rasterio
 
-from nirgeo import handles
+from nirgeo import handles, pieces
 from nirgeo._version import __version__
 from nirgeo.errors import ClusterError, NirgeoError, OptionError
+from nirgeo.pieces import Chunk, Graph
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -38,9 +38,6 @@ UNDER_WAY_PER_THREAD = 2
 
 LOCAL = "threads"
 """The scheduler that is none: threads of this process, whatever client is active."""
-
-Chunk = tuple[int, int]
-Graph = Mapping[Any, Any]
 
 
 @contextmanager
@@ -276,13 +273,11 @@ def _submitter(
     A chunk of a scene reads its own window, and its few steps are one task for one worker. Chunks
     of any other array need each other's blocks for their halo, and these are computed once.
     """
-    own: dict[Chunk, dict[Any, Any]] = {}
-    for chunk, keys in blocks.items():
-        own[chunk], _ = dask.optimization.cull(graph, list(keys))
-    apart = sum(map(len, own.values())) == len({key for part in own.values() for key in part})
+    own = pieces.cut(graph, blocks)
     settings, versions = handles.settings_here(), _versions()
 
     def one_task_each(chunks: Sequence[Chunk]) -> dict[Chunk, list[Future[Any]]]:
+        assert own is not None
         sent = {}
         for chunk in chunks:
             keys = list(blocks[chunk])
@@ -297,18 +292,16 @@ def _submitter(
         return sent
 
     def as_graph(chunks: Sequence[Chunk]) -> dict[Chunk, list[Future[Any]]]:
-        merged: dict[Any, Any] = {}
-        for chunk in chunks:
-            merged |= own.pop(chunk)
         keys = [list(blocks[chunk]) for chunk in chunks]
-        futures = client.get(merged, keys, sync=False, resources=resources)
+        needed, _ = dask.optimization.cull(graph, keys)
+        futures = client.get(needed, keys, sync=False, resources=resources)
         return dict(zip(chunks, futures, strict=True))
 
-    return one_task_each if apart else as_graph
+    return as_graph if own is None else one_task_each
 
 
 def compute_chunk(
-    graph: Graph, keys: Sequence[Any], settings: Mapping[str, Any], versions: Mapping[str, str]
+    piece: Graph, keys: Sequence[Any], settings: Mapping[str, Any], versions: Mapping[str, str]
 ) -> tuple[Any, ...]:
     """On a worker: the arrays of one chunk, under the caller's GDAL settings.
 
@@ -325,7 +318,7 @@ def compute_chunk(
 
     def run() -> tuple[Any, ...]:
         with rasterio.Env(**settings), handles.bounded_cache():
-            return tuple(dask.local.get_sync(graph, list(keys)))
+            return pieces.run(piece, keys)
 
     return bare(run)
 

@@ -27,7 +27,7 @@ import dask.threaded
 import numpy as np
 import xarray as xr
 
-from nirgeo import cluster, cog, handles, provenance
+from nirgeo import cluster, cog, handles, pieces, provenance
 from nirgeo._version import __version__
 from nirgeo.blockstore import BlockStore
 from nirgeo.errors import ClusterError, EmptySceneError, GridError, OptionError, TargetError
@@ -252,12 +252,18 @@ def _in_threads(
         if isinstance(key, tuple) and key[0] == "nirgeo-store":
             report()
 
-    keys = []
-    for (i, j), parts in blocks.items():
-        key = ("nirgeo-store", i, j)
-        graph[key] = (partial(keeper.put, i, j), *parts)
-        keys.append(key)
-    graph, _ = dask.optimization.cull(graph, keys)
+    keys = [("nirgeo-store", i, j) for i, j in blocks]
+    own = pieces.cut(graph, blocks)
+    if own is not None:
+
+        def compute_and_keep(chunk: tuple[int, int]) -> None:
+            keeper.put(*chunk, *pieces.run(own.pop(chunk), blocks[chunk]))
+
+        graph = {key: (partial(compute_and_keep, key[1:]),) for key in keys}
+    else:
+        for key in keys:
+            graph[key] = (partial(keeper.put, *key[1:]), *blocks[key[1:]])
+        graph, _ = dask.optimization.cull(graph, keys)
     cores = os.cpu_count() or 1
     count = min(workers or cores, len(keys))
     # Workers times threads per operation fill the cores; more workers than threads, since one
