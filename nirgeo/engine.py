@@ -27,6 +27,7 @@ from nirgeo.colouriser import Colouriser, Overview, Tile
 from nirgeo.cube import further_dimensions, over_dimensions, with_axes
 from nirgeo.errors import BandError, GridError, OptionError
 from nirgeo.georeference import RPC_ATTR, grid_of
+from nirgeo.hrefs import absolute, absolute_scene
 from nirgeo.inference import (
     NetworkColouriser,
     Output,
@@ -161,6 +162,7 @@ def colouriser_of(model: AnyModel, *, device: str = "cpu", prior: bool = True) -
     if isinstance(model, BaselineModel):
         return BaselineColouriser(model)
     halo, stride = reach(model)
+    model = replace(model, path=absolute(model.path))
     return NetworkColouriser(model, halo, stride, device, prior)
 
 
@@ -178,7 +180,7 @@ def with_reference(recipe: Recipe, path: str | os.PathLike[str], grid: Grid) -> 
     if recipe.spec.colours != COLOURS:
         made = ", ".join(recipe.spec.colours)
         raise OptionError(f"--reference is for natural colours; {recipe.spec.name} makes {made}")
-    return replace(recipe, reference=open_reference(os.fspath(path), grid))
+    return replace(recipe, reference=open_reference(absolute_scene(os.fspath(path)), grid))
 
 
 def _informed(recipe: Recipe, scene: Overview) -> Recipe:
@@ -218,6 +220,7 @@ def _from_source(scene: xr.DataArray, view: SceneView, recipe: Recipe) -> xr.Dat
 
     recipe = _informed(recipe, Overview(source.grid.shape, lambda: source.grid, read))
     identity = view.identity() | recipe.identity()
+    anywhere = source.absolute()
     work = f"nirgeo-chunk-{digest(identity)}"
     tasks = {}
     for i, j, chunk in grid.windows():
@@ -227,7 +230,7 @@ def _from_source(scene: xr.DataArray, view: SceneView, recipe: Recipe) -> xr.Dat
             stride=recipe.colouriser.stride,
             raster=source.grid.shape,
         )
-        tasks[(work, i, j)] = (partial(_colorize_window, source, numbers, window, recipe),)
+        tasks[(work, i, j)] = (partial(_colorize_window, anywhere, numbers, window, recipe),)
     return _assemble(
         scene, recipe, work, tasks, (grid.row_sizes, grid.col_sizes), identity, dependencies=()
     )

@@ -13,7 +13,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -274,6 +274,25 @@ def write_model(
     os.replace(partial, target)
 
 
+def _here(model: Model) -> Model:
+    """The model's file on this machine, where the package may lie elsewhere.
+
+    Raises
+    ------
+    ModelError : it is neither at its path nor a shipped one
+    """
+    if os.path.exists(model.path):
+        return model
+    from nirgeo.registry import shipped_path
+
+    path = shipped_path(model.sha256)
+    if path is None:
+        raise ModelError(
+            f"{model.path}: no such file on this machine; every worker of a cluster needs it there"
+        )
+    return replace(model, path=path)
+
+
 def load_generator(model: Model) -> nn.Module:
     """Build the network of a model and fill in its weights, in evaluation mode on the CPU.
 
@@ -287,6 +306,7 @@ def load_generator(model: Model) -> nn.Module:
     from nirgeo.architectures import build, generator_shape
     from nirgeo.generator import channels_last
 
+    model = _here(model)
     if sha256_of(model.path) != model.sha256:
         raise ModelError(f"{model.path}: changed since it was opened (its sha256 differs)")
     try:

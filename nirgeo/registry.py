@@ -86,6 +86,12 @@ def shipped_files(name: str) -> tuple[ShippedModel, ...]:
     return tuple(m for m in matches if m.version == matches[-1].version)
 
 
+def shipped_path(sha256: str) -> str | None:
+    """Where a shipped network with this hash lies on this machine; None if there is none."""
+    files = [m.file for m in shipped_models() if m.sha256 == sha256]
+    return str(_weights_folder() / files[0]) if files else None
+
+
 def load_model(name: str | os.PathLike[str], quantity: Quantity | None = None) -> AnyModel:
     """A model by name (``aerial-nir``, ``aerial-nir@1``, ``baseline/trees``) or by path.
 

@@ -15,10 +15,12 @@ from nirgeo.cli import options as shared
 from nirgeo.cli.errors import reports_errors
 from nirgeo.cli.reporting import Reporter, reporter_for
 from nirgeo.cli.rio import rio_env, rio_verbosity
+from nirgeo.cli.scenes import expand
 from nirgeo.cli.usage import JsonLinesCommand
 from nirgeo.errors import OptionError, TargetError
 
 if TYPE_CHECKING:
+    from distributed import Client
     from xarray import DataArray
 
     from nirgeo.acquisition import Acquisition
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
 @shared.chunk_option
 @click.option("--workers", type=int, metavar="N", help="Threads.  [default: all cores]")
 @shared.device_option
+@shared.scheduler_option
 @shared.output_options
 @click.option("--stac", is_flag=True, help="Write RESULT.json too, a STAC item for catalogues.")
 @click.option(
@@ -86,7 +89,8 @@ def colorize_command(
 ) -> None:
     """Write a natural-colour Cloud Optimized GeoTIFF for each near-infrared SCENE.
 
-    A SCENE is a raster or a STAC item, as a file or a URL. The output is SCENE_rgb.tif beside it
+    A SCENE is a raster or a STAC item, as a file or a URL; or a folder of rasters, or a local STAC
+    collection or saved search, for every scene in it. The output is SCENE_rgb.tif beside it
     unless -o or --out-dir says otherwise. Georeference and nodata are kept. The colours are
     synthetic: do not compute indices from them.
     """
@@ -94,6 +98,7 @@ def colorize_command(
     reporter = reporter_for(progress, quiet=quiet)
     ctx.meta["nirgeo.reporter"] = reporter
     stack = dict(options.pop("stack"))
+    scenes = tuple(expand(scenes))
     if not scenes and not stack:
         raise click.UsageError("Name a SCENE, or give its bands with --stack ROLE=FILE.")
     if len(scenes) > 1 and (output is not None or stack):
@@ -113,9 +118,28 @@ def colorize_command(
             f"{twice[0]} would be the result of {paths.count(twice[0])} of these scenes; give "
             "them one at a time, with -o"
         )
-    with rio_env(ctx), _folder(out_dir):
+    with rio_env(ctx), _folder(out_dir), _cluster(options.pop("scheduler"), reporter) as client:
+        if client is not None and len(jobs) > 1:
+            from nirgeo.cli.farm import colorize_on_workers
+
+            colorize_on_workers(client, jobs, reporter, options)
+            return
         for scene, target in jobs:
-            _colorize_one(scene, stack, target, reporter, options)
+            colorize_one(scene, stack, target, reporter, options, client)
+
+
+@contextmanager
+def _cluster(scheduler: str | None, reporter: Reporter) -> Iterator[Client | None]:
+    """The cluster that was named; without one, this process computes."""
+    if scheduler is None:
+        yield None
+        return
+    from nirgeo import cluster
+
+    with cluster.connected(scheduler) as client:
+        if client is not None:
+            reporter.message(cluster.describe(client))
+        yield client
 
 
 @contextmanager
@@ -158,12 +182,13 @@ def _target(scene: str, output: str | None, out_dir: str | None) -> tuple[str, s
     return str(parent / name), None
 
 
-def _colorize_one(
+def colorize_one(
     scene: str | None,
     stack: dict[str, str],
     target: tuple[str, str | None],
     reporter: Reporter,
     options: dict[str, Any],
+    client: Client | None = None,
 ) -> None:
     # Imported here so that --help answers at once.
     from nirgeo import engine, provenance
@@ -206,7 +231,7 @@ def _colorize_one(
         reference=options["reference"],
         uncertainty=options["uncertainty"],
         max_error=options["max_error"],
-        device=shared.resolve_device(options["device"]),
+        device=shared.resolve_device(options["device"], client),
     )
     view = view_of(opened)
     _spare([] if view is None else [band.path for band in view.source.bands], made)
@@ -226,6 +251,7 @@ def _colorize_one(
         resume=options["resume"],
         creation_options=creation_options,
         workers=options["workers"],
+        scheduler="threads" if client is None else client,
         on_start=reporter.start,
         on_progress=reporter.progress,
     )
