@@ -22,8 +22,8 @@ from PIL import Image
 from nirgeo.radiometry import DisplayCurve
 
 ROOT = Path(__file__).resolve().parents[1]
-PART = (slice(120, 520), slice(430, 830))
-"""Rows and columns shown: a village, forest, fields and a lake."""
+PART = (slice(240, 640), slice(80, 480))
+"""Rows and columns shown: forest, fields and villages."""
 GAP = 8
 
 COMMANDS = """\

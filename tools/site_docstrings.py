@@ -1,7 +1,8 @@
 """Docstrings of the sources as the site's Markdown (an extension of griffe).
 
-The sources write references as ``:func:`nirgeo.colorize```, which every Python editor knows. On the
-site they become links where the name has an entry, else code.
+The sources write references as ``:func:`nirgeo.colorize```, which every Python editor knows; on the
+site they become links where the name has an entry, else code. Parameters and errors stand in one line,
+``name : meaning``.
 """
 
 from __future__ import annotations
@@ -13,18 +14,39 @@ import griffe
 
 _ROLE = re.compile(r":(?:func|class|meth|mod|data|attr|exc):`~?([\w.]+)`")
 _LITERAL = re.compile(r"::(\n\n {4})")
+_SECTION = re.compile(r"^(Parameters|Raises)\n-+\n((?:.+\n?)+)", re.MULTILINE)
+_ENTRY = re.compile(r"^(?P<names>\w[\w., ]*?) : (?P<text>.+(?:\n {4}.+)*)$", re.MULTILINE)
 
 
-class Roles(griffe.Extension):
-    """Turns roles into cross references, and the literal blocks of ``::`` into code."""
+class SourcesToSite(griffe.Extension):
+    """Turns roles into cross references, and what follows a name into its description."""
 
     def on_instance(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         if obj.docstring:
             text = _LITERAL.sub(r":\1", obj.docstring.value)
+            text = _SECTION.sub(_section, text)
             obj.docstring.value = _ROLE.sub(_reference, text)
+
+
+def _section(section: re.Match[str]) -> str:
+    """numpydoc wants a type after the colon. The sources have types in the signature, and say there
+    what a parameter means, or why an error is raised."""
+    entries = section[2]
+    if section[1] == "Raises" and " : " not in entries:
+        names = [name.strip() for name in entries.replace("\n", " ").split(",")]
+        return "**Raises:** " + ", ".join(_link(f"nirgeo.errors.{name}", name) for name in names)
+    return f"{section[1]}\n{'-' * len(section[1])}\n{_ENTRY.sub(_entry, entries)}"
+
+
+def _entry(entry: re.Match[str]) -> str:
+    lines = [line.strip() for line in entry["text"].splitlines()]
+    return entry["names"] + "".join(f"\n    {line}" for line in lines)
 
 
 def _reference(role: re.Match[str]) -> str:
     name = role.group(1)
-    shown = name.rpartition(".")[2] if name.count(".") > 1 else name
-    return f'<autoref identifier="{name}" optional><code>{shown}</code></autoref>'
+    return _link(name, name.rpartition(".")[2] if name.count(".") > 1 else name)
+
+
+def _link(name: str, text: str) -> str:
+    return f'<autoref identifier="{name}" optional><code>{text}</code></autoref>'
