@@ -42,7 +42,9 @@ def main() -> None:
         with rasterio.open(band_file("B08")) as first:
             profile = {"crs": first.crs, "transform": first.transform, "dtype": first.dtypes[0]}
             profile |= {"height": first.height, "width": first.width, "count": len(colours)}
-        with rasterio.open(path, "w", driver="GTiff", tiled=True, compress="deflate", **profile) as out:
+        with rasterio.open(
+            path, "w", driver="GTiff", tiled=True, compress="deflate", **profile
+        ) as out:
             for number, colour in enumerate(colours, start=1):
                 with rasterio.open(band_file(_BANDS[colour])) as band:
                     out.write(band.read(1), number)

@@ -24,18 +24,26 @@ class SourcesToSite(griffe.Extension):
     def on_instance(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         if obj.docstring:
             text = _LITERAL.sub(r":\1", obj.docstring.value)
-            text = _SECTION.sub(_section, text)
+            text = _SECTION.sub(_section, _names_of_errors_first(text))
             obj.docstring.value = _ROLE.sub(_reference, text)
 
 
 def _section(section: re.Match[str]) -> str:
     """numpydoc wants a type after the colon. The sources have types in the signature, and say there
     what a parameter means, or why an error is raised."""
-    entries = section[2]
-    if section[1] == "Raises" and " : " not in entries:
-        names = [name.strip() for name in entries.replace("\n", " ").split(",")]
-        return "**Raises:** " + ", ".join(_link(f"nirgeo.errors.{name}", name) for name in names)
-    return f"{section[1]}\n{'-' * len(section[1])}\n{_ENTRY.sub(_entry, entries)}"
+    return f"{section[1]}\n{'-' * len(section[1])}\n{_ENTRY.sub(_entry, section[2])}"
+
+
+def _names_of_errors_first(text: str) -> str:
+    """Errors that are only named make a sentence, which numpydoc allows before the sections alone."""
+    for section in _SECTION.finditer(text):
+        if section[1] == "Raises" and " : " not in section[2]:
+            names = [name.strip() for name in section[2].replace("\n", " ").split(",")]
+            listed = ", ".join(_link(f"nirgeo.errors.{name}", name) for name in names)
+            rest = text[: section.start()] + text[section.end() :]
+            before, mark, after = rest.partition("Parameters\n---")
+            return f"{before.rstrip()}\n\nRaises {listed}.\n\n{mark}{after}"
+    return text
 
 
 def _entry(entry: re.Match[str]) -> str:

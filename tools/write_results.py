@@ -147,7 +147,11 @@ def _cover(records: Path, file: str, *labels: str) -> str:
 
 _LADDER = (
     ("nothing: one colour for everything", "baseline/mean-colour@1", "baseline/mean-colour@1"),
-    ("near infrared, a table of values", "baseline/table-direction@1", "baseline/table-direction@1"),
+    (
+        "near infrared, a table of values",
+        "baseline/table-direction@1",
+        "baseline/table-direction@1",
+    ),
     ("near infrared, the network", "satellite-nir@1", "aerial-nir@1"),
     (
         "and a reference of 16 times larger pixels",
