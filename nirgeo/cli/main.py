@@ -9,6 +9,7 @@ from nirgeo.cli.benchmark import benchmark_command
 from nirgeo.cli.calibrate import calibrate_command
 from nirgeo.cli.colorize import colorize_command
 from nirgeo.cli.compare import compare_command
+from nirgeo.cli.completion import completion_command, offer_completions
 from nirgeo.cli.evaluate import evaluate_command
 from nirgeo.cli.info import info_command
 from nirgeo.cli.models import models_command
@@ -32,5 +33,7 @@ for _command in (
     compare_command,
     prepare_command,
     benchmark_command,
+    completion_command,
 ):
     main.add_command(_command)
+offer_completions(main)
