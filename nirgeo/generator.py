@@ -223,7 +223,8 @@ class PiecewiseLinear(nn.Module):
         fraction = position - index
         index = index.long()
         # One lookup fetches both ends of the segment: start value and slope, side by side.
-        segments = torch.cat((self.values[:, :-1], self.values.diff(dim=1)), dim=2)
+        starts, ends = self.values[:, :-1], self.values[:, 1:]
+        segments = torch.cat((starts, ends - starts), dim=2)  # .diff() can not be exported
         colours = self.values.shape[2]
         total: Tensor | None = None
         for band in range(self.values.shape[0]):
