@@ -199,7 +199,7 @@ def choose_model(
 
 
 def reason_for(spec: Spec, quantity: Quantity, gsd: float | None) -> str:
-    """Why :func:`choose_model` takes this model for a scene of a quantity and pixels of ``gsd`` m."""
+    """Why :func:`choose_model` takes this model for such values and pixels of ``gsd`` metres."""
     reason = f"values are {quantity.value}"
     if "red" in spec.bands:
         reason += "; red and green are measured, and kept"
