@@ -8,6 +8,7 @@ import click
 
 from nirgeo._version import __version__
 from nirgeo.cli import options as shared
+from nirgeo.cli.doubts import doubts
 from nirgeo.cli.errors import reports_errors
 from nirgeo.cli.reporting import PROTOCOL, Silent, print_json
 from nirgeo.plaintext import plain
@@ -88,13 +89,14 @@ def describe_scene(
         bands = [f"{k}: {name}" for k, name in enumerate(scene["band"].values, start=1)]
         roles = engine.band_numbers(scene)
         notes, blocks = [], "as the variables have them"
+    gsd = grid.ground_sampling_distance()
     if options["model"] == AUTO:
         product = "" if view is None else view.source.clues.product or ""
-        model, reason = choose_model(scaling.quantity, roles, product)
+        model, reason = choose_model(scaling.quantity, roles, product, gsd)
     else:
         model, reason = load_model(options["model"], scaling.quantity), "asked for"
     cost = estimate(region, grid.shape, tiles, engine.colouriser_of(model))
-    gsd = grid.ground_sampling_distance()
+    notes += doubts(scene, model, scaling, gsd, nodata=options["nodata"])
     rows, cols = (-(-side // (tiles * 64)) for side in (region.height, region.width))
     return {
         "scene": path or ", ".join(stack.values()),

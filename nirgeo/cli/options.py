@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nirgeo.cli.reporting import MODES
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
@@ -132,6 +135,13 @@ progress_options = _compose(
     click.option("--verbose", "-v", is_flag=True, help="Show tracebacks."),
 )
 
+scheduler_option = click.option(
+    "--scheduler",
+    metavar="ADDR|FILE",
+    help="A dask cluster computes: tcp://HOST:PORT or a scheduler file. Of several scenes each "
+    "worker writes its own.",
+)
+
 device_option = click.option(
     "--device",
     default="auto",
@@ -141,10 +151,14 @@ device_option = click.option(
 )
 
 
-def resolve_device(device: str) -> str:
-    """``auto`` is the first CUDA GPU if there is one, else the CPU."""
+def resolve_device(device: str, client: Client | None = None) -> str:
+    """``auto`` is the first CUDA GPU if there is one, of a cluster's workers if they compute."""
     if device != "auto":
         return device
+    if client is not None:
+        from nirgeo.cluster import has_gpus
+
+        return "cuda" if has_gpus(client) else "cpu"
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

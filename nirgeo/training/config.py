@@ -25,7 +25,8 @@ class TrainingConfig:
     that have an above and a below; or only ``upright``, as it is.
 
     Loss: ``l1`` times L1 in working space, plus ``cosine`` times one minus the cosine of the colour
-    angle, plus ``adversarial`` times what a ``discriminator`` says, from the fraction
+    angle, plus ``structure`` times one minus the structural similarity, plus
+    ``adversarial`` times what a ``discriminator`` says, from the fraction
     ``adversarial_from`` of the steps on. ``gan`` is the form of the adversarial loss (see
     :mod:`nirgeo.training.losses`); with ``conditional`` the discriminator also sees the NIR.
 
@@ -40,6 +41,9 @@ class TrainingConfig:
     ``path_share`` of the patches; colours included: where red and green were measured through air,
     blue should have the same air in it.
 
+    ``even_casts`` removes the colour casts of flights before training (see
+    :mod:`nirgeo.training.casts`).
+
     Colour hint: ``hint_share`` of the patches get one, made from the truth with an error of its log
     ratios of up to ``hint_error``; the others learn to do without.
     """
@@ -51,6 +55,8 @@ class TrainingConfig:
     depth: int = 8
     shuffle: int = 4
     knots: int = 33
+    dilations: tuple[int, ...] = ()
+    palette: int = 0
     levels: int = 3
     skips: bool = False
     edge_norm: bool = True
@@ -70,6 +76,7 @@ class TrainingConfig:
     ema: float = 0.998
     l1: float = 1.0
     cosine: float = 2.0
+    structure: float = 0.0
     adversarial: float = 0.002
     adversarial_from: float = 0.5
     gan: Literal["hinge", "minimax", "nonsaturating"] = "hinge"
@@ -87,6 +94,7 @@ class TrainingConfig:
     path_radiance: float = 0.0
     path_share: float = 1.0
     hole_share: float = 0.15
+    even_casts: bool = False
     hint_share: float = 0.6
     hint_error: float = 0.3
     validate_every: int = 200
@@ -126,11 +134,16 @@ class TrainingConfig:
         return 1.225 if self.quantity is Quantity.REFLECTANCE else 1.0
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"quantity": self.quantity.value, "bands": list(self.bands)}
+        return asdict(self) | {
+            "quantity": self.quantity.value,
+            "bands": list(self.bands),
+            "dilations": list(self.dilations),
+        }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TrainingConfig:
         known = dict(data)
         known["quantity"] = Quantity(known["quantity"])
         known["bands"] = tuple(known["bands"])
+        known["dilations"] = tuple(known.get("dilations", ()))
         return cls(**known)
