@@ -27,7 +27,7 @@ from nirgeo.colouriser import Colouriser, Overview, Tile, sample_tiles
 from nirgeo.cube import further_dimensions, over_dimensions, with_axes
 from nirgeo.domain import remarks
 from nirgeo.errors import BandError, GridError, OptionError
-from nirgeo.georeference import RPC_ATTR, grid_of
+from nirgeo.georeference import RPC_ATTR, corners_attribute, grid_of, with_crs_coordinate
 from nirgeo.hrefs import absolute, absolute_scene
 from nirgeo.inference import (
     NetworkColouriser,
@@ -119,7 +119,7 @@ def colorize(
         )
         return recipe if reference is None else with_reference(recipe, reference, grid())
 
-    scene, names = with_axes(scene)
+    scene, names = with_axes(with_crs_coordinate(scene))
     if further_dimensions(scene) and {"y", "x"} <= set(scene.dims):
         options: dict[str, Any] = {
             "model": model,
@@ -303,13 +303,15 @@ def _assemble(
         for key, value in scene.coords.items()
         if key not in ("band", VALID) and "band" not in value.dims
     }
-    kept = {k: v for k, v in scene.attrs.items() if k in ("AREA_OR_POINT", RPC_ATTR)}
+    kept: dict[str, Any] = {
+        k: v for k, v in scene.attrs.items() if k in ("AREA_OR_POINT", RPC_ATTR)
+    }
     rgb = xr.DataArray(
         data,
         dims=("band", "y", "x"),
         coords=coords,
         name="rgb",
-        attrs=kept | provenance.attributes(recipe),
+        attrs=kept | corners_attribute(scene) | provenance.attributes(recipe),
     )
     rgb = rgb.assign_coords({"band": list(bands), VALID: (("y", "x"), valid)})
     if recipe.output == "reflectance":
