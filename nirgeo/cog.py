@@ -24,6 +24,7 @@ from rasterio.env import get_gdal_config
 from rasterio.errors import CRSError
 from rasterio.io import MemoryFile
 
+from nirgeo import expected_error
 from nirgeo.errors import OptionError, TargetError
 from nirgeo.handles import GDAL_ERRORS, forget_errors, unset
 from nirgeo.interruption import copy_raster
@@ -226,8 +227,14 @@ def write_vrt(path: Path, store: Path, tile: int, picture: Picture) -> None:
     gdal_type = {"uint8": "Byte", "float32": "Float32"}[picture.dtype]
     for number, name in enumerate(picture.bands, start=1):
         band = ET.SubElement(root, "VRTRasterBand", dataType=gdal_type, band=str(number))
-        ET.SubElement(band, "Description").text = plain(name)
-        ET.SubElement(band, "ColorInterp").text = plain(name).capitalize()
+        if name == expected_error.BAND:
+            ET.SubElement(band, "Description").text = expected_error.DESCRIPTION
+            ET.SubElement(band, "UnitType").text = expected_error.UNIT
+            if picture.dtype == "uint8":
+                ET.SubElement(band, "Scale").text = repr(expected_error.STEP)
+        else:
+            ET.SubElement(band, "Description").text = plain(name)
+            ET.SubElement(band, "ColorInterp").text = plain(name).capitalize()
         _simple_source(band, store, number, grid, tile, gdal_type)
     mask = ET.SubElement(ET.SubElement(root, "MaskBand"), "VRTRasterBand", dataType="Byte")
     _simple_source(mask, store, len(picture.bands) + 1, grid, tile, gdal_type)

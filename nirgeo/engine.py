@@ -64,6 +64,8 @@ def colorize(
     gamma: float = 1.0,
     prior: bool = True,
     reference: str | os.PathLike[str] | None = None,
+    uncertainty: bool = False,
+    max_error: float | None = None,
     device: str = "cpu",
 ) -> xr.DataArray:
     """Natural colour for a near-infrared scene, as a lazy DataArray (``band``, ``y``, ``x``).
@@ -88,6 +90,9 @@ def colorize(
         scene has a georeference (see :mod:`nirgeo.location_prior`)
     reference : a coarser or older natural-colour raster of the place, whose colours are taken where
         it has any (see :mod:`nirgeo.reference`)
+    uncertainty : a fourth band ``expected_error``: the expected angle between true and predicted
+        colour, in quarters of a degree (``display``) or degrees
+    max_error : mask pixels whose expected error is larger, in degrees
     device : a torch device; baselines run on the CPU whatever it is
 
     Raises
@@ -100,7 +105,15 @@ def colorize(
     ) -> Recipe:
         chosen = pick_model(model, scaling.quantity, roles, product)
         colouriser = colouriser_of(chosen, device=device, prior=prior)
-        recipe = Recipe(colouriser, scaling, output, brightness, gamma)
+        recipe = Recipe(
+            colouriser,
+            scaling,
+            output,
+            brightness,
+            gamma,
+            uncertainty=uncertainty,
+            max_error=max_error,
+        )
         return recipe if reference is None else with_reference(recipe, reference, grid())
 
     scene, names = with_axes(scene)
@@ -114,6 +127,8 @@ def colorize(
             "gamma": gamma,
             "prior": prior,
             "reference": reference,
+            "uncertainty": uncertainty,
+            "max_error": max_error,
             "device": device,
         }
         return over_dimensions(scene, colorize, options).rename(names)
@@ -242,10 +257,10 @@ def _assemble(
     name, valid_name = (work.replace("chunk", part) for part in ("rgb", "rgb-valid"))
     picks = {(name, 0, i, j): (itemgetter(0), (work, i, j)) for _, i, j in tasks}
     valid_picks = {(valid_name, i, j): (itemgetter(1), (work, i, j)) for _, i, j in tasks}
-    colours = recipe.spec.colours
+    bands = recipe.bands
     shared: dict[str, Any] = {"dependencies": dependencies, "more_layers": {work: tasks}}
     data = array_from_tasks(
-        name, picks, ((len(colours),), *chunks), recipe.dtype, facts=identity, **shared
+        name, picks, ((len(bands),), *chunks), recipe.dtype, facts=identity, **shared
     )
     valid = array_from_tasks(valid_name, valid_picks, chunks, np.bool_, **shared)
     coords = {
@@ -261,7 +276,7 @@ def _assemble(
         name="rgb",
         attrs=kept | provenance.attributes(recipe),
     )
-    rgb = rgb.assign_coords({"band": list(colours), VALID: (("y", "x"), valid)})
+    rgb = rgb.assign_coords({"band": list(bands), VALID: (("y", "x"), valid)})
     if recipe.output == "reflectance":
         rgb = rgb.rio.write_nodata(np.nan)
     return rgb

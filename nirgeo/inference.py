@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from nirgeo import expected_error
 from nirgeo.colouriser import Colouriser, Overview, Spec
 from nirgeo.errors import OptionError, RadiometryError
 from nirgeo.location_prior import HintField, ToneMap, hint_field
@@ -39,6 +40,8 @@ class Recipe:
     brightness: float = 1.0
     gamma: float = 1.0
     reference: Reference | None = None
+    uncertainty: bool = False
+    max_error: float | None = None
 
     def __post_init__(self) -> None:
         spec = self.spec
@@ -60,6 +63,27 @@ class Recipe:
                 raise OptionError(f"--{name} {value} must be positive")
         if self.output == "reflectance" and (self.brightness != 1 or self.gamma != 1):
             raise OptionError("--brightness and --gamma change a picture, not reflectance")
+        if self.max_error is not None and not self.max_error > 0:
+            raise OptionError(f"--max-error {self.max_error}: need a positive number of degrees")
+        if self.wants_error:
+            option = "--uncertainty" if self.uncertainty else "--max-error"
+            if not self.colouriser.expects_error:
+                raise OptionError(f"{option}: {spec.full_name} can't tell what error to expect")
+            if self.reference is not None:
+                raise OptionError(
+                    f"{option} can't be combined with --reference: the expected error is that of "
+                    "the model's own colours, which the reference replaces"
+                )
+
+    @property
+    def wants_error(self) -> bool:
+        """Whether the expected error has to be computed."""
+        return self.uncertainty or self.max_error is not None
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Names of the bands that are made."""
+        return (*self.spec.colours, expected_error.BAND) if self.uncertainty else self.spec.colours
 
     @property
     def spec(self) -> Spec:
@@ -78,8 +102,10 @@ class Recipe:
     def identity(self) -> dict[str, Any]:
         """What must be equal for two runs to make equal pixels."""
         reference = {} if self.reference is None else self.reference.identity()
+        error = {"uncertainty": self.uncertainty, "max_error": self.max_error}
         return (
             reference
+            | (error if self.wants_error else {})
             | {
                 "model": self.spec.full_name,
                 "model_sha256": self.colouriser.sha256,
@@ -194,11 +220,14 @@ def run_network(
     model: Model,
     device_name: str = "cpu",
     hint: NDArray[np.float32] | None = None,
+    *,
+    expect_error: bool = False,
 ) -> NDArray[np.float32]:
     """What the network makes, in working space, for inputs whose size is a multiple of the stride.
 
-    (len(spec.made), H, W). ``inputs`` is (bands, H, W) in working space with 0 where ``valid`` is
-    False; ``hint`` is (3, H/stride, W/stride), or None where nothing is known of the colours.
+    (len(spec.made), H, W), and with ``expect_error`` one plane more: degrees. ``inputs`` is
+    (bands, H, W) in working space with 0 where ``valid`` is False; ``hint`` is
+    (3, H/stride, W/stride), or None where nothing is known of the colours.
     """
     import torch
 
@@ -218,8 +247,11 @@ def run_network(
     )
     with torch.inference_mode(), exact:
         x = x.contiguous(memory_format=torch.channels_last)
-        colours = net(x, mask.contiguous(), field)[0]
-        result: NDArray[np.float32] = colours.cpu().numpy()
+        if expect_error:
+            made = torch.cat(net.with_error(x, mask.contiguous(), field), dim=1)[0]
+        else:
+            made = net(x, mask.contiguous(), field)[0]
+        result: NDArray[np.float32] = made.cpu().numpy()
     return result
 
 
@@ -267,14 +299,43 @@ class NetworkColouriser:
     def provenance(self) -> dict[str, str]:
         return {"colour_hint": "none" if self.hint is None else self.hint.describe()}
 
+    @property
+    def expects_error(self) -> bool:
+        return self.spec.uncertainty is not None
+
+    @property
+    def error_quantile(self) -> float | None:
+        return self.spec.error_quantile
+
     def paint(
         self, inputs: NDArray[np.float32], valid: NDArray[np.bool_], window: InputWindow
+    ) -> NDArray[np.float32]:
+        return self._colours(inputs, self._run(inputs, valid, window))
+
+    def paint_with_error(
+        self, inputs: NDArray[np.float32], valid: NDArray[np.bool_], window: InputWindow
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        out = self._run(inputs, valid, window, expect_error=True)
+        return self._colours(inputs, out[:-1]), out[-1]
+
+    def _run(
+        self,
+        inputs: NDArray[np.float32],
+        valid: NDArray[np.bool_],
+        window: InputWindow,
+        *,
+        expect_error: bool = False,
     ) -> NDArray[np.float32]:
         hint = None
         if self.hint is not None:
             rows, cols = (side // self.stride for side in window.shape)
             hint = self.hint.cells(window.read.row, window.read.col, rows, cols, self.stride)
-        out = run_network(inputs, valid, self.model, self.device, hint)
+        return run_network(inputs, valid, self.model, self.device, hint, expect_error=expect_error)
+
+    def _colours(
+        self, inputs: NDArray[np.float32], out: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """What the network made, and the measured bands that stay."""
         if not self.copies:
             return out
         known = dict(zip(self.spec.bands, inputs, strict=True))
@@ -303,17 +364,18 @@ def _referenced(
 def colorize_block(
     values: NDArray[Any], valid: NDArray[np.bool_], window: InputWindow, recipe: Recipe
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Colours and mask of one target window: (3, h, w) and (h, w).
+    """What is written of one target window, and its mask: (bands, h, w) and (h, w).
 
     ``values`` (bands, H, W) and ``valid`` (H, W) cover ``window.read``. Where nothing in the target
-    is valid the colouriser does not run. Masked pixels are 0, or NaN in reflectance.
+    is valid the colouriser does not run. Masked pixels are 0, or NaN in reflectance; those whose
+    expected error exceeds ``recipe.max_error`` are among them.
     """
     if window.pad_bottom or window.pad_right:
         pad = ((0, window.pad_bottom), (0, window.pad_right))
         values = np.pad(values, ((0, 0), *pad), mode="edge")
         valid = np.pad(valid, pad, mode="edge")
     target_valid = valid[window.crop]
-    shape = (len(recipe.spec.colours), *target_valid.shape)
+    shape = (len(recipe.bands), *target_valid.shape)
     empty = np.nan if recipe.output == "reflectance" else 0
     if not target_valid.any():
         return np.full(shape, empty, dtype=recipe.dtype), target_valid.copy()
@@ -321,7 +383,14 @@ def colorize_block(
         measured = model_quantity(values, recipe)
         inputs = model_input(measured, valid, recipe)
     crop = (slice(None), *window.crop)
-    painted = recipe.colouriser.paint(inputs, valid, window)
+    error = None
+    if recipe.wants_error:
+        painted, error = recipe.colouriser.paint_with_error(inputs, valid, window)
+        error = np.ascontiguousarray(error[window.crop])
+        if recipe.max_error is not None:
+            target_valid = target_valid & (error <= np.float32(recipe.max_error))
+    else:
+        painted = recipe.colouriser.paint(inputs, valid, window)
     if recipe.reference is not None:
         painted = _referenced(painted, inputs, valid, window, recipe.reference, recipe)
     working = painted[crop]
@@ -331,5 +400,7 @@ def colorize_block(
         for colour, band in recipe.colouriser.copies.items():
             same = measured[recipe.spec.bands.index(band)][window.crop]
             rgb[recipe.spec.colours.index(colour)] = _shown(np.nan_to_num(same), recipe)
+    if error is not None and recipe.uncertainty:
+        rgb = np.concatenate((rgb, expected_error.encode(error, recipe.dtype)[None]))
     rgb[:, ~target_valid] = empty
     return rgb, target_valid.copy()

@@ -117,9 +117,7 @@ def write_geotiff(
                 _compute(data, valid, todo, keeper, workers, report, client, identity)
             report()
             if sum(finished.values()) + keeper.valid_pixels == 0:
-                raise EmptySceneError(
-                    "every pixel of the scene is nodata; if that is wrong, give --nodata VALUE"
-                )
+                raise EmptySceneError(_why_empty(rgb))
             store.close()
             _give_memory_back()
             result = folder / "result.tif"
@@ -140,6 +138,13 @@ def write_geotiff(
             if not keep:
                 target.clear()
     return Path(path)
+
+
+def _why_empty(rgb: xr.DataArray) -> str:
+    limit = rgb.attrs.get(f"{provenance.ATTR_PREFIX}max_error")
+    if limit is not None:
+        return f"no pixel is expected to be within {limit} of its colour; raise --max-error"
+    return "every pixel of the scene is nodata; if that is wrong, give --nodata VALUE"
 
 
 def _give_memory_back() -> None:

@@ -51,6 +51,15 @@ if TYPE_CHECKING:
     metavar="RGB",
     help="A coarser or older natural-colour raster of the place: take its colours.",
 )
+@click.option(
+    "--uncertainty", is_flag=True, help="A fourth band: how many degrees off a colour may be."
+)
+@click.option(
+    "--max-error",
+    type=float,
+    metavar="DEG",
+    help="Mask pixels whose colour is expected to be further off.",
+)
 @shared.radiometry_options
 @shared.bounds_option
 @shared.chunk_option
@@ -225,6 +234,8 @@ def colorize_one(
         gamma=options["gamma"],
         prior=not options["no_prior"],
         reference=options["reference"],
+        uncertainty=options["uncertainty"],
+        max_error=options["max_error"],
         device=device,
     )
     view = view_of(opened)

@@ -6,6 +6,7 @@ import click
 
 from nirgeo._version import __version__
 from nirgeo.cli.benchmark import benchmark_command
+from nirgeo.cli.calibrate import calibrate_command
 from nirgeo.cli.colorize import colorize_command
 from nirgeo.cli.compare import compare_command
 from nirgeo.cli.evaluate import evaluate_command
@@ -26,6 +27,7 @@ for _command in (
     info_command,
     models_command,
     train_command,
+    calibrate_command,
     evaluate_command,
     compare_command,
     prepare_command,

@@ -91,7 +91,7 @@ def painting_model(
     random = torch.Generator().manual_seed(seed)
     sample = 0.2 + 0.6 * torch.rand((1, len(bands), 256, 256), generator=random)
     with torch.no_grad():
-        size = net.coarse(sample, torch.ones(1, 1, 256, 256), None).std()
+        size = net.head(net.features(sample, torch.ones(1, 1, 256, 256), None)).std()
         net.head.weight *= 0.08 / size
         net.head.bias *= 0.08 / size  # type: ignore[operator]
         net.table.values.mul_(0.25 / len(bands)).add_(0.25 / len(bands))
