@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -303,6 +303,17 @@ def to_dataarray(view: SceneView) -> xr.DataArray:
         },
     )
     return with_georeference(scene, source.grid, region, nodata=_shared_nodata(source))
+
+
+def with_chunk(scene: xr.DataArray, chunk: int) -> xr.DataArray:
+    """An untouched DataArray of :func:`open_scene` with chunks of another size; any other as it is.
+
+    Nothing is read for that.
+    """
+    view = view_of(scene)
+    if view is None or view.chunk_tiles == chunk:
+        return scene
+    return to_dataarray(replace(view, chunk_tiles=check_chunk(chunk)))
 
 
 def _shared_nodata(source: RasterSource) -> float | None:

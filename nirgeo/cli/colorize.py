@@ -64,7 +64,8 @@ if TYPE_CHECKING:
 @shared.radiometry_options
 @shared.bounds_option
 @shared.chunk_option
-@click.option("--workers", type=int, metavar="N", help="Threads.  [default: all cores]")
+@shared.workers_option
+@shared.memory_option
 @shared.device_option
 @shared.scheduler_option
 @shared.output_options
@@ -221,6 +222,10 @@ def colorize_one(
         bounds=options["bounds"],
         chunk=options["chunk"],
     )
+    device = shared.resolve_device(options["device"], client)
+    workers = options["workers"]
+    if options["memory"] is not None:
+        opened, workers = _within(opened, options, device, alone=client is not None)
     rgb = engine.colorize(
         opened,
         options["model"],
@@ -232,7 +237,7 @@ def colorize_one(
         reference=options["reference"],
         uncertainty=options["uncertainty"],
         max_error=options["max_error"],
-        device=shared.resolve_device(options["device"], client),
+        device=device,
     )
     view = view_of(opened)
     _spare([] if view is None else [band.path for band in view.source.bands], made)
@@ -251,13 +256,34 @@ def colorize_one(
         overwrite=options["overwrite"],
         resume=options["resume"],
         creation_options=creation_options,
-        workers=options["workers"],
+        workers=workers,
         scheduler="threads" if client is None else client,
         on_start=reporter.start,
         on_progress=reporter.progress,
     )
     item = _write_item(str(written), taken, view, reporter) if options["stac"] else None
     reporter.result(str(written), tags=provenance.tags(rgb.attrs), item=item)
+
+
+def _within(
+    opened: DataArray, options: dict[str, Any], device: str, *, alone: bool
+) -> tuple[DataArray, int]:
+    """The scene in chunks, and a number of workers, that stay within ``--memory``.
+
+    ``alone``: the budget is that of one worker of a cluster.
+    """
+    from nirgeo.budget import plan_for
+    from nirgeo.scene import with_chunk
+
+    plan = plan_for(
+        options["memory"],
+        opened,
+        options["model"],
+        device=device,
+        chunk=options["chunk"],
+        workers=1 if alone else options["workers"],
+    )
+    return with_chunk(opened, plan.chunk), plan.workers
 
 
 def _item_target(path: str, overwrite: bool) -> str:

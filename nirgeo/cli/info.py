@@ -20,6 +20,8 @@ from nirgeo.plaintext import plain
 @shared.radiometry_options
 @shared.bounds_option
 @shared.chunk_option
+@shared.workers_option
+@shared.memory_option
 @shared.model_option
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 @click.option("--verbose", "-v", is_flag=True, help="Show tracebacks.")
@@ -61,11 +63,12 @@ def describe_scene(
     path: str | None, stack: dict[str, str], options: dict[str, Any]
 ) -> dict[str, Any]:
     from nirgeo import engine
+    from nirgeo.budget import plan_for
     from nirgeo.estimate import estimate
     from nirgeo.georeference import grid_of
     from nirgeo.radiometry import Scaling
     from nirgeo.registry import AUTO, choose_model, load_model
-    from nirgeo.scene import open_scene, view_of
+    from nirgeo.scene import open_scene, view_of, with_chunk
     from nirgeo.tiling import DEFAULT_CHUNK_TILES, Window
 
     scene = open_scene(
@@ -73,6 +76,16 @@ def describe_scene(
         **{r: options[r] for r in ("nir", "red", "green", "nodata", "scale", "bounds", "chunk")},
         stack=stack or None,
     )
+    workers = options["workers"]
+    if options["memory"] is not None:
+        plan = plan_for(
+            options["memory"],
+            scene,
+            options["model"],
+            chunk=options["chunk"],
+            workers=options["workers"],
+        )
+        scene, workers = with_chunk(scene, plan.chunk), plan.workers
     # Lazy: nothing but a few sample tiles is read, and what would be refused is refused here.
     rgb = engine.colorize(scene, options["model"], nodata=options["nodata"])
     scaling = Scaling.from_tag(rgb.attrs["nirgeo_scaling"], rgb.attrs["nirgeo_scaling_origin"])
@@ -95,7 +108,7 @@ def describe_scene(
         model, reason = choose_model(scaling.quantity, roles, product, gsd)
     else:
         model, reason = load_model(options["model"], scaling.quantity), "asked for"
-    cost = estimate(region, grid.shape, tiles, engine.colouriser_of(model))
+    cost = estimate(region, grid.shape, tiles, engine.colouriser_of(model), workers)
     notes += doubts(scene, model, scaling, gsd, nodata=options["nodata"])
     rows, cols = (-(-side // (tiles * 64)) for side in (region.height, region.width))
     return {

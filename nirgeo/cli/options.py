@@ -104,6 +104,13 @@ chunk_option = click.option(
     help="Side of a chunk in tiles of 64 px.  [default: 16]",
 )
 
+memory_option = click.option(
+    "--memory",
+    metavar="SIZE",
+    help="Stay within this, e.g. 600M or 2G: chunk and workers follow, unless they are given. With "
+    "--scheduler it is what one worker has.",
+)
+
 output_options = _compose(
     click.option(
         "--co",
@@ -133,6 +140,10 @@ progress_options = _compose(
     progress_option,
     click.option("--quiet", "-q", is_flag=True, help="No messages, no bar; errors only."),
     click.option("--verbose", "-v", is_flag=True, help="Show tracebacks."),
+)
+
+workers_option = click.option(
+    "--workers", type=int, metavar="N", help="Threads.  [default: all cores]"
 )
 
 scheduler_option = click.option(
