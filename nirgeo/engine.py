@@ -39,6 +39,7 @@ from nirgeo.layers import array_from_tasks
 from nirgeo.modelfile import Model
 from nirgeo.radiometry import Quantity, Scaling, ScalingClues, find_scaling
 from nirgeo.registry import AUTO, AnyModel, pick_model
+from nirgeo.runtimes.choice import FP32, INT8, TORCH, choose_runtime
 from nirgeo.scene import (
     SCALING_ATTR,
     SCALING_ORIGIN_ATTR,
@@ -64,6 +65,8 @@ def colorize(
     prior: bool = True,
     reference: str | os.PathLike[str] | None = None,
     device: str = "cpu",
+    runtime: str = TORCH,
+    precision: str = FP32,
 ) -> xr.DataArray:
     """Natural colour for a near-infrared scene, as a lazy DataArray (``band``, ``y``, ``x``).
 
@@ -88,6 +91,11 @@ def colorize(
     reference : a coarser or older natural-colour raster of the place, whose colours are taken where
         it has any (see :mod:`nirgeo.reference`)
     device : a torch device; baselines run on the CPU whatever it is
+    runtime : ``"torch"``, the reference; ``"onnx"`` for ONNX Runtime on the CPU, whose picture
+        differs by at most one level in a few pixels; or ``"auto"`` (see
+        :mod:`nirgeo.runtimes.choice`)
+    precision : ``"fp32"``, or ``"int8"`` for a network in 8 bits on the CPU, at a price that the
+        model's card tells
 
     Raises
     ------
@@ -98,7 +106,9 @@ def colorize(
         scaling: Scaling, roles: Collection[str], grid: Callable[[], Grid], product: str = ""
     ) -> Recipe:
         chosen = pick_model(model, scaling.quantity, roles, product)
-        colouriser = colouriser_of(chosen, device=device, prior=prior)
+        colouriser = colouriser_of(
+            chosen, device=device, prior=prior, runtime=runtime, precision=precision
+        )
         recipe = Recipe(colouriser, scaling, output, brightness, gamma)
         return recipe if reference is None else with_reference(recipe, reference, grid())
 
@@ -114,6 +124,8 @@ def colorize(
             "prior": prior,
             "reference": reference,
             "device": device,
+            "runtime": runtime,
+            "precision": precision,
         }
         return over_dimensions(scene, colorize, options).rename(names)
     view = view_of(scene)
@@ -141,12 +153,33 @@ def colorize(
     return rgb if isinstance(array.data, da.Array) else rgb.compute()
 
 
-def colouriser_of(model: AnyModel, *, device: str = "cpu", prior: bool = True) -> Colouriser:
-    """What runs a model; it knows nothing of a scene yet."""
+def colouriser_of(
+    model: AnyModel,
+    *,
+    device: str = "cpu",
+    prior: bool = True,
+    runtime: str = TORCH,
+    precision: str = FP32,
+) -> Colouriser:
+    """What runs a model; it knows nothing of a scene yet.
+
+    Raises
+    ------
+    OptionError : see :func:`nirgeo.runtimes.choice.choose_runtime`; or a baseline in 8 bits, or a
+        model that can't
+    ModelError : see :func:`nirgeo.runtimes.int8.read_ranges`
+    """
     if isinstance(model, BaselineModel):
+        if precision != FP32:
+            raise OptionError(f"--precision {precision}: {model.spec.full_name} is no network")
         return BaselineColouriser(model)
     halo, stride = reach(model)
-    return NetworkColouriser(model, halo, stride, device, prior)
+    chosen = choose_runtime(runtime, precision, device)
+    if chosen.precision == INT8:
+        from nirgeo.runtimes.int8 import read_ranges
+
+        read_ranges(model)  # refused here, not in the first chunk
+    return NetworkColouriser(model, halo, stride, device, prior, runtime=chosen)
 
 
 def with_reference(recipe: Recipe, path: str | os.PathLike[str], grid: Grid) -> Recipe:

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 @shared.chunk_option
 @click.option("--workers", type=int, metavar="N", help="Threads.  [default: all cores]")
 @shared.device_option
+@shared.runtime_options
 @shared.output_options
 @click.option("--stac", is_flag=True, help="Write RESULT.json too, a STAC item for catalogues.")
 @click.option(
@@ -196,6 +197,8 @@ def _colorize_one(
         prior=not options["no_prior"],
         reference=options["reference"],
         device=shared.resolve_device(options["device"]),
+        runtime=options["runtime"],
+        precision=options["precision"],
     )
     view = view_of(opened)
     _spare([] if view is None else [band.path for band in view.source.bands], made)

@@ -26,6 +26,7 @@ from nirgeo.evaluation.scenes import EvaluationScene, FloatArray, Picture, rende
 from nirgeo.inference import intra_op_threads
 from nirgeo.radiometry import Quantity, from_working
 from nirgeo.registry import AnyModel, load_model, shipped_files
+from nirgeo.runtimes.choice import FP32, TORCH
 from nirgeo.scene import VALID
 
 UNFITTED = frozenset({"grey", "terralook", "spot"}) | ORACLES
@@ -72,6 +73,8 @@ class ModelPredictor:
     device: str = "cpu"
     prior: bool = True
     reference: str | None = None
+    runtime: str = TORCH
+    precision: str = FP32
 
     @property
     def kind(self) -> Kind:
@@ -94,6 +97,8 @@ class ModelPredictor:
             prior=self.prior,
             reference=self.reference,
             device=self.device,
+            runtime=self.runtime,
+            precision=self.precision,
         )
         if list(rgb["band"].values) != list(COLOURS):
             made = ", ".join(str(band) for band in rgb["band"].values)
