@@ -232,7 +232,8 @@ class LocalAffineGenerator(nn.Module):
         a, b, c, d = (self.input_range[:, k].view(1, -1, 1, 1) for k in range(4))
         rising = ((x - a) / (b - a)).clamp(0, 1)
         falling = ((d - x) / (d - c)).clamp(0, 1)
-        return (rising * falling).amin(dim=1, keepdim=True)
+        inside = rising * falling
+        return inside if inside.shape[1] == 1 else inside.amin(dim=1, keepdim=True)
 
     def coarse(self, x: Tensor, valid: Tensor, hint: Tensor | None) -> Tensor:
         """Gains and offsets at the trunk's resolution: (N, out·(in+1), H/s, W/s)."""

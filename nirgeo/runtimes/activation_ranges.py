@@ -28,7 +28,7 @@ class Watch:
 
     def __init__(self, network: nn.Module, keep_float: Sequence[str] = ()) -> None:
         self._samples: dict[str, list[Tensor]] = {}
-        self._pending: tuple[str, int] | None = None
+        self._pending: tuple[str, Tensor] | None = None
         self._taken_over: set[str] = set()
         self._network = network
         self._keep_float = set(keep_float)
@@ -53,13 +53,17 @@ class Watch:
         try:
             yield
         finally:
+            self._pending = None
             for handle in handles:
                 handle.remove()
 
     def _before(self, name: str) -> Any:
         def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            if self._pending is not None and self._pending[1] == inputs[0].data_ptr():
-                self._taken_over.add(self._pending[0])
+            # The tensor itself is kept: its memory must not become another's meanwhile.
+            if self._pending is not None:
+                last, output = self._pending
+                if output.data_ptr() == inputs[0].data_ptr():
+                    self._taken_over.add(last)
             self._pending = None
             self._keep(f"{name}:{INPUT}", inputs[0])
 
@@ -67,7 +71,7 @@ class Watch:
 
     def _after(self, name: str) -> Any:
         def hook(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
-            self._pending = (name, output.data_ptr())
+            self._pending = (name, output)
             self._keep(f"{name}:{OUTPUT}", output)
 
         return hook
