@@ -60,7 +60,7 @@ def _kinds(scene: TrainingScene, quantity: Quantity) -> tuple[Doubles, Doubles]:
 
 
 def _casts(flights: dict[str, tuple[Doubles, Doubles]]) -> dict[str, Doubles]:
-    """Each flight's mean difference, over its kinds of ground, from the mean of all flights: (2,)."""
+    """How a flight's means over its kinds of ground differ from those of all flights: (2,)."""
     means, known = {}, {}
     for flight, (sums, counts) in flights.items():
         known[flight] = counts >= _ENOUGH
