@@ -25,8 +25,8 @@ ROW, COL = "row", "col"
 """Coordinates with pixel positions, for scenes where ``x`` and ``y`` can't tell what was sliced."""
 
 CORNERS_ATTR = "transform"
-"""Where stackstac keeps its transform. Its ``x`` and ``y`` are corners of pixels, unless it was asked
-for centres."""
+"""Where stackstac keeps its transform. Its ``x`` and ``y`` are corners of pixels, unless it was
+asked for centres."""
 
 _SLACK = 1e-3
 """Coordinates within this share of a pixel of a recorded position are at that position."""

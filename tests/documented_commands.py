@@ -1,8 +1,8 @@
 """The commands in the documentation, as a reader would type them.
 
-A ``console`` block holds commands behind ``$`` (a backslash continues one), and below a command what
-it prints: lines that must be in its output, in this order, with ``…`` for anything. A command whose
-remark begins with *needs* or *takes* can't be run by a test; the reader sees why.
+A ``console`` block holds commands behind ``$`` (a backslash continues one), and below a command
+what it prints: lines that must be in its output, in this order, with ``…`` for anything. A command
+whose remark begins with *needs* or *takes* can't be run by a test; the reader sees why.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
     python tools/make_pictures.py [FOLDER]     # docs/images
 
-The scene is the one of examples/sample_scene.py; what runs is printed. The files are the same bytes for
-the same weights and versions.
+The scene is the one of examples/sample_scene.py; what runs is printed.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ def run(command: str, folder: Path) -> None:
 
 
 def read(path: Path, *, size: int = 1) -> NDArray[np.uint8]:
-    """The shown part as a picture (height, width, 3); counts of a scene go through nirgeo's curve."""
+    """The shown part as (height, width, 3); a scene's numbers go through nirgeo's curve."""
     with rasterio.open(path) as file:
         rows, cols = (slice(s.start // size, s.stop // size) for s in PART)
         values = file.read()[:, rows, cols]

@@ -1,8 +1,8 @@
 """Docstrings of the sources as the site's Markdown (an extension of griffe).
 
-The sources write references as ``:func:`nirgeo.colorize```, which every Python editor knows; on the
-site they become links where the name has an entry, else code. Parameters and errors stand in one line,
-``name : meaning``.
+The sources write references as ``:func:`nirgeo.colorize```, which every Python editor knows; on
+the site they become links where the name has an entry, else code. Parameters and errors stand in
+one line, ``name : meaning``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _section(section: re.Match[str]) -> str:
 
 
 def _names_of_errors_first(text: str) -> str:
-    """Errors that are only named make a sentence, which numpydoc allows before the sections alone."""
+    """Errors that are only named make a sentence, which has to stand before the sections."""
     for section in _SECTION.finditer(text):
         if section[1] == "Raises" and " : " not in section[2]:
             names = [name.strip() for name in section[2].replace("\n", " ").split(",")]

@@ -1,9 +1,9 @@
 """Pages of the documentation site that lie elsewhere in the repository (hooks of MkDocs).
 
-The README is the site's first page, the model cards lie beside their weights, and the notebooks in a
-folder of their own. They are not copied: what changes there has changed on the site. Links are
-written as GitHub wants them, from file to file, and turned into links between pages here; a link to
-a file that is no page of the site is an error in a strict build.
+The README is the site's first page, the model cards lie beside their weights, and the notebooks in
+a folder of their own. They are not copied: what changes there has changed on the site. Links are
+written as GitHub wants them, from file to file, and turned into links between pages here; a link
+to a file that is no page of the site is an error in a strict build.
 """
 
 from __future__ import annotations

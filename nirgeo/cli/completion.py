@@ -1,8 +1,8 @@
 """``nirgeo completion``, and what the Tab key offers.
 
-click completes commands, options and choices by itself. What a value may be, an option's metavar says
-already (``NAME|FILE``, ``FOLDER``); here that is told to the shell as well. Nothing on this path may
-import torch: a shell waits for the answer.
+click completes commands, options and choices by itself. What a value may be, an option's metavar
+says already (``NAME|FILE``, ``FOLDER``); here that is told to the shell as well. Nothing on this
+path may import torch: a shell waits for the answer.
 """
 
 from __future__ import annotations

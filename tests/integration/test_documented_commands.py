@@ -36,7 +36,7 @@ SHORTER = {
         "cpu",
     ],
 }
-SLOW_PAGES = {"docs/results.md", "docs/training.md", "docs/evaluation.md"}
+SLOW_PAGES = {"docs/cli.md", "docs/results.md", "docs/training.md", "docs/evaluation.md"}
 
 
 def _click_options(group: click.Group, words: Sequence[str]) -> None:
@@ -101,6 +101,7 @@ CHECKED: dict[str, Callable[[Sequence[str]], None]] = {
     "make": _make,
     "qgis_process": _qgis_process,
     "jupyter": _anything,
+    "dask": _anything,
 }
 RUN = {"nirgeo", "rio", "python", "cmp", "for", "eval"}
 
