@@ -239,27 +239,29 @@ def run_network(
         return onnx_session.run(
             inputs, valid, model, runtime.precision, hint, expect_error=expect_error
         )
-    net = network(model, device_name)
-    device = torch.device(device_name)
-    x = torch.from_numpy(inputs)[None].to(device)
-    mask = torch.from_numpy(valid.astype(np.float32))[None, None].to(device)
+    if device_name != "cpu":
+        from nirgeo.accelerator import NetworkKey
+        from nirgeo.lane import Block, lane_of
+
+        return lane_of(device_name).run(
+            Block(NetworkKey(model, expect_error=expect_error), inputs, valid, hint)
+        )
+    net = network(model)
+    x = torch.from_numpy(inputs)[None]
+    mask = torch.from_numpy(valid.astype(np.float32))[None, None]
     # The layer with the fewest values decides: in a narrow network that is not the first one.
     if inputs.shape[1] * inputs.shape[2] * net.config.narrowest <= _SMALL_INPUT:
         x, mask = x.expand(2, -1, -1, -1), mask.expand(2, -1, -1, -1)
     field = None
     if hint is not None:
-        field = torch.from_numpy(hint)[None].to(device).expand(x.shape[0], -1, -1, -1)
-    # On a GPU: no TF32, no choosing of kernels by timing. Both would change bits from run to run.
-    exact = torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-    )
-    with torch.inference_mode(), exact:
+        field = torch.from_numpy(hint)[None].expand(x.shape[0], -1, -1, -1)
+    with torch.inference_mode():
         x = x.contiguous(memory_format=torch.channels_last)
         if expect_error:
             made = torch.cat(net.with_error(x, mask.contiguous(), field), dim=1)[0]
         else:
             made = net(x, mask.contiguous(), field)[0]
-        result: NDArray[np.float32] = made.cpu().numpy()
+        result: NDArray[np.float32] = made.numpy()
     return result
 
 
