@@ -33,12 +33,16 @@ from nirgeo.runtimes.activation_ranges import Watch
 from nirgeo.runtimes.choice import FP32, INT8, ONNX
 from nirgeo.runtimes.int8 import write_ranges
 from nirgeo.scene import VALID
+from nirgeo.source import open_source
 from nirgeo.training.data import SceneEntry
 
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "docs" / "performance" / "int8.json"
 SCENES = 96
 """Training scenes that ranges are measured on, spread over the places."""
+
+HINTS = (-1.0, 1.0)
+"""What a colour hint may hold somewhere on earth: logarithms of colour ratios, and a trust."""
 
 MAX_ANGLE, MAX_MEAN = 0.05, 0.75
 """Degrees and levels that 8 bits may cost before more of a network stays in 32 bits."""
@@ -53,6 +57,16 @@ def entries(data: Path, name: str, side: str, limit: int | None = None) -> list[
     return find_scenes([data / "satellite" / side], data / "index.csv", (level,), limit)
 
 
+def training_scenes(data: Path, model: Model) -> list[SceneEntry]:
+    """Spread over all places; half of them such as have a colour hint, if the model reads it."""
+    name = model.spec.name
+    if model.spec.tones is None:
+        return entries(data, name, "train", SCENES)
+    placed = [e for e in entries(data, name, "train") if open_source(e.path).grid.crs is not None]
+    some = placed[:: max(1, 2 * len(placed) // SCENES)]
+    return entries(data, name, "train", SCENES // 2) + some
+
+
 def measure_ranges(model: Model, scenes: list[SceneEntry], keep: tuple[str, ...]) -> None:
     network: Any = inference.network(model)
     watch = Watch(network, keep)
@@ -65,7 +79,7 @@ def measure_ranges(model: Model, scenes: list[SceneEntry], keep: tuple[str, ...]
         "kept_in_32_bits": list(keep),
         "how": "tools/make_int8.py: least mean square over training scenes",
     }
-    write_ranges(model, watch.ranges(), facts)
+    write_ranges(model, watch.ranges(None if model.spec.tones is None else HINTS), facts)
     for key in [k for k in inference_sessions() if k[0] == model.sha256]:
         del inference_sessions()[key]
 
@@ -112,7 +126,7 @@ def loose_convolutions(model: Model) -> tuple[str, ...]:
 def make(data: Path, name: str) -> dict[str, Any]:
     model = load_model(name)
     assert isinstance(model, Model)
-    train = entries(data, model.spec.name, "train", SCENES)
+    train = training_scenes(data, model)
     validation = entries(data, model.spec.name, "val")
     for keep in ((), loose_convolutions(model)):
         measure_ranges(model, train, keep)

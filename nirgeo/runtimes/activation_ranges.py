@@ -83,14 +83,24 @@ class Watch:
         kept = torch.cat((flat[::step], flat.amin()[None], flat.amax()[None]))
         self._samples.setdefault(place, []).append(kept.clone())
 
-    def ranges(self) -> Ranges:
-        """The ranges that lose least, in the mean square, of what was seen."""
+    def ranges(self, inputs: Range | None = None) -> Ranges:
+        """The ranges that lose least, in the mean square, of what was seen.
+
+        What enters the network is never clipped: it holds unlike things (intensities, a mask, a
+        colour hint), and what is rare among them may be what matters. ``inputs`` is a range that it
+        may have although it was not seen.
+        """
         found = {}
-        for place, parts in self._samples.items():
+        for number, (place, parts) in enumerate(self._samples.items()):
             name, _, side = place.rpartition(":")
             if side == OUTPUT and name in self._taken_over:
                 continue
-            found[place] = best_range(torch.cat(parts).numpy())
+            values = torch.cat(parts).numpy()
+            if number == 0:
+                low, high = inputs or (0.0, 0.0)
+                found[place] = (min(low, float(values.min())), max(high, float(values.max())))
+            else:
+                found[place] = best_range(values)
         return Ranges(found)
 
 
