@@ -223,7 +223,8 @@ class PiecewiseLinear(nn.Module):
         fraction = position - index
         index = index.long()
         # One lookup fetches both ends of the segment: start value and slope, side by side.
-        segments = torch.cat((self.values[:, :-1], self.values.diff(dim=1)), dim=2)
+        starts, ends = self.values[:, :-1], self.values[:, 1:]
+        segments = torch.cat((starts, ends - starts), dim=2)  # .diff() can not be exported
         colours = self.values.shape[2]
         total: Tensor | None = None
         for band in range(self.values.shape[0]):
@@ -285,7 +286,8 @@ class LocalAffineGenerator(nn.Module):
         a, b, c, d = (self.input_range[:, k].view(1, -1, 1, 1) for k in range(4))
         rising = ((x - a) / (b - a)).clamp(0, 1)
         falling = ((d - x) / (d - c)).clamp(0, 1)
-        return (rising * falling).amin(dim=1, keepdim=True)
+        inside = rising * falling
+        return inside if inside.shape[1] == 1 else inside.amin(dim=1, keepdim=True)
 
     def features(self, x: Tensor, valid: Tensor, hint: Tensor | None) -> Tensor:
         """What the trunk makes of its surroundings: (N, width, H/s, W/s)."""

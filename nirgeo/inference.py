@@ -17,6 +17,7 @@ from nirgeo.errors import OptionError, RadiometryError
 from nirgeo.location_prior import HintField, ToneMap, hint_field
 from nirgeo.modelfile import Model, ModelSpec, load_generator
 from nirgeo.radiometry import Quantity, Scaling, from_working, quantize, to_working
+from nirgeo.runtimes.choice import INT8, TORCH, Runtime
 from nirgeo.tiling import InputWindow
 
 if TYPE_CHECKING:
@@ -220,6 +221,7 @@ def run_network(
     model: Model,
     device_name: str = "cpu",
     hint: NDArray[np.float32] | None = None,
+    runtime: Runtime = Runtime(),  # noqa: B008 - it can't change
     *,
     expect_error: bool = False,
 ) -> NDArray[np.float32]:
@@ -231,6 +233,12 @@ def run_network(
     """
     import torch
 
+    if runtime.name != TORCH:
+        from nirgeo.runtimes import onnx_session
+
+        return onnx_session.run(
+            inputs, valid, model, runtime.precision, hint, expect_error=expect_error
+        )
     if device_name != "cpu":
         from nirgeo.accelerator import NetworkKey
         from nirgeo.lane import Block, lane_of
@@ -270,6 +278,7 @@ class NetworkColouriser:
     device: str = "cpu"
     prior: bool = True
     hint: HintField | None = None
+    runtime: Runtime = Runtime()
     # The trunk's activations at a quarter of the resolution, the full-resolution fields and lookups
     # around them, and what the heap keeps between two blocks: growth of a run's peak per worker.
     bytes_per_pixel: ClassVar[int] = 170
@@ -293,13 +302,19 @@ class NetworkColouriser:
         return replace(self, hint=hint_field(scene.grid(), ToneMap.from_json(tones)))
 
     def identity(self) -> dict[str, Any]:
-        return {
+        known = {
             "device": self.device.partition(":")[0],  # a GPU's last bits are its own
             "colour_hint": None if self.hint is None else self.hint.identity(),
-        }
+        } | self.runtime.identity()
+        if self.runtime.precision == INT8:
+            from nirgeo.runtimes.int8 import ranges_sha256
+
+            known["int8_sha256"] = ranges_sha256(self.model)
+        return known
 
     def provenance(self) -> dict[str, str]:
-        return {"colour_hint": "none" if self.hint is None else self.hint.describe()}
+        hint = "none" if self.hint is None else self.hint.describe()
+        return {"colour_hint": hint} | self.runtime.provenance()
 
     @property
     def expects_error(self) -> bool:
@@ -332,7 +347,9 @@ class NetworkColouriser:
         if self.hint is not None:
             rows, cols = (side // self.stride for side in window.shape)
             hint = self.hint.cells(window.read.row, window.read.col, rows, cols, self.stride)
-        return run_network(inputs, valid, self.model, self.device, hint, expect_error=expect_error)
+        return run_network(
+            inputs, valid, self.model, self.device, hint, self.runtime, expect_error=expect_error
+        )
 
     def _colours(
         self, inputs: NDArray[np.float32], out: NDArray[np.float32]

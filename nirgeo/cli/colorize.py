@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nirgeo.cli import options as shared
+from nirgeo.cli.doubts import doubts
 from nirgeo.cli.errors import reports_errors
 from nirgeo.cli.reporting import Reporter, reporter_for
 from nirgeo.cli.rio import rio_env, rio_verbosity
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
 @shared.memory_option
 @shared.device_option
 @shared.scheduler_option
+@shared.runtime_options
 @shared.output_options
 @click.option("--stac", is_flag=True, help="Write RESULT.json too, a STAC item for catalogues.")
 @click.option(
@@ -237,6 +239,8 @@ def colorize_one(
         uncertainty=options["uncertainty"],
         max_error=options["max_error"],
         device=device,
+        runtime=options["runtime"],
+        precision=options["precision"],
     )
     view = view_of(opened)
     _spare([] if view is None else [band.path for band in view.source.bands], made)
@@ -248,7 +252,7 @@ def colorize_one(
         )
     if remark is not None:
         reporter.message(remark)
-    _explain(view, rgb, options["model"], reporter)
+    _explain(opened, view, rgb, options, reporter)
     written = write_geotiff(
         rgb,
         path,
@@ -322,11 +326,17 @@ def _same_file(scene: str, path: str) -> bool:
     return os.path.exists(scene) and os.path.exists(path) and os.path.samefile(scene, path)
 
 
-def _explain(view: SceneView | None, rgb: DataArray, asked: str, reporter: Reporter) -> None:
+def _explain(
+    opened: DataArray,
+    view: SceneView | None,
+    rgb: DataArray,
+    options: dict[str, Any],
+    reporter: Reporter,
+) -> None:
     """Say what was found and chosen, and warn where a result can't be expected to be good."""
     from nirgeo.georeference import grid_of
     from nirgeo.radiometry import Scaling
-    from nirgeo.registry import AUTO, load_model
+    from nirgeo.registry import AUTO, load_model, reason_for
 
     attrs = rgb.attrs
     scaling = Scaling.from_tag(attrs["nirgeo_scaling"], attrs["nirgeo_scaling_origin"])
@@ -334,11 +344,13 @@ def _explain(view: SceneView | None, rgb: DataArray, asked: str, reporter: Repor
         nir = view.source.bands[view.source.number_of("nir") - 1].label
         reporter.message(f"near infrared: band {nir.describe()}")
     reporter.message(f"scaling: {scaling.describe()}")
-    spec = load_model(str(attrs["nirgeo_model"]) if asked == AUTO else asked, scaling.quantity).spec
-    reason = f"values are {scaling.quantity.value}"
-    if "red" in spec.bands:
-        reason += "; red and green are measured, and kept"
-    reason = f" ({reason})" if asked == AUTO else ""
+    grid = grid_of(rgb) if view is None else view.source.grid
+    gsd = grid.ground_sampling_distance()
+    asked = options["model"]
+    name = str(attrs["nirgeo_model"]) if asked == AUTO else asked
+    model = load_model(name, scaling.quantity)
+    spec = model.spec
+    reason = f" ({reason_for(spec, scaling.quantity, gsd)})" if asked == AUTO else ""
     reporter.message(f"model: {spec.full_name}{reason}")
     if asked == AUTO and spec.name == "satellite-rgn":
         reporter.message(
@@ -349,13 +361,8 @@ def _explain(view: SceneView | None, rgb: DataArray, asked: str, reporter: Repor
         reporter.message(f"reference: {attrs['nirgeo_reference']}")
     for note in () if view is None else view.source.notes:
         reporter.warning(note)
-    grid = grid_of(rgb) if view is None else view.source.grid
-    gsd = grid.ground_sampling_distance()
-    if gsd is not None and spec.gsd is not None and not spec.gsd[0] <= gsd <= spec.gsd[1]:
-        reporter.warning(
-            f"pixels of {gsd:.3g} m lie outside the {spec.gsd[0]:g}–{spec.gsd[1]:g} m that "
-            f"{spec.full_name} was made for; colours may be off"
-        )
+    for doubt in doubts(opened, model, scaling, gsd, nodata=options["nodata"]):
+        reporter.warning(doubt)
     if scaling.origin.startswith("assumed"):
         reporter.warning(
             "nothing in the scene says how its numbers become reflectance; "

@@ -9,17 +9,25 @@ from nirgeo.cli.benchmark import benchmark_command
 from nirgeo.cli.calibrate import calibrate_command
 from nirgeo.cli.colorize import colorize_command
 from nirgeo.cli.compare import compare_command
+from nirgeo.cli.completion import completion_command, offer_completions
 from nirgeo.cli.evaluate import evaluate_command
 from nirgeo.cli.info import info_command
 from nirgeo.cli.models import models_command
 from nirgeo.cli.prepare import prepare_command
 from nirgeo.cli.train import train_command
+from nirgeo.heap import keep_freed_memory
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="nirgeo")
 def main() -> None:
     """Natural-colour pictures from near-infrared rasters."""
+
+
+def command() -> None:
+    """The ``nirgeo`` of a shell: a process of its own, unlike :func:`main` called by a program."""
+    keep_freed_memory()
+    main()
 
 
 for _command in (
@@ -32,5 +40,7 @@ for _command in (
     compare_command,
     prepare_command,
     benchmark_command,
+    completion_command,
 ):
     main.add_command(_command)
+offer_completions(main)
