@@ -3,9 +3,10 @@
     python benchmarks/gpu.py --device cuda --side 20000 --json gpu.json
 
 Measures, in one process and in this order: the bare network on the device (blocks of the default
-chunk, halo included, already in its memory, best batch), then the whole run from GeoTIFF to COG, and
-meanwhile the device's utilisation, once a second. On a current GPU a scene of 20000² takes well
-under ten minutes. `--device cpu` runs the same code with a tiny scene, to test this script.
+chunk, halo included, already in its memory, best batch), then the whole run from GeoTIFF to COG,
+and meanwhile the device's utilisation, once a second. It is meant to take less than ten minutes for
+20000² pixels on a current GPU, which was not measured. `--device cpu` runs the
+same code with a tiny scene, to test this script.
 """
 
 from __future__ import annotations
