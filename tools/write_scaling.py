@@ -4,6 +4,8 @@ python benchmarks/scaling.py --json docs/performance/scaling.json
 python tools/write_scaling.py
 """
 
+# ruff: noqa: E501 - prose, whose lines are those of a page
+
 from __future__ import annotations
 
 import json
