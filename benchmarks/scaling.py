@@ -3,10 +3,10 @@
     python benchmarks/scaling.py --json docs/performance/scaling.json
     python tools/write_scaling.py
 
-Workers are processes of one thread each on this machine, so it needs as many idle cores; the process
-that writes takes some of one too, and what it takes is part of the result. Runs alternate between one
-and two workers, each is told by its median, and the time counts from the first chunk to the last:
-starting workers and making the file are measured by themselves.
+Workers are processes of one thread each on this machine, so it needs as many idle cores; the
+process that writes takes some of one too, and what it takes is part of the result. Runs alternate
+between one and two workers, each is told by its median, and the time counts from the first chunk
+to the last: starting workers and making the file are measured by themselves.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def one_run(scene: Path, target: Path, workers: int, model: str, chunk: int) -> 
     """Seconds for the chunks, and for the file afterwards."""
     moments: list[float] = []
     with (
-        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         picture = nirgeo.colorize(nirgeo.open_scene(scene, scale="1e-4", chunk=chunk), model)

@@ -1,4 +1,4 @@
-"""What large runs rest on: budgets, pieces of a graph, areas, groups of chunks, scenes by the dozen."""
+"""What large runs rest on: budgets, pieces of a graph, areas, groups of chunks, many scenes."""
 
 from __future__ import annotations
 
