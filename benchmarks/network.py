@@ -4,8 +4,8 @@
 
 *Roof* is a float32 matrix product of 2048 × 2048, timed in turn with the network. Seconds are
 processor time of the process, so that other work on the machine counts less. *Trunk* is the part
-with convolutions; *network* is all of it. Row streaming is judged by what it could save at most: the
-pixels that are computed and not written.
+with convolutions; *network* is all of it. Row streaming is judged by what it could save at most:
+the pixels that are computed and not written.
 """
 
 from __future__ import annotations

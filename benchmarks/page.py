@@ -1,7 +1,7 @@
 """docs/performance.md from the records beside it: tables between markers, and plots.
 
-    python -m benchmarks page            # write
-    python -m benchmarks page --check    # exit 1 if a table is not what the records say
+python -m benchmarks page            # write
+python -m benchmarks page --check    # exit 1 if a table is not what the records say
 """
 
 from __future__ import annotations
@@ -55,9 +55,7 @@ def network(record: dict[str, Any]) -> str:
         [f"useful of computed pixels (chunk 1024, halo {record['halo']})",
          f"{record['useful']:.3f}"],
     ]  # fmt: skip
-    rows = [
-        [r["way"], f"{r['mpix_per_s']:.2f}", f"{r['times_torch']:.2f}"] for r in record["rows"]
-    ]
+    rows = [[r["way"], f"{r['mpix_per_s']:.2f}", f"{r['times_torch']:.2f}"] for r in record["rows"]]
     return "\n\n".join(
         (
             markdown([f"{record['model']}, one thread", "measured"], facts),

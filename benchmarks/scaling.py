@@ -1,6 +1,6 @@
 """The whole command against scene size, chunk size and workers.
 
-    python -m benchmarks scaling [--sides 1024 2048 4096 8192 20480] [--rounds 1]
+python -m benchmarks scaling [--sides 1024 2048 4096 8192 20480] [--rounds 1]
 """
 
 from __future__ import annotations
@@ -32,7 +32,13 @@ def measure(folder: Path, sides: Sequence[int], rounds: int, middle: int = 4096)
     for way in WAYS:
         cases += [{"what": "size", "way": way, "side": side, "options": ()} for side in sides]
         cases += [
-            {"what": "chunk", "way": way, "side": middle, "value": c, "options": ("--chunk", str(c))}
+            {
+                "what": "chunk",
+                "way": way,
+                "side": middle,
+                "value": c,
+                "options": ("--chunk", str(c)),
+            }
             for c in CHUNKS
         ]
         cases += [
