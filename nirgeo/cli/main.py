@@ -6,8 +6,10 @@ import click
 
 from nirgeo._version import __version__
 from nirgeo.cli.benchmark import benchmark_command
+from nirgeo.cli.calibrate import calibrate_command
 from nirgeo.cli.colorize import colorize_command
 from nirgeo.cli.compare import compare_command
+from nirgeo.cli.completion import completion_command, offer_completions
 from nirgeo.cli.evaluate import evaluate_command
 from nirgeo.cli.info import info_command
 from nirgeo.cli.models import models_command
@@ -33,9 +35,12 @@ for _command in (
     info_command,
     models_command,
     train_command,
+    calibrate_command,
     evaluate_command,
     compare_command,
     prepare_command,
     benchmark_command,
+    completion_command,
 ):
     main.add_command(_command)
+offer_completions(main)
