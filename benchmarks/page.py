@@ -26,8 +26,8 @@ def _machine(record: dict[str, Any]) -> str:
     m = record["machine"]
     versions = ", ".join(f"{name} {number}" for name, number in m["versions"].items())
     return (
-        f"*{m['cores']} cores ({m['processor']}), Python {m['python']}, {versions}; load before the "
-        f"run {m['load_before']}.*"
+        f"*{m['cores']} cores ({m['processor']}), Python {m['python']}, {versions}; load before "
+        f"the run {m['load_before']}.*"
     )
 
 
@@ -95,7 +95,7 @@ def scaling(record: dict[str, Any]) -> str:
         for r in record["rows"]
     ]  # fmt: skip
     head = ["runtime", "varied", "scene", "value", "wall", "MPix/s", "peak memory"]
-    return markdown(head, rows) + "\n\n" + _machine(record)
+    return "![Throughput and peak memory](images/performance.png)\n\n" + markdown(head, rows) + "\n\n" + _machine(record)
 
 
 TABLES: dict[str, Callable[[Any], str]] = {
