@@ -49,4 +49,5 @@ def keep_freed_memory() -> bool:
         (_M_MMAP_THRESHOLD, _LARGEST),
         (_M_TRIM_THRESHOLD, _NEVER),
     )
-    return all([mallopt(name, value) == 1 for name, value in settings])
+    answers = [mallopt(name, value) for name, value in settings]  # all of them, whatever one says
+    return all(answer == 1 for answer in answers)

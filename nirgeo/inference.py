@@ -17,7 +17,7 @@ from nirgeo.errors import OptionError, RadiometryError
 from nirgeo.location_prior import HintField, ToneMap, hint_field
 from nirgeo.modelfile import Model, ModelSpec, load_generator
 from nirgeo.radiometry import Quantity, Scaling, from_working, quantize, to_working
-from nirgeo.runtimes.choice import FP16, INT8, TORCH, Runtime
+from nirgeo.runtimes.choice import FP16, INT8, REFERENCE, TORCH, Runtime
 from nirgeo.tiling import InputWindow
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def run_network(
     model: Model,
     device_name: str = "cpu",
     hint: NDArray[np.float32] | None = None,
-    runtime: Runtime = Runtime(),  # noqa: B008 - it can't change
+    runtime: Runtime = REFERENCE,
     *,
     expect_error: bool = False,
 ) -> NDArray[np.float32]:
@@ -277,7 +277,7 @@ class NetworkColouriser:
     device: str = "cpu"
     prior: bool = True
     hint: HintField | None = None
-    runtime: Runtime = Runtime()
+    runtime: Runtime = REFERENCE
     # The trunk's activations at a quarter of the resolution, the full-resolution fields and lookups
     # around them, and what the heap keeps between two blocks: growth of a run's peak per worker.
     bytes_per_pixel: ClassVar[int] = 170

@@ -131,9 +131,9 @@ def make(data: Path, name: str) -> dict[str, Any]:
     for keep in ((), loose_convolutions(model)):
         measure_ranges(model, train, keep)
         found = price(model, validation)
-        if abs(found["angle_int8"] - found["angle_fp32"]) <= MAX_ANGLE:
-            if found["mean_levels"] <= MAX_MEAN:
-                break
+        change = abs(found["angle_int8"] - found["angle_fp32"])
+        if change <= MAX_ANGLE and found["mean_levels"] <= MAX_MEAN:
+            break
     record = {"model": model.spec.full_name, "model_sha256": model.sha256}
     return {**record, "kept_in_32_bits": list(keep), "scenes": len(validation), **found}
 

@@ -1,6 +1,6 @@
-"""Write docs/scaling.md from what benchmarks/scaling.py (and, on a GPU, benchmarks/gpu.py) recorded.
+"""Write docs/scaling.md from what benchmarks/cluster.py (and, on a GPU, benchmarks/gpu.py) recorded.
 
-python benchmarks/scaling.py --json docs/performance/scaling.json
+python benchmarks/cluster.py --json docs/performance/cluster.json
 python tools/write_scaling.py
 """
 
@@ -49,7 +49,7 @@ def page(record: dict[str, Any], gpu: dict[str, Any] | None) -> str:
         "",
         "<!-- Written by tools/write_scaling.py; do not edit. -->",
         "",
-        f"Measured by `python benchmarks/scaling.py` with {record['model']} on {record['machine']}, a "
+        f"Measured by `python benchmarks/cluster.py` with {record['model']} on {record['machine']}, a "
         f"scene of {record['side']}² pixels in chunks of {record['chunk_tiles']} × "
         f"{record['chunk_tiles']} tiles; medians of {len(record['seconds']['1'])} runs, one and two "
         "workers in turn. The machine's load over a quarter of an hour stood at "
@@ -103,7 +103,7 @@ def page(record: dict[str, Any], gpu: dict[str, Any] | None) -> str:
 
 
 def main() -> None:
-    record = json.loads((RECORDS / "scaling.json").read_text())
+    record = json.loads((RECORDS / "cluster.json").read_text())
     found = RECORDS / "gpu.json"
     gpu = json.loads(found.read_text()) if found.exists() else None
     PAGE.write_text(page(record, gpu))

@@ -9,7 +9,7 @@ runtime and a run can't be resumed with the other one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from importlib.util import find_spec
 
 from nirgeo.errors import OptionError
@@ -56,6 +56,9 @@ class Runtime:
         return f"ONNX Runtime {version('onnxruntime')}, {self.precision}"
 
 
+REFERENCE = Runtime()
+
+
 def choose_runtime(runtime: str = TORCH, precision: str = FP32, device: str = "cpu") -> Runtime:
     """The runtime that is meant by these options.
 
@@ -92,10 +95,3 @@ def choose_runtime(runtime: str = TORCH, precision: str = FP32, device: str = "c
 def onnx_installed() -> bool:
     """Whether the extra is there."""
     return all(find_spec(name) is not None for name in _PACKAGES)
-
-
-def installed_version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -89,7 +89,8 @@ def read_ranges(model: Model) -> Ranges:
                     f"{path}: made for other weights than {Path(model.path).name}; make it anew "
                     "with tools/make_int8.py"
                 )
-            for name in file.keys():
+            names = list(file.keys())
+            for name in names:
                 part = file.get_slice(name)
                 if part.get_dtype() != "F32" or tuple(part.get_shape()) != (2,):
                     raise ModelError(f"{path}: {name[:60]!r} is no pair of numbers")
