@@ -3,10 +3,10 @@
     python benchmarks/cluster.py --json docs/performance/cluster.json
     python tools/write_scaling.py
 
-Workers are processes of one thread each on this machine, so it needs as many idle cores; the process
-that writes takes some of one too, and what it takes is part of the result. Runs alternate between one
-and two workers, each is told by its median, and the time counts from the first chunk to the last:
-starting workers and making the file are measured by themselves.
+Workers are processes of one thread each on this machine, so it needs as many idle cores; the
+process that writes takes some of one too, and what it takes is part of the result. Runs alternate
+between one and two workers, each is told by its median, and the time counts from the first chunk
+to the last: starting workers and making the file are measured by themselves.
 """
 
 from __future__ import annotations

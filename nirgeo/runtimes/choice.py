@@ -9,7 +9,7 @@ runtime and a run can't be resumed with the other one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from nirgeo.errors import OptionError
@@ -95,3 +95,11 @@ def choose_runtime(runtime: str = TORCH, precision: str = FP32, device: str = "c
 def onnx_installed() -> bool:
     """Whether the extra is there."""
     return all(find_spec(name) is not None for name in _PACKAGES)
+
+
+def installed_version(package: str) -> str | None:
+    """The version of a package, None where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

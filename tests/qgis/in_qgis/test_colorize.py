@@ -125,7 +125,9 @@ def test_the_expected_error_is_a_fourth_band_and_masks(
 ) -> None:
     target = out / "doubts.tif"
     processing.run(
-        "nirgeo:colorize", {"INPUT": layer, "UNCERTAINTY": True, "OUTPUT": str(target)}, feedback=log
+        "nirgeo:colorize",
+        {"INPUT": layer, "UNCERTAINTY": True, "OUTPUT": str(target)},
+        feedback=log,
     )
     made = gdal.Open(str(target))
     band = made.GetRasterBand(4)
