@@ -95,7 +95,12 @@ def scaling(record: dict[str, Any]) -> str:
         for r in record["rows"]
     ]  # fmt: skip
     head = ["runtime", "varied", "scene", "value", "wall", "MPix/s", "peak memory"]
-    return "![Throughput and peak memory](images/performance.png)\n\n" + markdown(head, rows) + "\n\n" + _machine(record)
+    return (
+        "![Throughput and peak memory](images/performance.png)\n\n"
+        + markdown(head, rows)
+        + "\n\n"
+        + _machine(record)
+    )
 
 
 TABLES: dict[str, Callable[[Any], str]] = {
