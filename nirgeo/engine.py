@@ -39,10 +39,10 @@ from nirgeo.inference import (
 )
 from nirgeo.layers import array_from_tasks
 from nirgeo.location_prior import HintField
-from nirgeo.modelfile import Model, ModelSpec
+from nirgeo.modelfile import LOCAL_AFFINE, Model, ModelSpec
 from nirgeo.radiometry import Quantity, Scaling, ScalingClues, find_scaling
 from nirgeo.registry import AUTO, AnyModel, pick_model
-from nirgeo.runtimes.choice import FP32, INT8, TORCH, choose_runtime
+from nirgeo.runtimes.choice import FP16, FP32, INT8, TORCH, choose_runtime
 from nirgeo.scene import (
     SCALING_ATTR,
     SCALING_ORIGIN_ATTR,
@@ -103,8 +103,8 @@ def colorize(
     runtime : ``"torch"``, the reference; ``"onnx"`` for ONNX Runtime on the CPU, whose picture
         differs by at most one level in a few pixels; or ``"auto"`` (see
         :mod:`nirgeo.runtimes.choice`)
-    precision : ``"fp32"``, or ``"int8"`` for a network in 8 bits on the CPU, at a price that the
-        model's card tells
+    precision : ``"fp32"``; ``"fp16"`` for a trunk in 16 bits on a GPU; or ``"int8"`` for a network
+        in 8 bits on the CPU, at a price that the model's card tells
 
     Raises
     ------
@@ -185,6 +185,8 @@ def colouriser_of(
     halo, stride = reach(model)
     model = replace(model, path=absolute(model.path))
     chosen = choose_runtime(runtime, precision, device)
+    if chosen.precision == FP16 and model.spec.architecture != LOCAL_AFFINE:
+        raise OptionError(f"--precision fp16: {model.spec.full_name} has no trunk to run in it")
     if chosen.precision == INT8:
         from nirgeo.runtimes.int8 import read_ranges
 

@@ -17,7 +17,7 @@ from nirgeo.errors import OptionError, RadiometryError
 from nirgeo.location_prior import HintField, ToneMap, hint_field
 from nirgeo.modelfile import Model, ModelSpec, load_generator
 from nirgeo.radiometry import Quantity, Scaling, from_working, quantize, to_working
-from nirgeo.runtimes.choice import INT8, REFERENCE, TORCH, Runtime
+from nirgeo.runtimes.choice import FP16, INT8, REFERENCE, TORCH, Runtime
 from nirgeo.tiling import InputWindow
 
 if TYPE_CHECKING:
@@ -243,9 +243,8 @@ def run_network(
         from nirgeo.accelerator import NetworkKey
         from nirgeo.lane import Block, lane_of
 
-        return lane_of(device_name).run(
-            Block(NetworkKey(model, expect_error=expect_error), inputs, valid, hint)
-        )
+        key = NetworkKey(model, half=runtime.precision == FP16, expect_error=expect_error)
+        return lane_of(device_name).run(Block(key, inputs, valid, hint))
     net = network(model)
     x = torch.from_numpy(inputs)[None]
     mask = torch.from_numpy(valid.astype(np.float32))[None, None]

@@ -9,7 +9,7 @@ runtime and a run can't be resumed with the other one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from nirgeo.errors import OptionError
@@ -20,8 +20,9 @@ AUTO = "auto"
 RUNTIMES = (AUTO, TORCH, ONNX)
 
 FP32 = "fp32"
+FP16 = "fp16"
 INT8 = "int8"
-PRECISIONS = (FP32, INT8)
+PRECISIONS = (FP32, FP16, INT8)
 
 _PACKAGES = ("onnx", "onnxruntime")
 _REMEDY = "install the extra with `pip install 'nirgeo[onnx]'`"
@@ -37,14 +38,17 @@ class Runtime:
     def identity(self) -> dict[str, str]:
         """What must be equal for equal pixels; the runtime's version too, as torch's is."""
         if self.name == TORCH:
-            return {"runtime": TORCH}
+            return {"runtime": TORCH} | self._not_the_reference()
         return {"runtime": f"onnxruntime {version('onnxruntime')}", "precision": self.precision}
 
     def provenance(self) -> dict[str, str]:
         """What an output says: nothing where it is the reference."""
         if self.name == TORCH:
-            return {}
+            return self._not_the_reference()
         return {"runtime": "ONNX Runtime", "precision": self.precision}
+
+    def _not_the_reference(self) -> dict[str, str]:
+        return {} if self.precision == FP32 else {"precision": self.precision}
 
     def describe(self) -> str:
         if self.name == TORCH:
@@ -68,6 +72,11 @@ def choose_runtime(runtime: str = TORCH, precision: str = FP32, device: str = "c
     if precision not in PRECISIONS:
         raise OptionError(f"--precision {precision}: there are {', '.join(PRECISIONS)}")
     on_cpu = device.partition(":")[0] == "cpu"
+    if precision == FP16:
+        if runtime == ONNX or on_cpu:
+            where = "ONNX Runtime" if runtime == ONNX else "a CPU, where it is slower than fp32"
+            raise OptionError(f"--precision fp16 is for a GPU (--device cuda), not for {where}")
+        return Runtime(TORCH, FP16)
     if runtime == ONNX or precision == INT8:
         what = "--precision int8" if precision == INT8 else "--runtime onnx"
         if runtime == TORCH:
@@ -86,3 +95,11 @@ def choose_runtime(runtime: str = TORCH, precision: str = FP32, device: str = "c
 def onnx_installed() -> bool:
     """Whether the extra is there."""
     return all(find_spec(name) is not None for name in _PACKAGES)
+
+
+def installed_version(package: str) -> str | None:
+    """The version of a package, None where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -136,6 +136,9 @@ class Rounded(nn.Module):
 class RoundedConv(nn.Module):
     """A convolution of 8-bit values with 8-bit weights."""
 
+    scales: Tensor
+    zeros: Tensor
+
     def __init__(self, convolution: nn.Conv2d, before: Range, after: Range | None) -> None:
         super().__init__()
         self.convolution = convolution

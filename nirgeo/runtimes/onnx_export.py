@@ -52,7 +52,7 @@ def onnx_graph(network: nn.Module, *, expect_error: bool = False) -> bytes:
         torch.onnx.export(
             exportable(traced),
             example,
-            file,
+            cast(Any, file),  # a stream, which its annotation leaves out
             dynamo=False,  # the newer one can't decompose pixel_unshuffle of an unknown size
             opset_version=OPSET,
             input_names=list(INPUTS),

@@ -53,7 +53,6 @@ class TrainingConfig:
     shuffle: int = 4
     knots: int = 33
     dilations: tuple[int, ...] = ()
-    palette: int = 0
     levels: int = 3
     skips: bool = False
     edge_norm: bool = True

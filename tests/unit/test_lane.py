@@ -158,6 +158,22 @@ def test_the_trunk_in_half_precision(model: Model) -> None:
     assert inference.network(model).stem.weight.dtype == torch.float32  # type: ignore[union-attr]
 
 
+def test_half_precision_is_asked_for_and_recorded(
+    tmp_path: Path, model: Model, device: SmallDevice
+) -> None:
+    values = np.random.default_rng(0).integers(300, 6000, (200, 200)).astype(np.uint16)
+    scene = nirgeo.open_scene(write_raster(tmp_path / "in.tif", values), scale="1e-4", chunk=2)
+    half = nirgeo.colorize(scene, model, device="fake", precision="fp16")
+    exact = nirgeo.colorize(scene, model, device="fake")
+    assert half.attrs["nirgeo_precision"] == "fp16"
+    assert "nirgeo_precision" not in exact.attrs
+    assert half.data.name != exact.data.name
+    change = np.abs(half.values.astype(int) - exact.values.astype(int))
+    assert change.max() <= 2
+    with pytest.raises(OptionError, match="is for a GPU"):
+        nirgeo.colorize(scene, model, precision="fp16")
+
+
 def test_other_networks_have_no_half_precision() -> None:
     with pytest.raises(OptionError, match="fp16"):
         half_trunk(torch.nn.Linear(2, 2))
