@@ -60,7 +60,8 @@ class GeneratorConfig:
 
     ``in_bands`` measured bands (working space) become ``out_bands`` colours. ``knots`` points of
     the table cover 0 … ``table_max`` evenly. ``dilations`` are those of the blocks' 3×3
-    convolutions; none means 1 throughout. With ``expects_error`` the network can tell the error it
+    convolutions; none means 1 throughout. Gains and offsets of the colours are averaged over
+    ``smoothing`` × ``smoothing`` cells. With ``expects_error`` the network can tell the error it
     expects.
 
     The limits keep tiling exact. Bilinear upsampling computes positions in float32; they are free
@@ -77,6 +78,7 @@ class GeneratorConfig:
     knots: int = 33
     table_max: float = 1.0
     dilations: tuple[int, ...] = ()
+    smoothing: int = 1
     expects_error: bool = False
 
     def __post_init__(self) -> None:
@@ -88,6 +90,7 @@ class GeneratorConfig:
             "depth": (self.depth, 0, 64),
             "shuffle": (self.shuffle, 1, 8),
             "knots": (self.knots, 2, 4096),
+            "smoothing": (self.smoothing, 1, 33),
         }
         check_limits(limits)
         if len(self.dilations) not in (0, self.depth):
@@ -96,6 +99,8 @@ class GeneratorConfig:
             )
         for dilation in self.dilations:
             check_limits({"dilations": (dilation, 1, 8)})
+        if self.smoothing % 2 == 0:
+            raise ModelError(f"generator smoothing={self.smoothing} must be odd")
         if not isinstance(self.expects_error, bool):
             raise ModelError(
                 f"generator expects_error={self.expects_error!r} must be true or false"
@@ -127,7 +132,8 @@ class GeneratorConfig:
     def path(self) -> tuple[Operation, ...]:
         """The operations between input and output, for :func:`nirgeo.receptive_field.halo`."""
         blocks = [Conv(3, dilation) for dilation in self.block_dilations]
-        return (Unshuffle(self.shuffle), Conv(3), *blocks, Conv(1), Upsample(self.shuffle))
+        heads = (Conv(1), Conv(self.smoothing), Upsample(self.shuffle))
+        return (Unshuffle(self.shuffle), Conv(3), *blocks, *heads)
 
     @property
     def block_dilations(self) -> tuple[int, ...]:
@@ -324,6 +330,10 @@ class LocalAffineGenerator(nn.Module):
 
     def _colours(self, x: Tensor, features: Tensor) -> Tensor:
         coarse = self.head(features)
+        if self.config.smoothing > 1:
+            # At the raster's edge the mean of the cells that are there.
+            side = self.config.smoothing
+            coarse = F.avg_pool2d(coarse, side, 1, side // 2, count_include_pad=False)
         return torch.addcmul(self.table(x), self.fade(x), self._locally_affine(x, coarse))
 
     def _locally_affine(self, x: Tensor, coarse: Tensor) -> Tensor:

@@ -37,6 +37,8 @@ class Facts:
     limits: str
     stages: tuple[str, ...]
     """The commands that made the weights, RUN-1 being the folder of the first."""
+    afterwards: str = ""
+    """What was done to the trained weights."""
     by_scene: bool = False
     """Whether expected errors were calibrated on scenes of a single place."""
 
@@ -67,6 +69,11 @@ _SURFACE_SOURCE = (
     "Geological Survey; HLS by NASA"
 )
 
+_SMOOTHED = """
+Afterwards gains and offsets were averaged over 7×7 cells (28 pixels), with `tools/smooth_model.py`:
+what was learnt cell by cell painted soft blotches into uniform ground. The figures are measured
+after that; the number of cells was chosen on the validation places."""
+
 FACTS = {
     "aerial-nir": Facts(
         summary="natural colour from the NIR band of 8-bit aerial pictures (cities, 0.6-5 m)",
@@ -79,6 +86,7 @@ FACTS = {
             "a lawn where nothing around it tells."
         ),
         stages=("--preset aerial-nir --out RUN-1",),
+        afterwards=_SMOOTHED,
         by_scene=True,
     ),
     "satellite-nir": Facts(
@@ -97,6 +105,7 @@ FACTS = {
             "--preset satellite-nir --out RUN-1",
             "--preset satellite-nir-finish --init RUN-1/best.safetensors --out RUN-2",
         ),
+        afterwards=_SMOOTHED,
     ),
     "aerial-rgn": Facts(
         summary="blue for 8-bit colour-infrared aerial pictures (red, green, NIR; 0.6-5 m)",
@@ -224,7 +233,7 @@ The last of these {len(facts.stages)} stage(s): {training["steps"]} steps, best 
 other work. Its configuration:
 
     {config}
-
+{facts.afterwards and facts.afterwards + chr(10)}
 ## Limits
 
 {facts.limits}

@@ -3,6 +3,7 @@
     python tools/write_results.py            # write
     python tools/write_results.py --check    # exit 1 if a table is not what the records say
     python tools/write_results.py --adopt FILE...    # take new records, then write
+    python tools/write_results.py --adopt-run RUN LABEL COMMAND    # a folder of `nirgeo train`
 
 The text is written by hand. A table stands between ``<!-- table: NAME ARGUMENTS -->`` and
 ``<!-- end -->`` and is made of records in docs/results/, which the commands in the text wrote:
@@ -17,6 +18,12 @@ The text is written by hand. A table stands between ``<!-- table: NAME ARGUMENTS
     means over places, from a JSON of ``nirgeo evaluate``
 ``cover FILE LABEL...``
     angles by kind of ground, from the same
+``expectations FILE...``
+    expected against actual errors, from JSONs of ``nirgeo evaluate``
+``expected-cover FILE LABEL``
+    the same by kind of ground, for one model
+``trainings PREFIX``
+    the best validation of each training whose label begins so, from trainings.json
 ``ladder``
     the angle by what is known besides near infrared, satellite and aerial
 """
@@ -30,12 +37,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+
 from nirgeo.benchmark.runs import read_results, summary
 from nirgeo.benchmark.scores import by_category
 from nirgeo.benchmark.table import PAPER
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = (DOCS / "results.md", DOCS / "concepts" / "colour.md")
+PAGES = (DOCS / "results.md", DOCS / "experiments.md", DOCS / "concepts" / "colour.md")
 BLOCK = re.compile(r"(<!-- table: (?P<what>[^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -145,6 +154,60 @@ def _cover(records: Path, file: str, *labels: str) -> str:
     return markdown(["", "places", *(f"`{label}`" for label in labels)], cells)
 
 
+def _expectations(records: Path, *files: str) -> str:
+    cells = []
+    for file in files:
+        for task in json.loads((records / file).read_text(encoding="utf-8"))["tasks"]:
+            for model in task["models"]:
+                found = model.get("expectation")
+                if found is None:
+                    continue
+                shares = found["coverage_by_place"].values()
+                cells.append(
+                    [
+                        f"`{model['label']}`",
+                        f"{found['expected']:.2f}°",
+                        f"{found['actual']:.2f}°",
+                        f"{found['coverage']:.1%} ({min(shares):.0%}–{max(shares):.0%})",
+                        f"{found['ause']:.2f}",
+                        f"{found['ause_blind']:.2f}",
+                    ]
+                )
+    header = ["", "expected", "actual", "within the 90% interval", "AUSE", "AUSE if blind"]
+    return markdown(header, cells)
+
+
+def _expected_cover(records: Path, file: str, label: str) -> str:
+    (task,) = json.loads((records / file).read_text(encoding="utf-8"))["tasks"]
+    (model,) = [m for m in task["models"] if m["label"] == label]
+    cells = [
+        [c["name"], str(c["places"]), f"{c['expected']:.1f}°", f"{c['actual']:.1f}°"]
+        for c in model["expectation"]["land_cover"]
+        if c["actual"] is not None
+    ]
+    return markdown([f"`{label}`", "places", "expected", "actual"], cells)
+
+
+def _trainings(records: Path, prefix: str) -> str:
+    runs = json.loads((records / "trainings.json").read_text(encoding="utf-8"))
+    cells = []
+    for run in (r for r in runs if r["label"].startswith(prefix)):
+        table, best = run["validations"][0], min(run["validations"], key=lambda v: v["judged"])
+        cells.append(
+            [
+                run["label"].removeprefix(prefix).strip(", "),
+                f"{run['parameters'] / 1000:.0f} k",
+                f"{best['step']} of {run['validations'][-1]['step']}",
+                f"{table['angular']:.2f}° → {best['angular']:.2f}°",
+                f"{table['rmse']:.4f} → {best['rmse']:.4f}",
+                f"{best['hinted_angular']:.2f}°",
+                f"{best['hinted_rmse']:.4f}",
+            ]
+        )
+    header = ["", "parameters", "best step", "angle, no hint", "RMSE, no hint"]
+    return markdown([*header, "angle, colour ± 0.15", "RMSE, colour ± 0.15"], cells)
+
+
 _LADDER = (
     ("nothing: one colour for everything", "baseline/mean-colour@1", "baseline/mean-colour@1"),
     (
@@ -152,11 +215,11 @@ _LADDER = (
         "baseline/table-direction@1",
         "baseline/table-direction@1",
     ),
-    ("near infrared, the network", "satellite-nir@1", "aerial-nir@1"),
+    ("near infrared, the network", "satellite-nir@2", "aerial-nir@2"),
     (
         "and a reference of 16 times larger pixels",
-        "satellite-nir@1 + reference 16 px",
-        "aerial-nir@1 + reference 16 px",
+        "satellite-nir@2 + reference 16 px",
+        "aerial-nir@2 + reference 16 px",
     ),
     ("red and green measured, the network", "satellite-rgn@1", "aerial-rgn@1"),
 )
@@ -184,6 +247,9 @@ TABLES: dict[str, Callable[..., str]] = {
     "epfl-curves": _epfl_curves,
     "evaluate": _evaluate,
     "cover": _cover,
+    "expectations": _expectations,
+    "expected-cover": _expected_cover,
+    "trainings": _trainings,
     "ladder": _ladder,
 }
 
@@ -212,6 +278,26 @@ def adopt(file: Path, records: Path) -> None:
     (records / file.name).write_text(json.dumps(_short(evaluation), indent=1) + "\n", "utf-8")
 
 
+def adopt_run(run: Path, label: str, command: str, records: Path) -> None:
+    """Keep what a training's log says of its validations, and how many numbers it trained."""
+    events = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    with safe_open(run / "best.safetensors", framework="numpy") as file:
+        trained = [k for k in file.keys() if k.startswith(("stem", "blocks", "head"))]  # noqa: SIM118
+        parameters = sum(file.get_tensor(k).size for k in trained)
+    kept = ("step", "angular", "rmse", "hinted_angular", "hinted_rmse", "judged")
+    record = {
+        "label": label,
+        "command": command,
+        "parameters": parameters,
+        "minutes": round(events[-1]["seconds"] / 60, 1),
+        "validations": [{k: e[k] for k in kept} for e in events if e["event"] == "validation"],
+    }
+    target = records / "trainings.json"
+    known = json.loads(target.read_text(encoding="utf-8")) if target.exists() else []
+    known = [r for r in known if r["label"] != label]
+    target.write_text(json.dumps(_short([*known, record]), indent=1) + "\n", encoding="utf-8")
+
+
 def _short(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _short(v) for k, v in value.items()}
@@ -224,6 +310,8 @@ def main() -> None:
     if sys.argv[1:2] == ["--adopt"]:
         for name in sys.argv[2:]:
             adopt(Path(name), DOCS / "results")
+    if sys.argv[1:2] == ["--adopt-run"]:
+        adopt_run(Path(sys.argv[2]), sys.argv[3], sys.argv[4], DOCS / "results")
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         made = filled(text, DOCS / "results")

@@ -15,9 +15,9 @@ class TrainingConfig:
     """How a generator is trained. The defaults are those of the shipped models.
 
     Network: ``architecture`` is one of :mod:`nirgeo.architectures`. ``width``, ``depth``,
-    ``shuffle`` and ``knots`` shape a local affine generator; ``width``, ``levels``, ``skips`` and
-    ``edge_norm`` an encoder-decoder. ``init_sd`` is the standard deviation of all initial
-    convolution weights; 0 keeps the architecture's own.
+    ``shuffle``, ``knots``, ``dilations`` and ``smoothing`` shape a local affine generator;
+    ``width``, ``levels``, ``skips`` and ``edge_norm`` an encoder-decoder. ``init_sd`` is the
+    standard deviation of all initial convolution weights; 0 keeps the architecture's own.
 
     Sampling: a place is drawn with a weight of its area to the power ``area_exponent``; places no
     larger than one patch of 64×64 together get ``small_place_share`` of all draws. A
@@ -53,6 +53,7 @@ class TrainingConfig:
     shuffle: int = 4
     knots: int = 33
     dilations: tuple[int, ...] = ()
+    smoothing: int = 1
     levels: int = 3
     skips: bool = False
     edge_norm: bool = True

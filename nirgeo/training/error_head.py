@@ -54,6 +54,7 @@ class Calibration:
     scale: float
     quantile: float
     coverage: Mapping[str, float]
+    unit: str = "places"
 
     def describe(self) -> str:
         """One line for people."""
@@ -63,7 +64,7 @@ class Calibration:
             return text
         low, high = facts["coverage_range"]
         return (
-            f"{text}; on {facts['places']} places left out one by one, "
+            f"{text}; on {facts['places']} {self.unit} left out one by one, "
             f"{facts['coverage_left_out']:.1%} ({low:.1%}-{high:.1%})"
         )
 
@@ -221,7 +222,7 @@ def calibrate(
         others = [errors for name, errors in merged.items() if name != left_out]
         coverage[left_out] = _share_within(merged[left_out], *_fit(others))
     network.error_table.values += float(np.log(scale)) / network.config.in_bands
-    return Calibration(scale, quantile, coverage)
+    return Calibration(scale, quantile, coverage, "scenes" if by_scene else "places")
 
 
 def _scene_errors(

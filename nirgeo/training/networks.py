@@ -39,6 +39,7 @@ def generator_config(config: TrainingConfig) -> GeneratorShape:
         knots=config.knots,
         table_max=config.table_max,
         dilations=config.dilations,
+        smoothing=config.smoothing,
     )
 
 

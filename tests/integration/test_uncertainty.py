@@ -36,9 +36,18 @@ SIZE = (301, 205)
 
 @pytest.fixture(scope="session")
 def doubtful(weights: Path) -> Model:
-    """A network of the shipped models' shape that expects errors."""
+    """A network with everything that the shipped models' shape may have."""
     return painting_model(
-        weights, name="doubtful", seed=21, width=64, depth=8, shape={"expects_error": True}
+        weights,
+        name="doubtful",
+        seed=21,
+        width=64,
+        depth=8,
+        shape={
+            "expects_error": True,
+            "smoothing": 7,
+            "dilations": (1, 1, 2, 2, 2, 1, 1, 1),
+        },
     )
 
 

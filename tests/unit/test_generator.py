@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -267,6 +269,12 @@ class TestConfig:
             {"table_max": float("nan")},
             {"table_max": float("inf")},
             {"table_max": "1"},
+            {"smoothing": 0},
+            {"smoothing": 4},
+            {"smoothing": 35},
+            {"dilations": (1, 2, 3)},
+            {"dilations": (9,) * 8},
+            {"expects_error": 1},
         ],
         ids=str,
     )
@@ -276,8 +284,18 @@ class TestConfig:
             GeneratorConfig(**bad)
 
     def test_json_round_trip(self) -> None:
-        config = GeneratorConfig(in_bands=2, width=12, depth=3, shuffle=2, knots=5, table_max=1.225)
-        assert GeneratorConfig(**config.to_json()) == config
+        config = GeneratorConfig(
+            in_bands=2,
+            width=12,
+            depth=3,
+            shuffle=2,
+            knots=5,
+            table_max=1.225,
+            dilations=(1, 2, 1),
+            smoothing=3,
+            expects_error=True,
+        )
+        assert GeneratorConfig(**json.loads(json.dumps(config.to_json()))) == config
 
     def test_tensors_of_a_model_file(self) -> None:
         # Their names and shapes are a file format: weights published today must load for ever.
@@ -297,7 +315,12 @@ class TestConfig:
 
     @pytest.mark.parametrize(
         "shape",
-        [{}, {"depth": 0}, {"in_bands": 3, "out_bands": 1, "width": 7, "depth": 3, "shuffle": 8}],
+        [
+            {},
+            {"depth": 0},
+            {"expects_error": True, "in_bands": 3, "smoothing": 3},
+            {"in_bands": 3, "out_bands": 1, "width": 7, "depth": 3, "shuffle": 8},
+        ],
         ids=str,
     )
     def test_shapes_known_without_building_the_network(self, shape: dict[str, int]) -> None:
@@ -321,3 +344,23 @@ class TestConfig:
             assert torch.equal(a, b)
         random_weights(two, seed=12)
         assert not torch.equal(one.stem.weight, two.stem.weight)
+
+
+def test_smoothing_averages_the_cells_that_are_there() -> None:
+    plain = random_generator(4, width=8, depth=1)
+    smoothed = LocalAffineGenerator(replace(plain.config, smoothing=3)).eval()
+    smoothed.load_state_dict(plain.state_dict())
+    x = torch.rand(1, 1, 40, 48, generator=torch.Generator().manual_seed(1)) * 0.6 + 0.1
+    valid = torch.ones_like(x)
+    with torch.inference_mode():
+        cells = plain.head(plain.features(x, valid, None))[0].numpy().astype(np.float64)
+        ones = np.pad(np.ones(cells.shape[1:]), 1)
+        padded = np.pad(cells, ((0, 0), (1, 1), (1, 1)))
+        rows, cols = cells.shape[1:]
+        near = [(i, j) for i in range(3) for j in range(3)]
+        total = sum(padded[:, i : i + rows, j : j + cols] for i, j in near)
+        count = sum(ones[i : i + rows, j : j + cols] for i, j in near)
+        mean = torch.from_numpy((total / count).astype(np.float32))[None]
+        wanted = plain.table(x) + plain.fade(x) * plain._locally_affine(x, mean)
+        np.testing.assert_allclose(smoothed(x, valid), wanted, atol=2e-5)
+        assert (smoothed(x, valid) - plain(x, valid)).abs().max() > 0.05

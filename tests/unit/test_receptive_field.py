@@ -18,6 +18,8 @@ CONFIGS = [
     pytest.param({"depth": 2, "shuffle": 2}, id="fine cells"),
     pytest.param({"depth": 1, "shuffle": 8}, id="large cells"),
     pytest.param({"depth": 2, "shuffle": 4, "in_bands": 2}, id="two bands"),
+    pytest.param({"depth": 2, "shuffle": 4, "dilations": (2, 1)}, id="dilated"),
+    pytest.param({"depth": 1, "shuffle": 4, "smoothing": 5}, id="smoothed"),
 ]
 
 
@@ -63,6 +65,12 @@ class TestGenerators:
         # Upsampling takes one cell more on one side, nine 3×3 convolutions another nine: ten cells
         # of 4 px, seen from the cell's second pixel. Chunk sizes were chosen for this number.
         assert random_generator(depth=8, width=4).halo == 10 * 4 + 1
+
+    def test_known_halo_of_the_smoothed_shape(self) -> None:
+        # Three cells more: 82 % of the pixels that a chunk of 1024 px computes are written.
+        halo = random_generator(depth=8, width=4, smoothing=7).halo
+        assert halo == 13 * 4 + 1
+        assert (1024 / (1024 + 2 * halo)) ** 2 > 0.82
 
     def test_pixels_beyond_the_halo_do_not_matter_at_all(self) -> None:
         """The law that tiling rests on, seen from the output: outside the halo anything may be."""

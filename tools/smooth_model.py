@@ -1,0 +1,57 @@
+"""Average a trained network's gains and offsets over a square of its cells.
+
+    python tools/smooth_model.py MODEL CELLS FILE INDEX.csv FOLDER [LEVEL]
+
+A network that learnt cell by cell paints soft blotches into uniform ground. Averaging afterwards
+takes them away and costs a few pixels of halo. CELLS is odd; what it should be, validation decides
+(see docs/experiments.md). FILE is a model like any other, for `nirgeo evaluate` and
+`nirgeo calibrate`; its figures are measured anew on the validation scenes in FOLDER.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file
+
+from nirgeo.generator import GeneratorConfig
+from nirgeo.modelfile import Model, load_generator, read_model, write_model
+from nirgeo.registry import load_model
+from nirgeo.training.data import list_scenes, load_scene
+from nirgeo.training.validation import place_means
+
+
+def smooth(
+    name: str, cells: int, target: Path, index: Path, folder: Path, levels: list[str]
+) -> None:
+    model = load_model(name)
+    if not isinstance(model, Model):
+        sys.exit(f"{name} is no network")
+    tensors = load_file(model.path)
+    shape = replace(GeneratorConfig(**dict(model.spec.generator)), smoothing=cells)
+    training = dict(model.spec.training)
+    training["config"] = dict(training["config"]) | {"smoothing": cells}
+    spec = replace(model.spec, generator=shape.to_json(), training=training)
+    write_model(target, spec, tensors)
+    network = load_generator(read_model(target))
+    scenes = [
+        load_scene(entry, spec.bands, spec.quantity)
+        for entry in list_scenes([folder], index, levels)
+    ]
+    found = {}
+    for prefix, hinted in (("", False), ("hinted_", True)):
+        places = place_means(network, scenes, spec.quantity, torch.device("cpu"), hinted=hinted)
+        angular, rmse = np.mean(list(places.values()), axis=0)
+        found |= {f"{prefix}angular": float(angular), f"{prefix}rmse": float(rmse)}
+    training["validation"] = found
+    write_model(target, replace(spec, training=training), tensors)
+    print(found)
+
+
+if __name__ == "__main__":
+    _, name, cells, target, index, folder, *levels = sys.argv
+    smooth(name, int(cells), Path(target), Path(index), Path(folder), levels)
