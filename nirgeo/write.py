@@ -36,7 +36,7 @@ from nirgeo.georeference import grid_of
 from nirgeo.inference import intra_op_threads
 from nirgeo.journal import Journal
 from nirgeo.layers import facts_of
-from nirgeo.scene import VALID
+from nirgeo.scene import VALID, digest
 from nirgeo.target import Target
 from nirgeo.tiling import TILE, ChunkGrid
 
@@ -79,12 +79,17 @@ def write_geotiff(
         raise OptionError(f"--workers {workers}: need at least one")
     data, valid, grid = _blocks(rgb)
     options = cog.check_creation_options(creation_options or {}, str(data.dtype))
-    target = Target(path, overwrite=overwrite)
+    target = Target(path, overwrite=overwrite, resume=resume)
     identity = _identity(rgb, data) | {"creation_options": options}
+    work = digest(identity)
     with target.guarded() as folder, handles.bounded_cache():
         journal = Journal(folder / "journal.jsonl")
         store = BlockStore(folder / "blocks.tif", grid, data.shape[0] + 1, data.dtype)
         try:
+            if target.holds(work):
+                if on_start is not None:
+                    on_start(len(grid), len(grid))
+                return Path(path)
             finished = journal.resume(identity) if resume else None
             if finished is not None and not store.open():
                 finished = None
@@ -108,7 +113,7 @@ def write_geotiff(
             _give_memory_back()
             result = folder / "result.tif"
             cog.write_cog(store.path, store.tile, _picture(rgb, data), result, options)
-            target.publish(result)
+            target.publish(result, work)
             journal.close()
             target.clear()
         except OSError as error:
