@@ -572,11 +572,13 @@ def add_impossible_chunks(state: Path) -> int:
 
 
 def claim_a_chunk_that_is_not_there(state: Path) -> int:
-    # One flipped bit: it still reads as JSON, and chunk (4, 5), the last one, was not written.
+    # A damaged line that still reads as JSON.
     journal = state / "journal.jsonl"
     *lines, last = journal.read_bytes().splitlines(keepends=True)
-    assert b'"chunk": [4, 5]' not in b"".join([*lines, last])
-    claimed = re.sub(rb'"chunk": \[\d, \d\]', b'"chunk": [4, 5]', last)
+    written = b"".join([*lines, last])
+    chunks = [b'"chunk": [%d, %d]' % (i, j) for i in range(5) for j in range(6)]
+    missing = next(chunk for chunk in chunks if chunk not in written)
+    claimed = re.sub(rb'"chunk": \[\d, \d\]', missing, last)
     assert claimed != last
     journal.write_bytes(b"".join([*lines, claimed]))
     return len(lines) - 1
