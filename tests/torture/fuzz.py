@@ -21,6 +21,8 @@ from helpers import write_raster
 from pictures import painting_model, punch_holes, read, scene_values, whole_picture
 from rasterio.shutil import copy
 
+import nirgeo.cli.colorize
+import nirgeo.write  # noqa: F401  (a command imports it when it runs; here before the forks)
 from nirgeo import registry
 from nirgeo.baselines.storage import is_baseline_file
 from nirgeo.blockstore import BlockStore
@@ -78,7 +80,7 @@ def colorize(folder: Path, scene: Path, *more: object) -> Attempt:
     out = folder / "out"
     out.mkdir(exist_ok=True)
     target = out / "rgb.tif"
-    options = ("--chunk", 2, "--workers", 1, "--progress", "jsonl", "-o", target)
+    options = ("--chunk", 2, "--workers", 2, "--progress", "jsonl", "-o", target)
     result = CliRunner().invoke(main, [str(a) for a in ("colorize", scene, *options, *more)])
     problems = []
     named = re.search(r"^near infrared: band (\d+)", result.stderr, re.MULTILINE)
@@ -215,7 +217,8 @@ def differences(scene: Path, attempt: Attempt, model: Model) -> list[str]:
     with rasterio.open(attempt.target) as file:
         tags = file.tags(ns=NAMESPACE)
         place = (file.shape, file.crs, file.transform)
-    with rasterio.open(scene) as file:
+    # With libdeflate a damaged block would hold what was in memory, every time something else.
+    with rasterio.Env(GDAL_TIFF_DEFLATE_SUBCODEC="ZLIB"), rasterio.open(scene) as file:
         band = attempt.band
         values = file.read(band)
         flags = file.mask_flag_enums[band - 1]

@@ -114,14 +114,17 @@ def read_errors(seed: int, cases: int, folder: Path) -> Record:
     scene = folder / "scene.tif"
     _compressed(plain, scene)
     sound, stamp = scene.read_bytes(), scene.stat().st_mtime_ns
+    with rasterio.open(scene) as file:
+        blocks = [f"BLOCK_OFFSET_{j}_{i}" for (i, j), _ in file.block_windows(1)]
+        starts = [int(file.get_tag_item(name, "TIFF", bidx=1)) for name in blocks]
     whole = whole_of(scene, folder, *SMALL)
     place = folder / "place"
     while record.cases < cases:
         place.mkdir()
         target = place / "out.tif"
         keep = chance.random() < 0.7
-        start = chance.randrange(len(sound) // 20, len(sound) - 5000)
-        scene.write_bytes(sound[:start] + bytes([255]) * 4000 + sound[start + 4000 :])
+        start = chance.choice(starts)
+        scene.write_bytes(sound[:start] + bytes([255]) * 16 + sound[start + 16 :])
         os.utime(scene, ns=(stamp, stamp))
         more = (*SMALL, *(("--resume",) if keep else ()))
         run = Watched(arguments(scene, target, *more, model=MODEL), target, whole).end()
