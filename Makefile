@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-slow test-qgis lint plugin clean
+.PHONY: demo docs pictures test test-slow test-qgis lint plugin clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
@@ -15,6 +15,13 @@ test: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/pytest
 	$(BIN)/pytest --nbmake notebooks
+
+# The site, into site/, with the notebooks' pictures. The variable silences an advertisement.
+docs: $(VENV)/.test
+	NO_MKDOCS_2_WARNING=1 NIRGEO_EXECUTE_NOTEBOOKS=true $(BIN)/mkdocs build --strict
+
+pictures: $(VENV)/.test
+	$(BIN)/python tools/make_pictures.py
 
 test-slow: $(VENV)/.test
 	$(BIN)/pytest -m slow --timeout=1800

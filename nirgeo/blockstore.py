@@ -128,18 +128,28 @@ class BlockStore:
         return False
 
     def write(self, i: int, j: int, block: NDArray[Any], *, sync: bool = True) -> None:
-        """Write chunk (i, j): ``block`` is (samples, height, width)."""
+        """Write chunk (i, j): ``block`` is (samples, height, width).
+
+        Zeros are not written: they are what the file reads as anyway, and it stays sparse. Without
+        ``sync`` the chunk is safe after the next :meth:`sync`.
+        """
         window = self.grid.window(i, j)
         expected = (self.samples, window.height, window.width)
         if block.shape != expected:
             raise ValueError(f"chunk ({i}, {j}) is {expected}, got {block.shape}")
+        if not block.any():
+            return
         for top in range(0, window.height, self.tile):
             for left in range(0, window.width, self.tile):
                 part = block[:, top : top + self.tile, left : left + self.tile]
                 row, col = (window.row + top) // self.tile, (window.col + left) // self.tile
                 self._write_tile(row, col, part)
         if sync:
-            _sync(self._fd)
+            self.sync()
+
+    def sync(self) -> None:
+        """Everything written so far is on disk when this returns."""
+        _sync(self._fd)
 
     def _write_tile(self, row: int, col: int, part: NDArray[Any]) -> None:
         tile = np.zeros((self.tile, self.tile, self.samples), dtype=self.dtype)

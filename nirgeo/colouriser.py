@@ -139,6 +139,14 @@ class Colouriser(Protocol):
     def bytes_per_pixel(self) -> int:
         """Peak memory per pixel of a window."""
 
+    @property
+    def expects_error(self) -> bool:
+        """Whether :meth:`paint_with_error` can be asked."""
+
+    @property
+    def error_quantile(self) -> float | None:
+        """Multiple of the expected error that 90% of the pixels do not exceed, if it has any."""
+
     def seen(self, scene: Overview) -> Self:
         """This colouriser with what it must know of the whole scene."""
 
@@ -159,4 +167,12 @@ class Colouriser(Protocol):
         inputs : (bands, H, W) float32 in working space, 0 where not valid
         valid : (H, W)
         window : where in the scene they lie
+        """
+
+    def paint_with_error(
+        self, inputs: FloatArray, valid: Mask, window: InputWindow
+    ) -> tuple[FloatArray, FloatArray]:
+        """:meth:`paint`, and the expected angular error in degrees (H, W).
+
+        Only of a colouriser that :attr:`expects_error`.
         """

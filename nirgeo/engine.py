@@ -23,10 +23,12 @@ from numpy.typing import NDArray
 from nirgeo import provenance
 from nirgeo.bands import COLOURS, BandLabel, find_roles
 from nirgeo.baselines.model import BaselineColouriser, BaselineModel
-from nirgeo.colouriser import Colouriser, Overview, Tile
+from nirgeo.colouriser import Colouriser, Overview, Tile, sample_tiles
 from nirgeo.cube import further_dimensions, over_dimensions, with_axes
+from nirgeo.domain import remarks
 from nirgeo.errors import BandError, GridError, OptionError
-from nirgeo.georeference import RPC_ATTR, grid_of
+from nirgeo.georeference import RPC_ATTR, corners_attribute, grid_of, with_crs_coordinate
+from nirgeo.hrefs import absolute, absolute_scene
 from nirgeo.inference import (
     NetworkColouriser,
     Output,
@@ -36,9 +38,11 @@ from nirgeo.inference import (
     model_quantity,
 )
 from nirgeo.layers import array_from_tasks
-from nirgeo.modelfile import Model
+from nirgeo.location_prior import HintField
+from nirgeo.modelfile import Model, ModelSpec
 from nirgeo.radiometry import Quantity, Scaling, ScalingClues, find_scaling
 from nirgeo.registry import AUTO, AnyModel, pick_model
+from nirgeo.runtimes.choice import FP32, INT8, TORCH, choose_runtime
 from nirgeo.scene import (
     SCALING_ATTR,
     SCALING_ORIGIN_ATTR,
@@ -61,9 +65,13 @@ def colorize(
     nodata: float | None = None,
     brightness: float = 1.0,
     gamma: float = 1.0,
-    prior: bool = True,
+    prior: bool | HintField = True,
     reference: str | os.PathLike[str] | None = None,
+    uncertainty: bool = False,
+    max_error: float | None = None,
     device: str = "cpu",
+    runtime: str = TORCH,
+    precision: str = FP32,
 ) -> xr.DataArray:
     """Natural colour for a near-infrared scene, as a lazy DataArray (``band``, ``y``, ``x``).
 
@@ -84,10 +92,19 @@ def colorize(
     nodata : value of missing pixels of an array that does not say so itself; may be NaN
     brightness, gamma : change the picture only; 1 leaves it alone
     prior : use what is known of the land's colour at the scene's place, where the model can and the
-        scene has a georeference (see :mod:`nirgeo.location_prior`)
+        scene has a georeference (see :mod:`nirgeo.location_prior`); or an expected colour of one's
+        own, for a model that takes one
     reference : a coarser or older natural-colour raster of the place, whose colours are taken where
         it has any (see :mod:`nirgeo.reference`)
+    uncertainty : a fourth band ``expected_error``: the expected angle between true and predicted
+        colour, in quarters of a degree (``display``) or degrees
+    max_error : mask pixels whose expected error is larger, in degrees
     device : a torch device; baselines run on the CPU whatever it is
+    runtime : ``"torch"``, the reference; ``"onnx"`` for ONNX Runtime on the CPU, whose picture
+        differs by at most one level in a few pixels; or ``"auto"`` (see
+        :mod:`nirgeo.runtimes.choice`)
+    precision : ``"fp32"``, or ``"int8"`` for a network in 8 bits on the CPU, at a price that the
+        model's card tells
 
     Raises
     ------
@@ -98,11 +115,21 @@ def colorize(
         scaling: Scaling, roles: Collection[str], grid: Callable[[], Grid], product: str = ""
     ) -> Recipe:
         chosen = pick_model(model, scaling.quantity, roles, product)
-        colouriser = colouriser_of(chosen, device=device, prior=prior)
-        recipe = Recipe(colouriser, scaling, output, brightness, gamma)
+        colouriser = colouriser_of(
+            chosen, device=device, prior=prior, runtime=runtime, precision=precision
+        )
+        recipe = Recipe(
+            colouriser,
+            scaling,
+            output,
+            brightness,
+            gamma,
+            uncertainty=uncertainty,
+            max_error=max_error,
+        )
         return recipe if reference is None else with_reference(recipe, reference, grid())
 
-    scene, names = with_axes(scene)
+    scene, names = with_axes(with_crs_coordinate(scene))
     if further_dimensions(scene) and {"y", "x"} <= set(scene.dims):
         options: dict[str, Any] = {
             "model": model,
@@ -113,7 +140,11 @@ def colorize(
             "gamma": gamma,
             "prior": prior,
             "reference": reference,
+            "uncertainty": uncertainty,
+            "max_error": max_error,
             "device": device,
+            "runtime": runtime,
+            "precision": precision,
         }
         return over_dimensions(scene, colorize, options).rename(names)
     view = view_of(scene)
@@ -123,30 +154,46 @@ def colorize(
         roles, grid = dict(view.source.roles), view.source.grid
         recipe = recipe_for(scaling, roles, lambda: grid, clues.product or "")
         return _from_source(scene, view, recipe)
-    array = _as_bands(scene)
-    blocks = array.data if isinstance(array.data, da.Array) else da.from_array(array.values)
-    numbers = band_numbers(array)
-    nir = blocks[numbers["nir"] - 1]
-    scaling = _array_scaling(array, nir, scale, nodata)
+    array, blocks, numbers, scaling = _array_parts(scene, scale, nodata)
     recipe = recipe_for(scaling, numbers, lambda: grid_of(array))
-    missing = [role for role in recipe.spec.bands if role not in numbers]
-    if missing:
-        raise BandError(
-            f"{recipe.spec.full_name} needs bands {', '.join(recipe.spec.bands)}; the "
-            f"array has {', '.join(str(b) for b in np.atleast_1d(array['band'].values))}"
-        )
-    chosen = blocks[[numbers[role] - 1 for role in recipe.spec.bands]]
+    chosen = _eaten(array, blocks, numbers, recipe)
     rgb = _from_blocks(array, chosen, recipe, _array_nodata(array, nodata))
     rgb = rgb.rename(names)
     return rgb if isinstance(array.data, da.Array) else rgb.compute()
 
 
-def colouriser_of(model: AnyModel, *, device: str = "cpu", prior: bool = True) -> Colouriser:
-    """What runs a model; it knows nothing of a scene yet."""
+def colouriser_of(
+    model: AnyModel,
+    *,
+    device: str = "cpu",
+    prior: bool | HintField = True,
+    runtime: str = TORCH,
+    precision: str = FP32,
+) -> Colouriser:
+    """What runs a model; it knows nothing of a scene yet.
+
+    Raises
+    ------
+    OptionError : see :func:`nirgeo.runtimes.choice.choose_runtime`; or a baseline in 8 bits, or a
+        model that can't
+    ModelError : see :func:`nirgeo.runtimes.int8.read_ranges`
+    """
     if isinstance(model, BaselineModel):
+        if precision != FP32:
+            raise OptionError(f"--precision {precision}: {model.spec.full_name} is no network")
         return BaselineColouriser(model)
     halo, stride = reach(model)
-    return NetworkColouriser(model, halo, stride, device, prior)
+    model = replace(model, path=absolute(model.path))
+    chosen = choose_runtime(runtime, precision, device)
+    if chosen.precision == INT8:
+        from nirgeo.runtimes.int8 import read_ranges
+
+        read_ranges(model)  # refused here, not in the first chunk
+    if isinstance(prior, HintField):
+        return NetworkColouriser(
+            model, halo, stride, device, prior=False, hint=prior, runtime=chosen
+        )
+    return NetworkColouriser(model, halo, stride, device, prior, runtime=chosen)
 
 
 def with_reference(recipe: Recipe, path: str | os.PathLike[str], grid: Grid) -> Recipe:
@@ -163,7 +210,39 @@ def with_reference(recipe: Recipe, path: str | os.PathLike[str], grid: Grid) -> 
     if recipe.spec.colours != COLOURS:
         made = ", ".join(recipe.spec.colours)
         raise OptionError(f"--reference is for natural colours; {recipe.spec.name} makes {made}")
-    return replace(recipe, reference=open_reference(os.fspath(path), grid))
+    return replace(recipe, reference=open_reference(absolute_scene(os.fspath(path)), grid))
+
+
+def unlike_training(
+    scene: xr.DataArray,
+    model: str | os.PathLike[str] | AnyModel = AUTO,
+    *,
+    scale: str | Scaling | None = None,
+    nodata: float | None = None,
+) -> list[str]:
+    """What sets a scene (band, y, x) apart from those that a model has learnt from, for people.
+
+    Reads a few tiles. Nothing is said of a model that does not tell what it has seen. Parameters
+    and errors are those of :func:`colorize`.
+    """
+    scene, _ = with_axes(scene)
+    view = view_of(scene)
+    if view is not None:
+        source = view.source
+        scaling = view.scaling if scale is None else _scaling(source.clues, scale)
+        chosen = pick_model(model, scaling.quantity, dict(source.roles), source.clues.product or "")
+        recipe = Recipe(colouriser_of(chosen), scaling)
+        tiles = _overview(source, recipe).tiles()
+    else:
+        array, blocks, numbers, scaling = _array_parts(scene, scale, nodata)
+        recipe = Recipe(colouriser_of(pick_model(model, scaling.quantity, numbers)), scaling)
+        eaten = _eaten(array, blocks, numbers, recipe)
+        read = partial(_read_blocks, eaten, None, _array_nodata(array, nodata), recipe)
+        tiles = sample_tiles((eaten.shape[1], eaten.shape[2]), read)
+    spec = recipe.spec
+    if not isinstance(spec, ModelSpec) or not spec.domain:
+        return []
+    return remarks(spec.domain, spec.bands, spec.quantity, tiles)
 
 
 def _informed(recipe: Recipe, scene: Overview) -> Recipe:
@@ -197,12 +276,9 @@ def _colorize_window(
 def _from_source(scene: xr.DataArray, view: SceneView, recipe: Recipe) -> xr.DataArray:
     source, region, grid = view.source, view.region, view.chunk_grid
     numbers = [source.number_of(role) for role in recipe.spec.bands]
-
-    def read(windows: Sequence[Window]) -> list[Tile]:
-        return [_tile(*source.read(window, numbers), recipe) for window in windows]
-
-    recipe = _informed(recipe, Overview(source.grid.shape, lambda: source.grid, read))
+    recipe = _informed(recipe, _overview(source, recipe))
     identity = view.identity() | recipe.identity()
+    anywhere = source.absolute()
     work = f"nirgeo-chunk-{digest(identity)}"
     tasks = {}
     for i, j, chunk in grid.windows():
@@ -212,10 +288,20 @@ def _from_source(scene: xr.DataArray, view: SceneView, recipe: Recipe) -> xr.Dat
             stride=recipe.colouriser.stride,
             raster=source.grid.shape,
         )
-        tasks[(work, i, j)] = (partial(_colorize_window, source, numbers, window, recipe),)
+        tasks[(work, i, j)] = (partial(_colorize_window, anywhere, numbers, window, recipe),)
     return _assemble(
         scene, recipe, work, tasks, (grid.row_sizes, grid.col_sizes), identity, dependencies=()
     )
+
+
+def _overview(source: RasterSource, recipe: Recipe) -> Overview:
+    """A scene on disk as a whole."""
+    numbers = [source.number_of(role) for role in recipe.spec.bands]
+
+    def read(windows: Sequence[Window]) -> list[Tile]:
+        return [_tile(*source.read(window, numbers), recipe) for window in windows]
+
+    return Overview(source.grid.shape, lambda: source.grid, read)
 
 
 def reach(model: Model) -> tuple[int, int]:
@@ -239,10 +325,10 @@ def _assemble(
     name, valid_name = (work.replace("chunk", part) for part in ("rgb", "rgb-valid"))
     picks = {(name, 0, i, j): (itemgetter(0), (work, i, j)) for _, i, j in tasks}
     valid_picks = {(valid_name, i, j): (itemgetter(1), (work, i, j)) for _, i, j in tasks}
-    colours = recipe.spec.colours
+    bands = recipe.bands
     shared: dict[str, Any] = {"dependencies": dependencies, "more_layers": {work: tasks}}
     data = array_from_tasks(
-        name, picks, ((len(colours),), *chunks), recipe.dtype, facts=identity, **shared
+        name, picks, ((len(bands),), *chunks), recipe.dtype, facts=identity, **shared
     )
     valid = array_from_tasks(valid_name, valid_picks, chunks, np.bool_, **shared)
     coords = {
@@ -250,15 +336,17 @@ def _assemble(
         for key, value in scene.coords.items()
         if key not in ("band", VALID) and "band" not in value.dims
     }
-    kept = {k: v for k, v in scene.attrs.items() if k in ("AREA_OR_POINT", RPC_ATTR)}
+    kept: dict[str, Any] = {
+        k: v for k, v in scene.attrs.items() if k in ("AREA_OR_POINT", RPC_ATTR)
+    }
     rgb = xr.DataArray(
         data,
         dims=("band", "y", "x"),
         coords=coords,
         name="rgb",
-        attrs=kept | provenance.attributes(recipe),
+        attrs=kept | corners_attribute(scene) | provenance.attributes(recipe),
     )
-    rgb = rgb.assign_coords({"band": list(colours), VALID: (("y", "x"), valid)})
+    rgb = rgb.assign_coords({"band": list(bands), VALID: (("y", "x"), valid)})
     if recipe.output == "reflectance":
         rgb = rgb.rio.write_nodata(np.nan)
     return rgb
@@ -286,6 +374,34 @@ def band_numbers(array: xr.DataArray) -> dict[str, int]:
         for number, n in enumerate(names, start=1)
     ] or [BandLabel(number) for number in range(1, array.sizes["band"] + 1)]
     return find_roles(labels, dtype=str(array.dtype))
+
+
+def _array_parts(
+    scene: xr.DataArray, scale: str | Scaling | None, nodata: float | None
+) -> tuple[xr.DataArray, da.Array, dict[str, int], Scaling]:
+    """An array as bands, its blocks, band numbers by role, and its scaling."""
+    array = _as_bands(scene)
+    blocks = array.data if isinstance(array.data, da.Array) else da.from_array(array.values)
+    numbers = band_numbers(array)
+    scaling = _array_scaling(array, blocks[numbers["nir"] - 1], scale, nodata)
+    return array, blocks, numbers, scaling
+
+
+def _eaten(
+    array: xr.DataArray, blocks: da.Array, numbers: dict[str, int], recipe: Recipe
+) -> da.Array:
+    """The bands that the model eats, in its order.
+
+    Raises
+    ------
+    BandError : one is missing
+    """
+    if any(role not in numbers for role in recipe.spec.bands):
+        raise BandError(
+            f"{recipe.spec.full_name} needs bands {', '.join(recipe.spec.bands)}; the "
+            f"array has {', '.join(str(b) for b in np.atleast_1d(array['band'].values))}"
+        )
+    return blocks[[numbers[role] - 1 for role in recipe.spec.bands]]
 
 
 def _array_nodata(array: xr.DataArray, nodata: float | None) -> float | None:

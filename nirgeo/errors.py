@@ -90,6 +90,20 @@ class ResumeError(NirgeoError, ValueError):
     code = "resume-mismatch"
 
 
+class ClusterError(NirgeoError, ConnectionError):
+    """A dask cluster can't be reached, is gone, or can't do the work. What was done is kept."""
+
+    code = "cluster"
+    option = "--scheduler"
+
+
+class DeviceMemoryError(NirgeoError, MemoryError):
+    """A block does not fit into the memory of a GPU."""
+
+    code = "device-memory"
+    option = "--chunk"
+
+
 class TrainingError(NirgeoError, ValueError):
     """Training data or a training configuration can't be used."""
 

@@ -38,39 +38,45 @@ def estimate(
     chunk_tiles: int,
     colouriser: Colouriser,
     workers: int | None = None,
+    *,
+    rate: float | None = None,
 ) -> Estimate:
     """Costs of colorizing a region of a raster of (height, width), on all cores by default.
 
-    The memory is a bound that a test holds; the time is scaled up from one small block, timed now.
+    The memory is a bound that a test holds; the time is scaled up from ``rate``, the pixels per
+    second of one core, which is measured now on one small block if it is not given.
     """
     grid = ChunkGrid(region.height, region.width, chunk_tiles)
-    computed = useful = largest = 0
-    for _, _, chunk in grid.windows():
-        window = input_window(
-            chunk.shifted(region.row, region.col),
+
+    def read(i: int, j: int) -> tuple[int, int]:
+        return input_window(
+            grid.window(i, j).shifted(region.row, region.col),
             halo=colouriser.halo,
             stride=colouriser.stride,
             raster=raster,
-        )
-        size = window.shape[0] * window.shape[1]
-        computed += size
-        useful += chunk.height * chunk.width
-        largest = max(largest, size)
+        ).shape
+
+    # Rows and columns of a window do not depend on each other, and there may be millions of them.
+    down, across = grid.shape
+    heights = [read(i, 0)[0] for i in range(down)]
+    widths = [read(0, j)[1] for j in range(across)]
+    computed, useful = sum(heights) * sum(widths), region.height * region.width
     cores = os.cpu_count() or 1
     workers = workers or cores
     samples = len(colouriser.spec.colours) + 1
-    one_worker = largest * colouriser.bytes_per_pixel
+    one_worker = max(heights) * max(widths) * colouriser.bytes_per_pixel
+    rate = pixels_per_second(colouriser) if rate is None else rate
     return Estimate(
         halo=colouriser.halo,
         useful=useful / computed,
         memory_bytes=_BASE_BYTES + min(workers, len(grid)) * one_worker,
         disk_bytes=useful * samples,
-        seconds=computed / _pixels_per_second(colouriser) / min(workers, cores),
+        seconds=computed / rate / min(workers, cores),
         workers=workers,
     )
 
 
-def _pixels_per_second(colouriser: Colouriser) -> float:
+def pixels_per_second(colouriser: Colouriser) -> float:
     """Rate of one core, from the best of up to three runs of a small block."""
     square = (_PROBE, _PROBE)
     window = input_window(Window(0, 0, *square), halo=0, stride=1, raster=square)

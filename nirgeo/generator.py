@@ -13,12 +13,18 @@ training and falls to 0 outside it, so that snow, cloud and glint are coloured b
 The second input is the *colour hint*: a coarse field, at the trunk's resolution, of expected
 log(R/G), log(B/G) and how far to trust them. All zeros means that nothing is known.
 
+A generator may also say how wrong it expects to be: a second head on the same trunk, and a table of
+its own, make the expected angle between true and predicted colour (``expected_error``):
+
+    log(degrees) = error_table(input) + gain · input + offset
+
 What exactness under tiling forbids is absent: no normalisation over space or batch, no global
 pooling, no fixed-size upsampling, no dense layer. See ``docs/architecture.md``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
@@ -32,6 +38,8 @@ from nirgeo.hints import CHANNELS as HINT_CHANNELS
 from nirgeo.receptive_field import Conv, Operation, Unshuffle, Upsample, halo
 
 _Network = TypeVar("_Network", bound=nn.Module)
+
+MAX_LOG_DEGREES = math.log(180.0)
 
 
 def check_limits(limits: Mapping[str, tuple[Any, int, int]]) -> None:
@@ -51,7 +59,10 @@ class GeneratorConfig:
     """Shape of a :class:`LocalAffineGenerator`.
 
     ``in_bands`` measured bands (working space) become ``out_bands`` colours. ``knots`` points of
-    the table cover 0 … ``table_max`` evenly.
+    the table cover 0 … ``table_max`` evenly. ``dilations`` are those of the blocks' 3×3
+    convolutions; none means 1 throughout. ``palette`` is the number of ready-made pairs of gain and
+    offset that the trunk mixes; 0 lets it make any. With ``expects_error`` the network can tell the
+    error it expects.
 
     The limits keep tiling exact. Bilinear upsampling computes positions in float32; they are free
     of rounding, and so the same wherever a window starts, only if ``shuffle`` is a power of two.
@@ -66,8 +77,12 @@ class GeneratorConfig:
     shuffle: int = 4
     knots: int = 33
     table_max: float = 1.0
+    dilations: tuple[int, ...] = ()
+    palette: int = 0
+    expects_error: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "dilations", tuple(self.dilations))  # JSON has lists
         limits = {
             "in_bands": (self.in_bands, 1, 8),
             "out_bands": (self.out_bands, 1, 16),
@@ -75,15 +90,26 @@ class GeneratorConfig:
             "depth": (self.depth, 0, 64),
             "shuffle": (self.shuffle, 1, 8),
             "knots": (self.knots, 2, 4096),
+            "palette": (self.palette, 0, 256),
         }
         check_limits(limits)
+        if len(self.dilations) not in (0, self.depth):
+            raise ModelError(
+                f"generator dilations={self.dilations!r} must be {self.depth} numbers or none"
+            )
+        for dilation in self.dilations:
+            check_limits({"dilations": (dilation, 1, 8)})
+        if not isinstance(self.expects_error, bool):
+            raise ModelError(
+                f"generator expects_error={self.expects_error!r} must be true or false"
+            )
         if self.shuffle & (self.shuffle - 1):
             raise ModelError(f"generator shuffle={self.shuffle} must be a power of two")
         if not isinstance(self.table_max, (int, float)) or not 0 < self.table_max <= 100:
             raise ModelError(f"generator table_max={self.table_max!r} must lie in 0…100")
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return asdict(self) | {"dilations": list(self.dilations)}
 
     @property
     def stem_channels(self) -> int:
@@ -103,8 +129,13 @@ class GeneratorConfig:
     @property
     def path(self) -> tuple[Operation, ...]:
         """The operations between input and output, for :func:`nirgeo.receptive_field.halo`."""
-        blocks = (Conv(3), Conv(1)) * self.depth
+        blocks = [Conv(3, dilation) for dilation in self.block_dilations]
         return (Unshuffle(self.shuffle), Conv(3), *blocks, Conv(1), Upsample(self.shuffle))
+
+    @property
+    def block_dilations(self) -> tuple[int, ...]:
+        """Dilation of every block's 3×3 convolution."""
+        return self.dilations or (1,) * self.depth
 
     @property
     def halo(self) -> int:
@@ -131,7 +162,17 @@ class GeneratorConfig:
                 f"blocks.{k}.pointwise.bias": (self.width,),
             }
         coarse = self.out_bands * (self.in_bands + 1)
-        return shapes | {"head.weight": (coarse, self.width, 1, 1), "head.bias": (coarse,)}
+        mixed = self.palette or coarse
+        shapes |= {"head.weight": (mixed, self.width, 1, 1), "head.bias": (mixed,)}
+        if self.palette:
+            shapes["palette.weight"] = (coarse, mixed, 1, 1)
+        if self.expects_error:
+            shapes |= {
+                "error_table.values": (self.in_bands, self.knots, 1),
+                "error_head.weight": (self.in_bands + 1, self.width, 1, 1),
+                "error_head.bias": (self.in_bands + 1,),
+            }
+        return shapes
 
 
 def pointwise(channels_in: int, channels_out: int) -> nn.Conv2d:
@@ -146,9 +187,9 @@ def pointwise(channels_in: int, channels_out: int) -> nn.Conv2d:
 class ResidualBlock(nn.Module):
     """``x + W₁ₓ₁ · relu(W₃ₓ₃ · x)``; starts as the identity."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, dilation: int = 1) -> None:
         super().__init__()
-        self.spatial = nn.Conv2d(width, width, 3, padding=1)
+        self.spatial = nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation)
         self.pointwise = pointwise(width, width)
         nn.init.kaiming_normal_(self.spatial.weight, nonlinearity="relu")
         nn.init.zeros_(self.spatial.bias)  # type: ignore[arg-type]
@@ -182,7 +223,8 @@ class PiecewiseLinear(nn.Module):
         fraction = position - index
         index = index.long()
         # One lookup fetches both ends of the segment: start value and slope, side by side.
-        segments = torch.cat((self.values[:, :-1], self.values.diff(dim=1)), dim=2)
+        starts, ends = self.values[:, :-1], self.values[:, 1:]
+        segments = torch.cat((starts, ends - starts), dim=2)  # .diff() can not be exported
         colours = self.values.shape[2]
         total: Tensor | None = None
         for band in range(self.values.shape[0]):
@@ -214,10 +256,23 @@ class LocalAffineGenerator(nn.Module):
             config.in_bands, config.knots, config.out_bands, config.table_max
         )
         self.stem = nn.Conv2d(config.stem_channels, config.width, 3, padding=1)
-        self.blocks = nn.Sequential(*(ResidualBlock(config.width) for _ in range(config.depth)))
-        self.head = pointwise(config.width, config.out_bands * (config.in_bands + 1))
+        self.blocks = nn.Sequential(
+            *(ResidualBlock(config.width, dilation) for dilation in config.block_dilations)
+        )
+        coarse = config.out_bands * (config.in_bands + 1)
+        self.head = pointwise(config.width, config.palette or coarse)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        self.palette: nn.Conv2d | None = None
+        if config.palette:
+            self.palette = nn.Conv2d(config.palette, coarse, 1, dilation=2, bias=False)
+            nn.init.normal_(self.palette.weight, 0.0, 0.05)
+        self.error_head: nn.Conv2d | None = None
+        if config.expects_error:
+            self.error_table = PiecewiseLinear(config.in_bands, config.knots, 1, config.table_max)
+            self.error_head = pointwise(config.width, config.in_bands + 1)
+            nn.init.zeros_(self.error_head.weight)
+            nn.init.zeros_(self.error_head.bias)  # type: ignore[arg-type]
         wide_open = torch.tensor([-2.0, -1.0, config.table_max + 1, config.table_max + 2])
         self.register_buffer("input_range", wide_open.repeat(config.in_bands, 1))
 
@@ -231,10 +286,11 @@ class LocalAffineGenerator(nn.Module):
         a, b, c, d = (self.input_range[:, k].view(1, -1, 1, 1) for k in range(4))
         rising = ((x - a) / (b - a)).clamp(0, 1)
         falling = ((d - x) / (d - c)).clamp(0, 1)
-        return (rising * falling).amin(dim=1, keepdim=True)
+        inside = rising * falling
+        return inside if inside.shape[1] == 1 else inside.amin(dim=1, keepdim=True)
 
-    def coarse(self, x: Tensor, valid: Tensor, hint: Tensor | None) -> Tensor:
-        """Gains and offsets at the trunk's resolution: (N, out·(in+1), H/s, W/s)."""
+    def features(self, x: Tensor, valid: Tensor, hint: Tensor | None) -> Tensor:
+        """What the trunk makes of its surroundings: (N, width, H/s, W/s)."""
         factor = self.config.shuffle
         low = self.input_range[:, 0].view(1, -1, 1, 1)
         high = self.input_range[:, 3].view(1, -1, 1, 1)
@@ -247,8 +303,7 @@ class LocalAffineGenerator(nn.Module):
         features = torch.cat((folded, coverage, hint), dim=1)
         features = features.contiguous(memory_format=torch.channels_last)
         features = F.relu(self.blocks(self.stem(features)))
-        features = F.dropout2d(features, self.dropout, self.training)
-        return self.head(features)
+        return F.dropout2d(features, self.dropout, self.training)
 
     def forward(self, x: Tensor, valid: Tensor, hint: Tensor | None = None) -> Tensor:
         """Colours in working space, not clipped: (N, out, H, W).
@@ -259,16 +314,42 @@ class LocalAffineGenerator(nn.Module):
         valid : (N, 1, H, W) float32, 1 where measured
         hint : (N, 3, H/stride, W/stride) float32 or None for an unknown colour
         """
-        coarse = self.coarse(x, valid, hint)
+        return self._colours(x, self.features(x, valid, hint))
+
+    def with_error(
+        self, x: Tensor, valid: Tensor, hint: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """:meth:`forward`, and the expected angular error in degrees: (N, 1, H, W).
+
+        Only of a network that :attr:`GeneratorConfig.expects_error`.
+        """
+        features = self.features(x, valid, hint)
+        return self._colours(x, features), self.expected_error(x, features)
+
+    def expected_error(self, x: Tensor, features: Tensor) -> Tensor:
+        """Degrees, from the input and what the trunk made of it: (N, 1, H, W), at most 180."""
+        assert self.error_head is not None
+        logarithm = self.error_table(x) + self._locally_affine(x, self.error_head(features))
+        return logarithm.clamp(max=MAX_LOG_DEGREES).exp()
+
+    def _colours(self, x: Tensor, features: Tensor) -> Tensor:
+        coarse: Tensor = self.head(features)
+        if self.palette is not None:
+            coarse = self.palette(coarse.softmax(dim=1))
+        return torch.addcmul(self.table(x), self.fade(x), self._locally_affine(x, coarse))
+
+    def _locally_affine(self, x: Tensor, coarse: Tensor) -> Tensor:
+        """Gains and offsets (N, out·(in+1), H/s, W/s), upsampled and applied: (N, out, H, W)."""
         field = F.interpolate(
             coarse, scale_factor=float(self.stride), mode="bilinear", align_corners=False
         )
-        bands, colours = self.config.in_bands, self.config.out_bands
-        correction = field[:, bands * colours :]
+        bands = self.config.in_bands
+        colours = coarse.shape[1] // (bands + 1)
+        result = field[:, bands * colours :]
         for band in range(bands):
             gain = field[:, band * colours : (band + 1) * colours]
-            correction = torch.addcmul(correction, gain, x[:, band : band + 1])
-        return torch.addcmul(self.table(x), self.fade(x), correction)
+            result = torch.addcmul(result, gain, x[:, band : band + 1])
+        return result
 
 
 def channels_last(network: _Network) -> _Network:

@@ -24,6 +24,10 @@ RPC_ATTR = "nirgeo_rpcs"
 ROW, COL = "row", "col"
 """Coordinates with pixel positions, for scenes where ``x`` and ``y`` can't tell what was sliced."""
 
+CORNERS_ATTR = "transform"
+"""Where stackstac keeps its transform. Its ``x`` and ``y`` are corners of pixels, unless it was
+asked for centres."""
+
 _SLACK = 1e-3
 """Coordinates within this share of a pixel of a recorded position are at that position."""
 
@@ -119,6 +123,44 @@ def _recorded_transform(array: xr.DataArray) -> Affine | None:
     return None if text is None else Affine.from_gdal(*(float(v) for v in str(text).split()))
 
 
+def with_crs_coordinate(array: xr.DataArray) -> xr.DataArray:
+    """The CRS that stackstac and older arrays have as an attribute, where rioxarray keeps it."""
+    if "crs" not in array.attrs or array.rio.grid_mapping in array.coords:
+        return array
+    return array.rio.write_crs(array.rio.crs)
+
+
+def _stated_transform(array: xr.DataArray) -> Affine | None:
+    """What an attribute says, as six numbers or more; it holds for the array before any slicing."""
+    numbers = array.attrs.get(CORNERS_ATTR)
+    if not isinstance(numbers, Affine | tuple | list):
+        return None
+    try:
+        return Affine(*(float(number) for number in tuple(numbers)[:6]))
+    except (TypeError, ValueError):
+        return None
+
+
+def corners_attribute(array: xr.DataArray) -> dict[str, list[float]]:
+    """``CORNERS_ATTR`` as a file can hold it, if the array has it."""
+    stated = _stated_transform(array)
+    return {} if stated is None else {CORNERS_ATTR: list(tuple(stated)[:6])}
+
+
+def _transform_of_corners(array: xr.DataArray) -> Affine | None:
+    """The array's transform, if its coordinates are upper left corners; see ``CORNERS_ATTR``."""
+    whole = _stated_transform(array)
+    if whole is None or not _has_xy(array) or whole.b or whole.d or not (whole.a and whole.e):
+        return None
+    cols = (array["x"].values - whole.c) / whole.a
+    rows = (array["y"].values - whole.f) / whole.e
+    for places in (rows, cols):
+        expected = round(float(places[0])) + np.arange(len(places))
+        if np.abs(places - expected).max() > _SLACK:
+            return None
+    return whole @ Affine.translation(round(float(cols[0])), round(float(rows[0])))
+
+
 def grid_of(array: xr.DataArray) -> Grid:
     """Size and georeference of a DataArray as rioxarray keeps them.
 
@@ -127,7 +169,10 @@ def grid_of(array: xr.DataArray) -> Grid:
     """
     recorded = _recorded_transform(array)
     frame = _pixel_frame(array, recorded)
-    if recorded is None:
+    corners = _transform_of_corners(array) if frame is None else None
+    if corners is not None:
+        transform = corners
+    elif recorded is None:
         transform = array.rio.transform(recalc=True) if _has_xy(array) else Affine.identity()
     elif frame is not None:
         transform = recorded @ frame

@@ -6,6 +6,7 @@ into messages, and it must not make the same file look like another one.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -76,11 +77,38 @@ def conceal(text: object, path: str) -> str:
     return str(text).replace(path, public(path))
 
 
+def item_in_document(path: str) -> tuple[str, str | None]:
+    """``search.json#ID`` as document and identifier; None for a path that names no item that way.
+
+    A local file may have a ``#`` in its name: what exists is one.
+    """
+    document, mark, wanted = path.partition("#")
+    named = document.lower().endswith((".json", ".geojson"))
+    if not mark or not wanted or not named or os.path.exists(path):
+        return path, None
+    return document, wanted
+
+
+def absolute(path: str) -> str:
+    """A local path as it is called from everywhere. Links stay: they have a right to be followed
+    when the file is opened, not before."""
+    return str(Path.cwd() / path)
+
+
+def absolute_scene(path: str) -> str:
+    """The same for whatever :func:`nirgeo.open_scene` opens: only files that are there change."""
+    document, _ = item_in_document(path)
+    return absolute(path) if os.path.exists(document) else path
+
+
 def stem(path: str) -> str:
     """The last part of a name, without suffix: what a result of it is called.
 
     An item of an API is called by its identifier, which may hold any number of dots.
     """
+    _, wanted = item_in_document(path)
+    if wanted is not None:
+        return re.sub(r"[^\w.-]+", "_", wanted)
     plain = without_query(path).rstrip("/")
     if not is_url(plain):
         return Path(plain).stem

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from nirgeo import expected_error
 from nirgeo.colouriser import Colouriser, Overview, Spec
 from nirgeo.errors import OptionError, RadiometryError
 from nirgeo.location_prior import HintField, ToneMap, hint_field
 from nirgeo.modelfile import Model, ModelSpec, load_generator
 from nirgeo.radiometry import Quantity, Scaling, from_working, quantize, to_working
+from nirgeo.runtimes.choice import INT8, TORCH, Runtime
 from nirgeo.tiling import InputWindow
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ class Recipe:
     brightness: float = 1.0
     gamma: float = 1.0
     reference: Reference | None = None
+    uncertainty: bool = False
+    max_error: float | None = None
 
     def __post_init__(self) -> None:
         spec = self.spec
@@ -60,6 +64,27 @@ class Recipe:
                 raise OptionError(f"--{name} {value} must be positive")
         if self.output == "reflectance" and (self.brightness != 1 or self.gamma != 1):
             raise OptionError("--brightness and --gamma change a picture, not reflectance")
+        if self.max_error is not None and not self.max_error > 0:
+            raise OptionError(f"--max-error {self.max_error}: need a positive number of degrees")
+        if self.wants_error:
+            option = "--uncertainty" if self.uncertainty else "--max-error"
+            if not self.colouriser.expects_error:
+                raise OptionError(f"{option}: {spec.full_name} can't tell what error to expect")
+            if self.reference is not None:
+                raise OptionError(
+                    f"{option} can't be combined with --reference: the expected error is that of "
+                    "the model's own colours, which the reference replaces"
+                )
+
+    @property
+    def wants_error(self) -> bool:
+        """Whether the expected error has to be computed."""
+        return self.uncertainty or self.max_error is not None
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Names of the bands that are made."""
+        return (*self.spec.colours, expected_error.BAND) if self.uncertainty else self.spec.colours
 
     @property
     def spec(self) -> Spec:
@@ -78,8 +103,10 @@ class Recipe:
     def identity(self) -> dict[str, Any]:
         """What must be equal for two runs to make equal pixels."""
         reference = {} if self.reference is None else self.reference.identity()
+        error = {"uncertainty": self.uncertainty, "max_error": self.max_error}
         return (
             reference
+            | (error if self.wants_error else {})
             | {
                 "model": self.spec.full_name,
                 "model_sha256": self.colouriser.sha256,
@@ -194,32 +221,47 @@ def run_network(
     model: Model,
     device_name: str = "cpu",
     hint: NDArray[np.float32] | None = None,
+    runtime: Runtime = Runtime(),  # noqa: B008 - it can't change
+    *,
+    expect_error: bool = False,
 ) -> NDArray[np.float32]:
     """What the network makes, in working space, for inputs whose size is a multiple of the stride.
 
-    (len(spec.made), H, W). ``inputs`` is (bands, H, W) in working space with 0 where ``valid`` is
-    False; ``hint`` is (3, H/stride, W/stride), or None where nothing is known of the colours.
+    (len(spec.made), H, W), and with ``expect_error`` one plane more: degrees. ``inputs`` is
+    (bands, H, W) in working space with 0 where ``valid`` is False; ``hint`` is
+    (3, H/stride, W/stride), or None where nothing is known of the colours.
     """
     import torch
 
-    net = network(model, device_name)
-    device = torch.device(device_name)
-    x = torch.from_numpy(inputs)[None].to(device)
-    mask = torch.from_numpy(valid.astype(np.float32))[None, None].to(device)
+    if runtime.name != TORCH:
+        from nirgeo.runtimes import onnx_session
+
+        return onnx_session.run(
+            inputs, valid, model, runtime.precision, hint, expect_error=expect_error
+        )
+    if device_name != "cpu":
+        from nirgeo.accelerator import NetworkKey
+        from nirgeo.lane import Block, lane_of
+
+        return lane_of(device_name).run(
+            Block(NetworkKey(model, expect_error=expect_error), inputs, valid, hint)
+        )
+    net = network(model)
+    x = torch.from_numpy(inputs)[None]
+    mask = torch.from_numpy(valid.astype(np.float32))[None, None]
     # The layer with the fewest values decides: in a narrow network that is not the first one.
     if inputs.shape[1] * inputs.shape[2] * net.config.narrowest <= _SMALL_INPUT:
         x, mask = x.expand(2, -1, -1, -1), mask.expand(2, -1, -1, -1)
     field = None
     if hint is not None:
-        field = torch.from_numpy(hint)[None].to(device).expand(x.shape[0], -1, -1, -1)
-    # On a GPU: no TF32, no choosing of kernels by timing. Both would change bits from run to run.
-    exact = torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-    )
-    with torch.inference_mode(), exact:
+        field = torch.from_numpy(hint)[None].expand(x.shape[0], -1, -1, -1)
+    with torch.inference_mode():
         x = x.contiguous(memory_format=torch.channels_last)
-        colours = net(x, mask.contiguous(), field)[0]
-        result: NDArray[np.float32] = colours.cpu().numpy()
+        if expect_error:
+            made = torch.cat(net.with_error(x, mask.contiguous(), field), dim=1)[0]
+        else:
+            made = net(x, mask.contiguous(), field)[0]
+        result: NDArray[np.float32] = made.numpy()
     return result
 
 
@@ -236,6 +278,7 @@ class NetworkColouriser:
     device: str = "cpu"
     prior: bool = True
     hint: HintField | None = None
+    runtime: Runtime = Runtime()
     # The trunk's activations at a quarter of the resolution, the full-resolution fields and lookups
     # around them, and what the heap keeps between two blocks: growth of a run's peak per worker.
     bytes_per_pixel: ClassVar[int] = 170
@@ -259,22 +302,59 @@ class NetworkColouriser:
         return replace(self, hint=hint_field(scene.grid(), ToneMap.from_json(tones)))
 
     def identity(self) -> dict[str, Any]:
-        return {
+        known = {
             "device": self.device.partition(":")[0],  # a GPU's last bits are its own
             "colour_hint": None if self.hint is None else self.hint.identity(),
-        }
+        } | self.runtime.identity()
+        if self.runtime.precision == INT8:
+            from nirgeo.runtimes.int8 import ranges_sha256
+
+            known["int8_sha256"] = ranges_sha256(self.model)
+        return known
 
     def provenance(self) -> dict[str, str]:
-        return {"colour_hint": "none" if self.hint is None else self.hint.describe()}
+        hint = "none" if self.hint is None else self.hint.describe()
+        return {"colour_hint": hint} | self.runtime.provenance()
+
+    @property
+    def expects_error(self) -> bool:
+        return self.spec.uncertainty is not None
+
+    @property
+    def error_quantile(self) -> float | None:
+        return self.spec.error_quantile
 
     def paint(
         self, inputs: NDArray[np.float32], valid: NDArray[np.bool_], window: InputWindow
+    ) -> NDArray[np.float32]:
+        return self._colours(inputs, self._run(inputs, valid, window))
+
+    def paint_with_error(
+        self, inputs: NDArray[np.float32], valid: NDArray[np.bool_], window: InputWindow
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        out = self._run(inputs, valid, window, expect_error=True)
+        return self._colours(inputs, out[:-1]), out[-1]
+
+    def _run(
+        self,
+        inputs: NDArray[np.float32],
+        valid: NDArray[np.bool_],
+        window: InputWindow,
+        *,
+        expect_error: bool = False,
     ) -> NDArray[np.float32]:
         hint = None
         if self.hint is not None:
             rows, cols = (side // self.stride for side in window.shape)
             hint = self.hint.cells(window.read.row, window.read.col, rows, cols, self.stride)
-        out = run_network(inputs, valid, self.model, self.device, hint)
+        return run_network(
+            inputs, valid, self.model, self.device, hint, self.runtime, expect_error=expect_error
+        )
+
+    def _colours(
+        self, inputs: NDArray[np.float32], out: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """What the network made, and the measured bands that stay."""
         if not self.copies:
             return out
         known = dict(zip(self.spec.bands, inputs, strict=True))
@@ -303,17 +383,18 @@ def _referenced(
 def colorize_block(
     values: NDArray[Any], valid: NDArray[np.bool_], window: InputWindow, recipe: Recipe
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Colours and mask of one target window: (3, h, w) and (h, w).
+    """What is written of one target window, and its mask: (bands, h, w) and (h, w).
 
     ``values`` (bands, H, W) and ``valid`` (H, W) cover ``window.read``. Where nothing in the target
-    is valid the colouriser does not run. Masked pixels are 0, or NaN in reflectance.
+    is valid the colouriser does not run. Masked pixels are 0, or NaN in reflectance; those whose
+    expected error exceeds ``recipe.max_error`` are among them.
     """
     if window.pad_bottom or window.pad_right:
         pad = ((0, window.pad_bottom), (0, window.pad_right))
         values = np.pad(values, ((0, 0), *pad), mode="edge")
         valid = np.pad(valid, pad, mode="edge")
     target_valid = valid[window.crop]
-    shape = (len(recipe.spec.colours), *target_valid.shape)
+    shape = (len(recipe.bands), *target_valid.shape)
     empty = np.nan if recipe.output == "reflectance" else 0
     if not target_valid.any():
         return np.full(shape, empty, dtype=recipe.dtype), target_valid.copy()
@@ -321,7 +402,14 @@ def colorize_block(
         measured = model_quantity(values, recipe)
         inputs = model_input(measured, valid, recipe)
     crop = (slice(None), *window.crop)
-    painted = recipe.colouriser.paint(inputs, valid, window)
+    error = None
+    if recipe.wants_error:
+        painted, error = recipe.colouriser.paint_with_error(inputs, valid, window)
+        error = np.ascontiguousarray(error[window.crop])
+        if recipe.max_error is not None:
+            target_valid = target_valid & (error <= np.float32(recipe.max_error))
+    else:
+        painted = recipe.colouriser.paint(inputs, valid, window)
     if recipe.reference is not None:
         painted = _referenced(painted, inputs, valid, window, recipe.reference, recipe)
     working = painted[crop]
@@ -331,5 +419,7 @@ def colorize_block(
         for colour, band in recipe.colouriser.copies.items():
             same = measured[recipe.spec.bands.index(band)][window.crop]
             rgb[recipe.spec.colours.index(colour)] = _shown(np.nan_to_num(same), recipe)
+    if error is not None and recipe.uncertainty:
+        rgb = np.concatenate((rgb, expected_error.encode(error, recipe.dtype)[None]))
     rgb[:, ~target_valid] = empty
     return rgb, target_valid.copy()

@@ -13,7 +13,7 @@ import json
 import os
 import threading
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ class Journal:
     def create(self, identity: Mapping[str, Any]) -> None:
         """Start anew."""
         self._file = open(self.path, "w", encoding="utf-8")  # noqa: SIM115 (closed by close)
-        self._append({"format": FORMAT, "identity": dict(identity)})
+        self._append([{"format": FORMAT, "identity": dict(identity)}])
 
     def resume(self, identity: Mapping[str, Any]) -> dict[tuple[int, int], int] | None:
         """Chunks an earlier run of the same work finished, with their numbers of valid pixels.
@@ -79,13 +79,14 @@ class Journal:
         self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
         return finished
 
-    def done(self, i: int, j: int, valid: int) -> None:
-        """Chunk (i, j) is on disk and has this many valid pixels."""
-        self._append({"chunk": [i, j], "valid": valid})
+    def done(self, chunks: Iterable[tuple[int, int, int]]) -> None:
+        """Chunks (i, j) are on disk and have so many valid pixels."""
+        self._append({"chunk": [i, j], "valid": valid} for i, j, valid in chunks)
 
-    def _append(self, record: Mapping[str, Any]) -> None:
+    def _append(self, records: Iterable[Mapping[str, Any]]) -> None:
+        lines = "".join(map(_line, records))
         with self._lock:
-            self._file.write(_line(record))
+            self._file.write(lines)
             self._sync()
 
     def _sync(self) -> None:

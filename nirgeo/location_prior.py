@@ -91,6 +91,7 @@ class HintField:
 
     spacing: int
     nodes: NDArray[np.float32]
+    origin: str = "location prior (Blue Marble)"
 
     def cells(
         self, row: int, col: int, height: int, width: int, stride: int
@@ -115,10 +116,7 @@ class HintField:
             return "none"
         trusted = float(self.nodes[2][known].mean())
         red, blue = (float((self.nodes[c][known] / self.nodes[2][known]).mean()) for c in (0, 1))
-        return (
-            f"location prior (Blue Marble): log(R/G) {red:.3f}, log(B/G) {blue:.3f}, "
-            f"trust {trusted:.2f}"
-        )
+        return f"{self.origin}: log(R/G) {red:.3f}, log(B/G) {blue:.3f}, trust {trusted:.2f}"
 
 
 @cache
@@ -174,3 +172,25 @@ def hint_field(grid: Grid, tones: ToneMap) -> HintField | None:
         return None
     trusted = np.where(land > 0, hints.trust(float(np.mean(tones.error))), 0.0)
     return HintField(spacing, hints.encode(tones.apply(ratios), trusted))
+
+
+def uniform_hint(ratios: NDArray[Any], error: float, origin: str) -> HintField:
+    """One expected colour for a whole scene of any size.
+
+    Parameters
+    ----------
+    ratios : expected log(R/G) and log(B/G), (2,)
+    error : standard error of both
+    origin : where it comes from, for the output's tags
+    """
+    cell = hints.encode(np.asarray(ratios, dtype=np.float64), hints.trust(error))
+    return HintField(TILE, np.tile(cell[:, None, None], (1, 2, 2)), origin)
+
+
+def hint_at(longitude: float, latitude: float, tones: ToneMap) -> HintField | None:
+    """The location prior of a place, for a scene without georeference; None at sea."""
+    ratios, land = look_up(np.array([longitude]), np.array([latitude]))
+    if not land[0] > 0:
+        return None
+    expected = tones.apply(ratios)[:, 0]
+    return uniform_hint(expected, float(np.mean(tones.error)), HintField.origin)

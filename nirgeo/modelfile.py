@@ -13,7 +13,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+from nirgeo.domain import BandDomain, domain_from_json, domain_to_json
 from nirgeo.errors import ModelError
 from nirgeo.plaintext import is_plain
 from nirgeo.radiometry import DisplayCurve, Quantity
@@ -44,6 +45,10 @@ MAX_TEXT = 4000
 """Characters of each text for people: summary, licence, attribution."""
 _NAME = re.compile(r"[a-z0-9]+(?:[-/][a-z0-9]+)*")
 _BAND = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+)*")
+
+
+def _is_multiple(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 < value < math.inf
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,11 @@ class ModelSpec:
     tones: Mapping[str, Any] | None = None
     """How the colours of a place, as a map of the world shows them, become expected colours of this
     model (see :class:`nirgeo.location_prior.ToneMap`); None for a model without location prior."""
+    domain: Mapping[str, BandDomain] = field(default_factory=dict)
+    """What the training held, by band (see :mod:`nirgeo.domain`); empty where nobody wrote it."""
+    uncertainty: Mapping[str, Any] | None = None
+    """How the expected errors were calibrated (see :mod:`nirgeo.training.error_head`); None for a
+    model that expects none."""
 
     def __post_init__(self) -> None:
         if len(self.name) > 80 or not _NAME.fullmatch(self.name):
@@ -100,6 +110,13 @@ class ModelSpec:
             raise ModelError(f"model {self.name}: bands {self.bands} do not fit its generator")
         if self.generator.get("out_bands") != len(self.made):
             raise ModelError(f"model {self.name}: colours {self.colours} do not fit its generator")
+        if (self.uncertainty is not None) != bool(self.generator.get("expects_error", False)):
+            raise ModelError(
+                f"model {self.name}: a network that expects errors needs their calibration, and no "
+                "other may have one"
+            )
+        if self.uncertainty is not None and not _is_multiple(self.uncertainty.get("quantile")):
+            raise ModelError(f"model {self.name}: damaged calibration of its expected errors")
         if self.version < 1:
             raise ModelError(f"model {self.name}: version {self.version} must be at least 1")
         if not 0 < self.display_gain <= 1000:
@@ -119,6 +136,11 @@ class ModelSpec:
         if self.generator.get("out_bands") == len(self.colours):
             return self.colours
         return tuple(colour for colour in self.colours if colour not in self.bands)
+
+    @property
+    def error_quantile(self) -> float | None:
+        """Multiple of the expected error that nine pixels of ten do not exceed."""
+        return None if self.uncertainty is None else float(self.uncertainty["quantile"])
 
     @property
     def curve(self) -> DisplayCurve:
@@ -142,6 +164,8 @@ class ModelSpec:
             "attribution": self.attribution,
             "training": dict(self.training),
             "tones": None if self.tones is None else dict(self.tones),
+            "domain": domain_to_json(self.domain),
+            "uncertainty": None if self.uncertainty is None else dict(self.uncertainty),
         }
 
     @classmethod
@@ -178,6 +202,8 @@ class ModelSpec:
                 attribution=str(data.get("attribution", "")),
                 training=dict(data.get("training", {})),
                 tones=None if data.get("tones") is None else dict(data["tones"]),
+                domain=domain_from_json(data.get("domain") or {}),
+                uncertainty=None if data.get("uncertainty") is None else dict(data["uncertainty"]),
             )
         except ModelError:
             raise
@@ -248,6 +274,25 @@ def write_model(
     os.replace(partial, target)
 
 
+def _here(model: Model) -> Model:
+    """The model's file on this machine, where the package may lie elsewhere.
+
+    Raises
+    ------
+    ModelError : it is neither at its path nor a shipped one
+    """
+    if os.path.exists(model.path):
+        return model
+    from nirgeo.registry import shipped_path
+
+    path = shipped_path(model.sha256)
+    if path is None:
+        raise ModelError(
+            f"{model.path}: no such file on this machine; every worker of a cluster needs it there"
+        )
+    return replace(model, path=path)
+
+
 def load_generator(model: Model) -> nn.Module:
     """Build the network of a model and fill in its weights, in evaluation mode on the CPU.
 
@@ -261,6 +306,7 @@ def load_generator(model: Model) -> nn.Module:
     from nirgeo.architectures import build, generator_shape
     from nirgeo.generator import channels_last
 
+    model = _here(model)
     if sha256_of(model.path) != model.sha256:
         raise ModelError(f"{model.path}: changed since it was opened (its sha256 differs)")
     try:

@@ -30,6 +30,7 @@ def attributes(recipe: Recipe) -> dict[str, str]:
         "output": recipe.output,
         **recipe.colouriser.provenance(),
         **({} if recipe.reference is None else {"reference": recipe.reference.describe()}),
+        **_expected_errors(recipe),
         "software": f"nirgeo {__version__}",
     }
     if recipe.output == "display" and spec.quantity.value == "reflectance":
@@ -37,6 +38,20 @@ def attributes(recipe: Recipe) -> dict[str, str]:
     if recipe.brightness != 1 or recipe.gamma != 1:
         facts["picture"] = f"brightness {recipe.brightness:g}, gamma {recipe.gamma:g}"
     return {f"{ATTR_PREFIX}{key}": value for key, value in facts.items()}
+
+
+def _expected_errors(recipe: Recipe) -> dict[str, str]:
+    """What the fourth band means, and what was masked because of it."""
+    found = {}
+    if recipe.uncertainty:
+        multiple = recipe.colouriser.error_quantile
+        found["uncertainty"] = (
+            f"band {len(recipe.bands)}: expected angle between true and predicted colour in "
+            f"degrees; 90% of pixels are expected within {multiple:.2f} times as much"
+        )
+    if recipe.max_error is not None:
+        found["max_error"] = f"{recipe.max_error:g} degrees"
+    return found
 
 
 def tags(attrs: Mapping[Any, Any]) -> dict[str, str]:

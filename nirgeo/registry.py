@@ -19,6 +19,7 @@ from pathlib import Path
 
 from nirgeo.baselines.model import BaselineModel, read_baseline_model
 from nirgeo.baselines.storage import BASELINE_PREFIX, ORACLES, is_baseline_file
+from nirgeo.colouriser import Spec
 from nirgeo.errors import ModelError, UnknownModelError
 from nirgeo.modelfile import Model, read_model
 from nirgeo.radiometry import Quantity
@@ -84,6 +85,12 @@ def shipped_files(name: str) -> tuple[ShippedModel, ...]:
     if version:
         matches = [m for m in matches if str(m.version) == version]
     return tuple(m for m in matches if m.version == matches[-1].version)
+
+
+def shipped_path(sha256: str) -> str | None:
+    """Where a shipped network with this hash lies on this machine; None if there is none."""
+    files = [m.file for m in shipped_models() if m.sha256 == sha256]
+    return str(_weights_folder() / files[0]) if files else None
 
 
 def load_model(name: str | os.PathLike[str], quantity: Quantity | None = None) -> AnyModel:
@@ -173,21 +180,33 @@ _LEVEL_1 = re.compile(r"MSIL1C|(?<![a-z])L[COTEM]0[1-9]_L1(?:TP|GT|GS)|AST_?L1[A
 
 
 def choose_model(
-    quantity: Quantity, roles: Collection[str], product: str = ""
+    quantity: Quantity, roles: Collection[str], product: str = "", gsd: float | None = None
 ) -> tuple[AnyModel, str]:
-    """The shipped model for a scene, and why it was picked.
+    """The shipped model for a scene with pixels of ``gsd`` metres, and why it was picked.
 
     Where red and green were measured and blue was not, only blue is made; it has the air's own blue
     in it where the product's name says that the air was not removed. A scene that has all three
     needs no colours, so it can only be meant as near infrared.
     """
     counts = quantity is Quantity.COUNTS
-    reason = f"values are {quantity.value}"
     name = "aerial-nir" if counts else "satellite-nir"
     if "red" in roles and "green" in roles and "blue" not in roles:
         name = "aerial-rgn" if counts else "satellite-rgn"
-        reason += "; red and green are measured"
         if not counts and _LEVEL_1.search(product):
             name = "satellite-rgn-toa"
-            reason += ", through the atmosphere"
-    return load_model(name), reason
+    model = load_model(name)
+    return model, reason_for(model.spec, quantity, gsd)
+
+
+def reason_for(spec: Spec, quantity: Quantity, gsd: float | None) -> str:
+    """Why :func:`choose_model` takes this model for such values and pixels of ``gsd`` metres."""
+    reason = f"values are {quantity.value}"
+    if "red" in spec.bands:
+        reason += "; red and green are measured, and kept"
+    if spec.name.endswith("-toa"):
+        reason += "; the product's name says that they were measured through the atmosphere"
+    if gsd is None or spec.gsd is None:
+        return reason
+    low, high = spec.gsd
+    inside = "within" if low <= gsd <= high else "outside"
+    return f"{reason}; pixels of {gsd:.3g} m are {inside} its {low:g}–{high:g} m"

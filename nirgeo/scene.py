@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from nirgeo import handles
 from nirgeo.errors import GridError, OptionError
 from nirgeo.georeference import with_georeference
-from nirgeo.hrefs import is_url, public
+from nirgeo.hrefs import is_url, item_in_document, public
 from nirgeo.layers import array_from_tasks, facts_of
 from nirgeo.radiometry import Scaling, find_scaling
 from nirgeo.source import Grid, RasterSource, open_source
@@ -164,7 +164,10 @@ def _open_item(
     scale: str | Scaling | None,
 ) -> RasterSource | None:
     """The scene that a STAC item describes; None if ``path`` names no item."""
-    if path is None or not (is_url(path) or path.lower().endswith((".json", ".geojson"))):
+    if path is None:
+        return None
+    document, _ = item_in_document(path)
+    if not (is_url(path) or document.lower().endswith((".json", ".geojson"))):
         return None  # before the reader of items is imported
     from nirgeo.stac.scene import find_item, open_item
 
@@ -322,6 +325,17 @@ def _refuse_too_many(grid: ChunkGrid) -> None:
         f"--chunk {grid.tiles}: the scene's {grid.width}×{grid.height} px are {len(grid)} chunks "
         f"of {grid.step}² px, more than {MAX_CHUNKS}; take {larger}a part of the scene (--bounds)"
     )
+
+
+def with_chunk(scene: xr.DataArray, chunk: int) -> xr.DataArray:
+    """An untouched DataArray of :func:`open_scene` with chunks of another size; any other as it is.
+
+    Nothing is read for that.
+    """
+    view = view_of(scene)
+    if view is None or view.chunk_tiles == chunk:
+        return scene
+    return to_dataarray(replace(view, chunk_tiles=check_chunk(chunk)))
 
 
 def _shared_nodata(source: RasterSource) -> float | None:

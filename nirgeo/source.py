@@ -25,7 +25,7 @@ from nirgeo import handles
 from nirgeo.acquisition import Acquisition, find_acquisition
 from nirgeo.bands import BandLabel, find_roles, listing
 from nirgeo.errors import BandError, GridError, SourceError
-from nirgeo.hrefs import conceal, public, without_query
+from nirgeo.hrefs import absolute_scene, conceal, public, without_query
 from nirgeo.radiometry import ScalingClues
 from nirgeo.tiling import Window, lattice
 
@@ -218,6 +218,12 @@ class RasterSource:
                 valid &= np.isfinite(data)
         self._refuse_change([self.bands[number - 1].path for number in numbers])
         return values, valid
+
+    def absolute(self) -> RasterSource:
+        """The same scene for whoever stands in another folder: a thread later on, a worker."""
+        bands = tuple(replace(band, path=absolute_scene(band.path)) for band in self.bands)
+        stamps = tuple((absolute_scene(path), stamp) for path, stamp in self.stamps)
+        return replace(self, bands=bands, stamps=stamps)
 
     def _refuse_change(self, paths: Sequence[str]) -> None:
         """Half of a picture from one file and half from another would be nobody's picture.

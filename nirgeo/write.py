@@ -18,7 +18,7 @@ from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import dask.callbacks
@@ -26,19 +26,23 @@ import dask.optimization
 import dask.threaded
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
-from nirgeo import cog, handles, provenance
+from nirgeo import cluster, cog, handles, pieces, provenance
 from nirgeo._version import __version__
 from nirgeo.blockstore import BlockStore
-from nirgeo.errors import EmptySceneError, GridError, OptionError, TargetError
+from nirgeo.errors import ClusterError, EmptySceneError, GridError, OptionError, TargetError
 from nirgeo.georeference import grid_of
 from nirgeo.inference import intra_op_threads
 from nirgeo.journal import Journal
+from nirgeo.keeping import Keeper
+from nirgeo.lane import BATCH
 from nirgeo.layers import facts_of
 from nirgeo.scene import VALID, digest
 from nirgeo.target import Target
-from nirgeo.tiling import TILE, ChunkGrid
+from nirgeo.tiling import TILE, ChunkGrid, Window, joined
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 Progress = Callable[[int, int], None]
 """Called with (chunks done, chunks in all)."""
@@ -52,6 +56,7 @@ def write_geotiff(
     resume: bool = False,
     creation_options: Mapping[str, str] | None = None,
     workers: int | None = None,
+    scheduler: str | Client | None = None,
     on_start: Progress | None = None,
     on_progress: Progress | None = None,
 ) -> Path:
@@ -59,7 +64,7 @@ def write_geotiff(
 
     Nothing ever stands under the final name but the finished file. A run that is killed leaves its
     finished chunks, and ``resume`` continues from them to identical bytes; a run that is
-    interrupted (Ctrl-C) or fails removes them, unless ``resume`` was given.
+    interrupted (Ctrl-C) or fails removes them, unless ``resume`` was given, or a cluster was lost.
 
     Parameters
     ----------
@@ -69,11 +74,14 @@ def write_geotiff(
     resume : continue an interrupted run if there is one
     creation_options : options of GDAL's COG driver
     workers : threads that compute chunks; all cores by default
+    scheduler : a ``dask.distributed`` client, a scheduler's address or file: its workers compute,
+        this process writes. None is the active client if there is one; ``"threads"`` is none
     on_start, on_progress : called with (chunks done, chunks in all)
 
     Raises
     ------
     TargetExistsError, TargetLockedError, TargetError, ResumeError, OptionError, EmptySceneError
+    ClusterError : the scheduler is gone, or can't do the work
     """
     if workers is not None and workers < 1:
         raise OptionError(f"--workers {workers}: need at least one")
@@ -82,7 +90,12 @@ def write_geotiff(
     target = Target(path, overwrite=overwrite, resume=resume)
     identity = _identity(rgb, data) | {"creation_options": options}
     work = digest(identity)
-    with target.guarded() as folder, handles.bounded_cache():
+    keep = resume
+    with (
+        cluster.connected(scheduler) as client,
+        target.guarded() as folder,
+        handles.bounded_cache(),
+    ):
         journal = Journal(folder / "journal.jsonl")
         store = BlockStore(folder / "blocks.tif", grid, data.shape[0] + 1, data.dtype)
         try:
@@ -103,19 +116,26 @@ def write_geotiff(
             finished = {chunk: finished[chunk] for chunk in chunks if chunk in finished}
             todo = [chunk for chunk in chunks if chunk not in finished]
             if on_start is not None:
-                on_start(len(grid) - len(todo), len(grid))
-            counts = _compute(data, valid, todo, store, journal, workers, len(grid), on_progress)
-            if sum(finished.values()) + counts == 0:
-                raise EmptySceneError(
-                    "every pixel of the scene is nodata; if that is wrong, give --nodata VALUE"
-                )
+                on_start(len(finished), len(grid))
+            keeper = Keeper(store, journal)
+            report = _reporter(keeper, len(finished), len(grid), on_progress)
+            with keeper:
+                _compute(data, valid, todo, keeper, workers, report, client, identity)
+            report()
+            counts = finished | keeper.valid
+            if not any(counts.values()):
+                raise EmptySceneError(_why_empty(rgb))
             store.close()
             _give_memory_back()
             result = folder / "result.tif"
-            cog.write_cog(store.path, store.tile, _picture(rgb, data), result, options)
+            areas = _filled(rgb, grid, counts)
+            cog.write_cog(store.path, store.tile, _picture(rgb, data), result, options, areas)
             target.publish(result, work)
             journal.close()
             target.clear()
+        except ClusterError:
+            keep = True  # nobody asked for the end, and it may have been a day's work of many
+            raise
         except OSError as error:
             if error.errno is None:  # one of nirgeo's own, which says what to do
                 raise
@@ -123,9 +143,29 @@ def write_geotiff(
         finally:
             store.close()
             journal.close()
-            if not resume:
+            if not keep:
                 target.clear()
     return Path(path)
+
+
+def _why_empty(rgb: xr.DataArray) -> str:
+    limit = rgb.attrs.get(f"{provenance.ATTR_PREFIX}max_error")
+    if limit is not None:
+        return f"no pixel is expected to be within {limit} of its colour; raise --max-error"
+    return "every pixel of the scene is nodata; if that is wrong, give --nodata VALUE"
+
+
+def _filled(
+    rgb: xr.DataArray, grid: ChunkGrid, counts: Mapping[tuple[int, int], int]
+) -> list[Window] | None:
+    """Where chunks have valid pixels, if that is not everywhere; the rest is 0, and not read again.
+
+    None for reflectance, where nothing is NaN, and for pictures made elsewhere, which may have
+    colours under their mask.
+    """
+    if rgb.dtype != np.uint8 or facts_of(rgb.data) is None or all(counts.values()):
+        return None
+    return joined(grid.window(*chunk) for chunk in sorted(counts) if counts[chunk])
 
 
 def _give_memory_back() -> None:
@@ -181,60 +221,79 @@ def _identity(rgb: xr.DataArray, data: da.Array) -> dict[str, Any]:
     return json.loads(json.dumps(known | {"pixels": [str(data.dtype), *data.shape]}))
 
 
-def _store_block(
-    store: BlockStore,
-    journal: Journal,
-    i: int,
-    j: int,
-    colours: NDArray[Any],
-    valid: NDArray[np.bool_] | None = None,
-) -> int:
-    """Put one finished chunk on disk, then into the journal; returns its number of valid pixels."""
-    if valid is None:
-        finite = np.isfinite(colours).all(axis=0) if colours.dtype.kind == "f" else None
-        valid = np.ones(colours.shape[1:], dtype=np.bool_) if finite is None else finite
-    mask = np.where(valid, 255, 0).astype(colours.dtype)
-    store.write(i, j, np.concatenate((colours, mask[None])))
-    count = int(valid.sum())
-    journal.done(i, j, count)
-    return count
+def _reporter(
+    keeper: Keeper, before: int, total: int, on_progress: Progress | None
+) -> Callable[[], None]:
+    """Tells of every chunk that has become safe since it was called last."""
+    told = 0
+
+    def report() -> None:
+        nonlocal told
+        while told < keeper.kept:
+            told += 1
+            if on_progress is not None:
+                on_progress(before + told, total)
+
+    return report
 
 
 def _compute(
     data: da.Array,
     valid: da.Array | None,
     todo: list[tuple[int, int]],
-    store: BlockStore,
-    journal: Journal,
+    keeper: Keeper,
     workers: int | None,
-    total: int,
-    on_progress: Progress | None,
-) -> int:
-    """Run every chunk in ``todo`` through dask; returns the number of valid pixels written."""
+    report: Callable[[], None],
+    client: Client | None,
+    identity: Mapping[str, Any],
+) -> None:
+    """Compute every chunk in ``todo`` and keep it; ``report`` is called after each."""
     if not todo:
-        return 0
+        return
     graph: dict[Any, Any] = {}
     graph.update(data.dask)
     if valid is not None:
         graph.update(valid.dask)
-    done = total - len(todo)
+    blocks = {
+        (i, j): [(data.name, 0, i, j)] + ([(valid.name, i, j)] if valid is not None else [])
+        for i, j in todo
+    }
+    on_gpu = identity.get("device", "cpu") != "cpu"
+    if client is None:
+        if on_gpu:  # threads that read and write around the one that computes; two batches of them
+            workers = workers or 2 * BATCH
+        _in_threads(graph, blocks, keeper, workers, report)
+        return
+    cluster.compute(client, graph, blocks, keeper.put, report, on_gpu=on_gpu)
 
-    def report(key: Any, result: Any, *_: Any) -> None:
-        nonlocal done
+
+def _in_threads(
+    graph: dict[Any, Any],
+    blocks: Mapping[tuple[int, int], list[Any]],
+    keeper: Keeper,
+    workers: int | None,
+    report: Callable[[], None],
+) -> None:
+    """Dask's threads in this process; each keeps the chunks it has computed."""
+
+    def after_task(key: Any, *_: Any) -> None:
         if isinstance(key, tuple) and key[0] == "nirgeo-store":
-            done += 1
-            if on_progress is not None:
-                on_progress(done, total)
+            report()
 
-    keys = []
-    for i, j in todo:
-        key = ("nirgeo-store", i, j)
-        blocks = [(data.name, 0, i, j)] + ([(valid.name, i, j)] if valid is not None else [])
-        graph[key] = (partial(_store_block, store, journal, i, j), *blocks)
-        keys.append(key)
-    graph, _ = dask.optimization.cull(graph, keys)
+    keys = [("nirgeo-store", i, j) for i, j in blocks]
+    own = pieces.cut(graph, blocks)
+    if own is not None:
+
+        def compute_and_keep(chunk: tuple[int, int]) -> None:
+            keeper.put(*chunk, *pieces.run(own.pop(chunk), blocks[chunk]))
+
+        graph = {key: (partial(compute_and_keep, key[1:]),) for key in keys}
+    else:
+        for key in keys:
+            graph[key] = (partial(keeper.put, *key[1:]), *blocks[key[1:]])
+        graph, _ = dask.optimization.cull(graph, keys)
     cores = os.cpu_count() or 1
-    count = min(workers or cores, len(todo))
+    count = min(workers or cores, len(keys))
     # Workers times threads per operation fill the cores; more workers than threads, since one
     # worker then reads while another computes.
     threads = max(1, cores // count)
@@ -245,11 +304,10 @@ def _compute(
         initargs=(handles.settings_here(),),
     )
     try:
-        with intra_op_threads(threads), dask.callbacks.Callback(posttask=report):
-            results = dask.threaded.get(graph, keys, pool=pool, num_workers=count)
+        with intra_op_threads(threads), dask.callbacks.Callback(posttask=after_task):
+            dask.threaded.get(graph, keys, pool=pool, num_workers=count)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-    return int(sum(results))
 
 
 def _picture(rgb: xr.DataArray, data: da.Array) -> cog.Picture:

@@ -1,4 +1,4 @@
-"""Fill the tables of docs/results.md from the records beside it.
+"""Fill the tables of the pages with figures from the records in docs/results/.
 
     python tools/write_results.py            # write
     python tools/write_results.py --check    # exit 1 if a table is not what the records say
@@ -17,6 +17,8 @@ The text is written by hand. A table stands between ``<!-- table: NAME ARGUMENTS
     means over places, from a JSON of ``nirgeo evaluate``
 ``cover FILE LABEL...``
     angles by kind of ground, from the same
+``ladder``
+    the angle by what is known besides near infrared, satellite and aerial
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from nirgeo.benchmark.scores import by_category
 from nirgeo.benchmark.table import PAPER
 
 DOCS = Path(__file__).parents[1] / "docs"
+PAGES = (DOCS / "results.md", DOCS / "concepts" / "colour.md")
 BLOCK = re.compile(r"(<!-- table: (?P<what>[^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -142,12 +145,46 @@ def _cover(records: Path, file: str, *labels: str) -> str:
     return markdown(["", "places", *(f"`{label}`" for label in labels)], cells)
 
 
+_LADDER = (
+    ("nothing: one colour for everything", "baseline/mean-colour@1", "baseline/mean-colour@1"),
+    (
+        "near infrared, a table of values",
+        "baseline/table-direction@1",
+        "baseline/table-direction@1",
+    ),
+    ("near infrared, the network", "satellite-nir@1", "aerial-nir@1"),
+    (
+        "and a reference of 16 times larger pixels",
+        "satellite-nir@1 + reference 16 px",
+        "aerial-nir@1 + reference 16 px",
+    ),
+    ("red and green measured, the network", "satellite-rgn@1", "aerial-rgn@1"),
+)
+
+
+def _ladder(records: Path) -> str:
+    sides = []
+    for side in ("satellite", "aerial"):
+        found = {}
+        for file in (f"{side}.json", f"{side}-reference.json"):
+            (task,) = json.loads((records / file).read_text(encoding="utf-8"))["tasks"]
+            for model in task["models"]:
+                found[model["label"]] = model["mean_over_places"]["angular"]["value"]
+        sides.append(found)
+    cells = [
+        [text, *(f"{side[name]:.1f}°" for side, name in zip(sides, names, strict=True))]
+        for text, *names in _LADDER
+    ]
+    return markdown(["what is known", "satellite, reflectance", "aerial, display counts"], cells)
+
+
 TABLES: dict[str, Callable[..., str]] = {
     "epfl": _epfl,
     "epfl-categories": _epfl_categories,
     "epfl-curves": _epfl_curves,
     "evaluate": _evaluate,
     "cover": _cover,
+    "ladder": _ladder,
 }
 
 
@@ -187,12 +224,12 @@ def main() -> None:
     if sys.argv[1:2] == ["--adopt"]:
         for name in sys.argv[2:]:
             adopt(Path(name), DOCS / "results")
-    page = DOCS / "results.md"
-    text = page.read_text(encoding="utf-8")
-    made = filled(text, DOCS / "results")
-    if "--check" in sys.argv[1:]:
-        sys.exit(0 if made == text else f"{page}: not what the records say; run {sys.argv[0]}")
-    page.write_text(made, encoding="utf-8")
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        made = filled(text, DOCS / "results")
+        if "--check" in sys.argv[1:] and made != text:
+            sys.exit(f"{page}: not what the records say; run {sys.argv[0]}")
+        page.write_text(made, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from nirgeo.baselines.storage import (
     serialise,
 )
 from nirgeo.colouriser import Overview
-from nirgeo.errors import ModelError
+from nirgeo.errors import ModelError, OptionError
 from nirgeo.modelfile import sha256_of
 from nirgeo.radiometry import DisplayCurve, Quantity
 from nirgeo.tiling import InputWindow
@@ -131,6 +131,8 @@ class BaselineColouriser:
     model: BaselineModel
     survey: Survey | None = None
     stride: ClassVar[int] = 1
+    expects_error: ClassVar[bool] = False
+    error_quantile: ClassVar[float | None] = None
     # The two that look around need up to 180 for sums and features in 64 bits, others half of it.
     bytes_per_pixel: ClassVar[int] = 200
 
@@ -165,6 +167,11 @@ class BaselineColouriser:
     def paint(self, inputs: FloatArray, valid: Mask, window: InputWindow) -> FloatArray:
         context = Context(self.spec.quantity, survey=self.survey)
         return self.model.baseline.predict(inputs, valid, context)
+
+    def paint_with_error(
+        self, inputs: FloatArray, valid: Mask, window: InputWindow
+    ) -> tuple[FloatArray, FloatArray]:
+        raise OptionError(f"{self.spec.full_name} can't tell what error to expect")
 
 
 def _digest(survey: Survey) -> str:

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nirgeo.cli import options as shared
+from nirgeo.cli.doubts import doubts
 from nirgeo.cli.errors import reports_errors
 from nirgeo.cli.reporting import Reporter, reporter_for
 from nirgeo.cli.rio import rio_env, rio_verbosity
+from nirgeo.cli.scenes import expand
 from nirgeo.cli.usage import JsonLinesCommand
 from nirgeo.errors import OptionError, TargetError
 
 if TYPE_CHECKING:
+    from distributed import Client
     from xarray import DataArray
 
     from nirgeo.acquisition import Acquisition
@@ -49,11 +52,23 @@ if TYPE_CHECKING:
     metavar="RGB",
     help="A coarser or older natural-colour raster of the place: take its colours.",
 )
+@click.option(
+    "--uncertainty", is_flag=True, help="A fourth band: how many degrees off a colour may be."
+)
+@click.option(
+    "--max-error",
+    type=float,
+    metavar="DEG",
+    help="Mask pixels whose colour is expected to be further off.",
+)
 @shared.radiometry_options
 @shared.bounds_option
 @shared.chunk_option
-@click.option("--workers", type=int, metavar="N", help="Threads.  [default: all cores]")
+@shared.workers_option
+@shared.memory_option
 @shared.device_option
+@shared.scheduler_option
+@shared.runtime_options
 @shared.output_options
 @click.option("--stac", is_flag=True, help="Write RESULT.json too, a STAC item for catalogues.")
 @click.option(
@@ -77,7 +92,8 @@ def colorize_command(
 ) -> None:
     """Write a natural-colour Cloud Optimized GeoTIFF for each near-infrared SCENE.
 
-    A SCENE is a raster or a STAC item, as a file or a URL. The output is SCENE_rgb.tif beside it
+    A SCENE is a raster or a STAC item, as a file or a URL; or a folder of rasters, or a local STAC
+    collection or saved search, for every scene in it. The output is SCENE_rgb.tif beside it
     unless -o or --out-dir says otherwise. Georeference and nodata are kept. The colours are
     synthetic: do not compute indices from them.
     """
@@ -85,6 +101,7 @@ def colorize_command(
     reporter = reporter_for(progress, quiet=quiet)
     ctx.meta["nirgeo.reporter"] = reporter
     stack = dict(options.pop("stack"))
+    scenes = tuple(expand(scenes))
     if not scenes and not stack:
         raise click.UsageError("Name a SCENE, or give its bands with --stack ROLE=FILE.")
     if len(scenes) > 1 and (output is not None or stack):
@@ -104,9 +121,28 @@ def colorize_command(
             f"{twice[0]} would be the result of {paths.count(twice[0])} of these scenes; give "
             "them one at a time, with -o"
         )
-    with rio_env(ctx), _folder(out_dir):
+    with rio_env(ctx), _folder(out_dir), _cluster(options.pop("scheduler"), reporter) as client:
+        if client is not None and len(jobs) > 1:
+            from nirgeo.cli.farm import colorize_on_workers
+
+            colorize_on_workers(client, jobs, reporter, options)
+            return
         for scene, target in jobs:
-            _colorize_one(scene, stack, target, reporter, options)
+            colorize_one(scene, stack, target, reporter, options, client)
+
+
+@contextmanager
+def _cluster(scheduler: str | None, reporter: Reporter) -> Iterator[Client | None]:
+    """The cluster that was named; without one, this process computes."""
+    if scheduler is None:
+        yield None
+        return
+    from nirgeo import cluster
+
+    with cluster.connected(scheduler) as client:
+        if client is not None:
+            reporter.message(cluster.describe(client))
+        yield client
 
 
 @contextmanager
@@ -149,12 +185,13 @@ def _target(scene: str, output: str | None, out_dir: str | None) -> tuple[str, s
     return str(parent / name), None
 
 
-def _colorize_one(
+def colorize_one(
     scene: str | None,
     stack: dict[str, str],
     target: tuple[str, str | None],
     reporter: Reporter,
     options: dict[str, Any],
+    client: Client | None = None,
 ) -> None:
     # Imported here so that --help answers at once.
     from nirgeo import engine, provenance
@@ -186,6 +223,10 @@ def _colorize_one(
         bounds=options["bounds"],
         chunk=options["chunk"],
     )
+    device = shared.resolve_device(options["device"], client)
+    workers = options["workers"]
+    if options["memory"] is not None:
+        opened, workers = _within(opened, options, device, alone=client is not None)
     rgb = engine.colorize(
         opened,
         options["model"],
@@ -195,7 +236,11 @@ def _colorize_one(
         gamma=options["gamma"],
         prior=not options["no_prior"],
         reference=options["reference"],
-        device=shared.resolve_device(options["device"]),
+        uncertainty=options["uncertainty"],
+        max_error=options["max_error"],
+        device=device,
+        runtime=options["runtime"],
+        precision=options["precision"],
     )
     view = view_of(opened)
     _spare([] if view is None else [band.path for band in view.source.bands], made)
@@ -207,19 +252,41 @@ def _colorize_one(
         )
     if remark is not None:
         reporter.message(remark)
-    _explain(view, rgb, options["model"], reporter)
+    _explain(opened, view, rgb, options, reporter)
     written = write_geotiff(
         rgb,
         path,
         overwrite=options["overwrite"],
         resume=options["resume"],
         creation_options=creation_options,
-        workers=options["workers"],
+        workers=workers,
+        scheduler="threads" if client is None else client,
         on_start=reporter.start,
         on_progress=reporter.progress,
     )
     item = _write_item(str(written), taken, view, reporter) if options["stac"] else None
     reporter.result(str(written), tags=provenance.tags(rgb.attrs), item=item)
+
+
+def _within(
+    opened: DataArray, options: dict[str, Any], device: str, *, alone: bool
+) -> tuple[DataArray, int]:
+    """The scene in chunks, and a number of workers, that stay within ``--memory``.
+
+    ``alone``: the budget is that of one worker of a cluster.
+    """
+    from nirgeo.budget import plan_for
+    from nirgeo.scene import with_chunk
+
+    plan = plan_for(
+        options["memory"],
+        opened,
+        options["model"],
+        device=device,
+        chunk=options["chunk"],
+        workers=1 if alone else options["workers"],
+    )
+    return with_chunk(opened, plan.chunk), plan.workers
 
 
 def _item_target(path: str, overwrite: bool) -> str:
@@ -259,11 +326,17 @@ def _same_file(scene: str, path: str) -> bool:
     return os.path.exists(scene) and os.path.exists(path) and os.path.samefile(scene, path)
 
 
-def _explain(view: SceneView | None, rgb: DataArray, asked: str, reporter: Reporter) -> None:
+def _explain(
+    opened: DataArray,
+    view: SceneView | None,
+    rgb: DataArray,
+    options: dict[str, Any],
+    reporter: Reporter,
+) -> None:
     """Say what was found and chosen, and warn where a result can't be expected to be good."""
     from nirgeo.georeference import grid_of
     from nirgeo.radiometry import Scaling
-    from nirgeo.registry import AUTO, load_model
+    from nirgeo.registry import AUTO, load_model, reason_for
 
     attrs = rgb.attrs
     scaling = Scaling.from_tag(attrs["nirgeo_scaling"], attrs["nirgeo_scaling_origin"])
@@ -271,11 +344,13 @@ def _explain(view: SceneView | None, rgb: DataArray, asked: str, reporter: Repor
         nir = view.source.bands[view.source.number_of("nir") - 1].label
         reporter.message(f"near infrared: band {nir.describe()}")
     reporter.message(f"scaling: {scaling.describe()}")
-    spec = load_model(str(attrs["nirgeo_model"]) if asked == AUTO else asked, scaling.quantity).spec
-    reason = f"values are {scaling.quantity.value}"
-    if "red" in spec.bands:
-        reason += "; red and green are measured, and kept"
-    reason = f" ({reason})" if asked == AUTO else ""
+    grid = grid_of(rgb) if view is None else view.source.grid
+    gsd = grid.ground_sampling_distance()
+    asked = options["model"]
+    name = str(attrs["nirgeo_model"]) if asked == AUTO else asked
+    model = load_model(name, scaling.quantity)
+    spec = model.spec
+    reason = f" ({reason_for(spec, scaling.quantity, gsd)})" if asked == AUTO else ""
     reporter.message(f"model: {spec.full_name}{reason}")
     if asked == AUTO and spec.name == "satellite-rgn":
         reporter.message(
@@ -286,13 +361,8 @@ def _explain(view: SceneView | None, rgb: DataArray, asked: str, reporter: Repor
         reporter.message(f"reference: {attrs['nirgeo_reference']}")
     for note in () if view is None else view.source.notes:
         reporter.warning(note)
-    grid = grid_of(rgb) if view is None else view.source.grid
-    gsd = grid.ground_sampling_distance()
-    if gsd is not None and spec.gsd is not None and not spec.gsd[0] <= gsd <= spec.gsd[1]:
-        reporter.warning(
-            f"pixels of {gsd:.3g} m lie outside the {spec.gsd[0]:g}–{spec.gsd[1]:g} m that "
-            f"{spec.full_name} was made for; colours may be off"
-        )
+    for doubt in doubts(opened, model, scaling, gsd, nodata=options["nodata"]):
+        reporter.warning(doubt)
     if scaling.origin.startswith("assumed"):
         reporter.warning(
             "nothing in the scene says how its numbers become reflectance; "

@@ -57,8 +57,22 @@ if TYPE_CHECKING:
     metavar="N",
     help="Score models with a reference too: the truth averaged over N pixels. Repeatable.",
 )
+@click.option(
+    "--hint-error",
+    "hint_errors",
+    type=float,
+    multiple=True,
+    metavar="E",
+    help="Score networks with the scene's mean colour too, wrong by E (log ratios). Repeatable.",
+)
 @click.option("--json", "json_file", metavar="FILE", help="Write every figure as JSON.")
 @click.option("--html", "html_file", metavar="FILE", help="Write a report with pictures.")
+@click.option(
+    "--contact-sheet",
+    "sheet_file",
+    metavar="FILE",
+    help="Write a JPEG with every scene beside its truth and errors; for a single MODEL.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace existing reports.")
 @shared.device_option
 @click.option("--quiet", "-q", is_flag=True, help="No progress, no warnings; the table only.")
@@ -78,8 +92,10 @@ def evaluate_command(
     save_baselines: str | None,
     no_prior: bool,
     references: tuple[int, ...],
+    hint_errors: tuple[float, ...],
     json_file: str | None,
     html_file: str | None,
+    sheet_file: str | None,
     overwrite: bool,
     device: str,
     quiet: bool,
@@ -94,13 +110,16 @@ def evaluate_command(
     ctx.meta["nirgeo.reporter"] = Silent()
     if not models and not baselines:
         raise click.UsageError("Name a MODEL, or ask for --baselines.")
+    if sheet_file is not None and (len(models) != 1 or baselines):
+        raise click.UsageError("--contact-sheet is for a single MODEL.")
     from nirgeo.evaluation.score import check_libraries, evaluate
 
     check_libraries()
-    for file in (json_file, html_file):
+    for file in (json_file, html_file, sheet_file):
         check_report(file, overwrite=overwrite)
     from nirgeo.baselines import BASELINES
     from nirgeo.evaluation.fitting import check_apart
+    from nirgeo.evaluation.hinted import with_hints
     from nirgeo.evaluation.predict import (
         UNFITTED,
         baseline_name,
@@ -132,7 +151,11 @@ def evaluate_command(
         quantities = sorted({p.quantity for p in predictors}) or present
         ordered = [name for name in BASELINES if name in wanted]
         predictors += _fitted(ordered, quantities, fitted, save_baselines, quiet)
-    predictors = with_references(with_unique_labels(predictors), references)
+    predictors = with_unique_labels(predictors)
+    predictors = [
+        *with_references(predictors, references),
+        *with_hints(predictors, hint_errors)[len(predictors) :],
+    ]
 
     def warn(text: str) -> None:
         if not quiet:
@@ -150,6 +173,10 @@ def evaluate_command(
         from nirgeo.evaluation.report import render_html
 
         write_report(html_file, render_html(result, predictors))
+    if sheet_file is not None:
+        from nirgeo.evaluation.sheet import write_sheet
+
+        write_sheet(Path(sheet_file), entries, predictors[0])
     click.echo(render_text(result))  # last: a reader that stops early must not cost the reports
 
 

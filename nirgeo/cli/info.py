@@ -8,6 +8,7 @@ import click
 
 from nirgeo._version import __version__
 from nirgeo.cli import options as shared
+from nirgeo.cli.doubts import doubts
 from nirgeo.cli.errors import reports_errors
 from nirgeo.cli.reporting import PROTOCOL, Silent, print_json
 from nirgeo.plaintext import plain
@@ -19,7 +20,10 @@ from nirgeo.plaintext import plain
 @shared.radiometry_options
 @shared.bounds_option
 @shared.chunk_option
+@shared.workers_option
+@shared.memory_option
 @shared.model_option
+@shared.runtime_options
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 @click.option("--verbose", "-v", is_flag=True, help="Show tracebacks.")
 @click.pass_context
@@ -48,7 +52,7 @@ def versions() -> dict[str, Any]:
     from importlib.metadata import PackageNotFoundError, version
 
     found: dict[str, Any] = {"nirgeo": __version__, "protocol": PROTOCOL}
-    for package in ("torch", "rasterio", "dask", "xarray", "numpy"):
+    for package in ("torch", "onnxruntime", "rasterio", "dask", "xarray", "numpy"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -60,11 +64,13 @@ def describe_scene(
     path: str | None, stack: dict[str, str], options: dict[str, Any]
 ) -> dict[str, Any]:
     from nirgeo import engine
+    from nirgeo.budget import plan_for
     from nirgeo.estimate import estimate
     from nirgeo.georeference import grid_of
+    from nirgeo.inference import NetworkColouriser
     from nirgeo.radiometry import Scaling
     from nirgeo.registry import AUTO, choose_model, load_model
-    from nirgeo.scene import open_scene, view_of
+    from nirgeo.scene import open_scene, view_of, with_chunk
     from nirgeo.tiling import DEFAULT_CHUNK_TILES, Window
 
     scene = open_scene(
@@ -72,6 +78,16 @@ def describe_scene(
         **{r: options[r] for r in ("nir", "red", "green", "nodata", "scale", "bounds", "chunk")},
         stack=stack or None,
     )
+    workers = options["workers"]
+    if options["memory"] is not None:
+        plan = plan_for(
+            options["memory"],
+            scene,
+            options["model"],
+            chunk=options["chunk"],
+            workers=options["workers"],
+        )
+        scene, workers = with_chunk(scene, plan.chunk), plan.workers
     # Lazy: nothing but a few sample tiles is read, and what would be refused is refused here.
     rgb = engine.colorize(scene, options["model"], nodata=options["nodata"])
     scaling = Scaling.from_tag(rgb.attrs["nirgeo_scaling"], rgb.attrs["nirgeo_scaling_origin"])
@@ -88,13 +104,16 @@ def describe_scene(
         bands = [f"{k}: {name}" for k, name in enumerate(scene["band"].values, start=1)]
         roles = engine.band_numbers(scene)
         notes, blocks = [], "as the variables have them"
+    gsd = grid.ground_sampling_distance()
     if options["model"] == AUTO:
         product = "" if view is None else view.source.clues.product or ""
-        model, reason = choose_model(scaling.quantity, roles, product)
+        model, reason = choose_model(scaling.quantity, roles, product, gsd)
     else:
         model, reason = load_model(options["model"], scaling.quantity), "asked for"
-    cost = estimate(region, grid.shape, tiles, engine.colouriser_of(model))
-    gsd = grid.ground_sampling_distance()
+    computing = {name: options[name] for name in ("runtime", "precision")}
+    colouriser = engine.colouriser_of(model, **computing)
+    cost = estimate(region, grid.shape, tiles, colouriser, workers)
+    notes += doubts(scene, model, scaling, gsd, nodata=options["nodata"])
     rows, cols = (-(-side // (tiles * 64)) for side in (region.height, region.width))
     return {
         "scene": path or ", ".join(stack.values()),
@@ -109,6 +128,9 @@ def describe_scene(
         "model": model.spec.full_name,
         "model_reason": reason,
         "colour_hint": rgb.attrs["nirgeo_colour_hint"],
+        "runtime": colouriser.runtime.describe()
+        if isinstance(colouriser, NetworkColouriser)
+        else "numpy",
         "blocks": blocks,
         "chunks": f"{cols} × {rows} of {tiles} × {tiles} tiles",
         "halo": f"{cost.halo} px",

@@ -6,13 +6,16 @@ import click
 
 from nirgeo._version import __version__
 from nirgeo.cli.benchmark import benchmark_command
+from nirgeo.cli.calibrate import calibrate_command
 from nirgeo.cli.colorize import colorize_command
 from nirgeo.cli.compare import compare_command
+from nirgeo.cli.completion import completion_command, offer_completions
 from nirgeo.cli.evaluate import evaluate_command
 from nirgeo.cli.info import info_command
 from nirgeo.cli.models import models_command
 from nirgeo.cli.prepare import prepare_command
 from nirgeo.cli.train import train_command
+from nirgeo.heap import keep_freed_memory
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -21,14 +24,23 @@ def main() -> None:
     """Natural-colour pictures from near-infrared rasters."""
 
 
+def command() -> None:
+    """The ``nirgeo`` of a shell: a process of its own, unlike :func:`main` called by a program."""
+    keep_freed_memory()
+    main()
+
+
 for _command in (
     colorize_command,
     info_command,
     models_command,
     train_command,
+    calibrate_command,
     evaluate_command,
     compare_command,
     prepare_command,
     benchmark_command,
+    completion_command,
 ):
     main.add_command(_command)
+offer_completions(main)

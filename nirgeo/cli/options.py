@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nirgeo.cli.reporting import MODES
+from nirgeo.runtimes.choice import AUTO, FP32, PRECISIONS, RUNTIMES
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
@@ -101,6 +105,13 @@ chunk_option = click.option(
     help="Side of a chunk in tiles of 64 px.  [default: 16]",
 )
 
+memory_option = click.option(
+    "--memory",
+    metavar="SIZE",
+    help="Stay within this, e.g. 600M or 2G: chunk and workers follow, unless they are given. With "
+    "--scheduler it is what one worker has.",
+)
+
 output_options = _compose(
     click.option(
         "--co",
@@ -132,6 +143,17 @@ progress_options = _compose(
     click.option("--verbose", "-v", is_flag=True, help="Show tracebacks."),
 )
 
+workers_option = click.option(
+    "--workers", type=int, metavar="N", help="Threads.  [default: all cores]"
+)
+
+scheduler_option = click.option(
+    "--scheduler",
+    metavar="ADDR|FILE",
+    help="A dask cluster computes: tcp://HOST:PORT or a scheduler file. Of several scenes each "
+    "worker writes its own.",
+)
+
 device_option = click.option(
     "--device",
     default="auto",
@@ -140,11 +162,32 @@ device_option = click.option(
     help="Where the network runs: auto, cpu, cuda, cuda:1, mps.",
 )
 
+runtime_options = _compose(
+    click.option(
+        "--runtime",
+        type=click.Choice(RUNTIMES),
+        default=AUTO,
+        show_default=True,
+        help="What computes the network. auto: ONNX Runtime on a CPU if it is installed.",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(PRECISIONS),
+        default=FP32,
+        show_default=True,
+        help="int8: several times faster on a CPU, colours slightly off (see the model's card).",
+    ),
+)
 
-def resolve_device(device: str) -> str:
-    """``auto`` is the first CUDA GPU if there is one, else the CPU."""
+
+def resolve_device(device: str, client: Client | None = None) -> str:
+    """``auto`` is the first CUDA GPU if there is one, of a cluster's workers if they compute."""
     if device != "auto":
         return device
+    if client is not None:
+        from nirgeo.cluster import has_gpus
+
+        return "cuda" if has_gpus(client) else "cpu"
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nirgeo.cli.errors import reports_errors
 from nirgeo.cli.reporting import Silent, Terminal
 from nirgeo.errors import TrainingError
+
+if TYPE_CHECKING:
+    from nirgeo.training.config import TrainingConfig
+    from nirgeo.training.data import TrainingScene
 
 
 @click.command("train", short_help="Train a generator from rasters.")
@@ -82,24 +87,14 @@ def train_command(
     per event, the configuration, and a checkpoint. No place may have scenes on both sides.
     """
     ctx.meta["nirgeo.reporter"] = Silent() if quiet else Terminal()
-    from nirgeo.training.data import list_scenes, load_scene
     from nirgeo.training.loop import Trainer
     from nirgeo.training.networks import model_spec
     from nirgeo.training.presets import configuration
 
     config = configuration(preset, changes)
-    table = Path(index) if index else None
-    sides = []
-    for side, wanted in ((folders, levels), (validation, validation_levels or levels)):
-        entries = list_scenes([Path(f) for f in side], table, wanted)
-        scenes = []
-        with click.progressbar(entries, label="reading", hidden=quiet) as listed:
-            for entry in listed:
-                try:
-                    scenes.append(load_scene(entry, config.bands, config.quantity))
-                except TrainingError as error:
-                    click.echo(f"Warning: skipped {error}", err=True)
-        sides.append(scenes)
+    sides = read_sides(
+        config, (folders, levels), (validation, validation_levels or levels), index, quiet
+    )
     spec = model_spec(config, name or preset, len(sides[0]))
     with click.progressbar(length=config.steps, label="training", hidden=quiet) as bar:
 
@@ -121,3 +116,33 @@ def train_command(
         trainer.run(minutes=minutes)
     if not quiet:
         click.echo(str(Path(out) / "best.safetensors"))
+
+
+Side = tuple[Sequence[str], Sequence[str]]
+"""Folders, and the processing levels that are wanted of them."""
+
+
+def read_sides(
+    config: TrainingConfig, learnt: Side, others: Side, index: str | None, quiet: bool
+) -> tuple[list[TrainingScene], list[TrainingScene]]:
+    """The scenes to learn from and those to judge by; what can't be used is left out, with a word.
+
+    Raises
+    ------
+    TrainingError : a folder without scenes, or an index that can't be read
+    """
+    from nirgeo.training.data import list_scenes, load_scene
+
+    def read(side: Side) -> list[TrainingScene]:
+        folders, levels = side
+        entries = list_scenes([Path(f) for f in folders], Path(index) if index else None, levels)
+        scenes = []
+        with click.progressbar(entries, label="reading", hidden=quiet) as listed:
+            for entry in listed:
+                try:
+                    scenes.append(load_scene(entry, config.bands, config.quantity))
+                except TrainingError as error:
+                    click.echo(f"Warning: skipped {error}", err=True)
+        return scenes
+
+    return read(learnt), read(others)

@@ -1,4 +1,4 @@
-"""One chart: a mean and its interval per row, as SVG that an HTML page holds."""
+"""Charts as SVG that an HTML page holds: intervals in rows, and curves."""
 
 from __future__ import annotations
 
@@ -53,6 +53,50 @@ def interval_chart(rows: Sequence[tuple[str, Interval, bool]], axis: str) -> Mar
         width=str(_WIDTH),
         role="img",
         aria_label=axis,
+    )
+
+
+def curve_chart(
+    positions: Sequence[float], curves: Sequence[tuple[str, Sequence[float], bool]], title: str
+) -> Markup:
+    """Curves over 0 … 1, each with its name; the third item marks the one that matters."""
+    height, left = 220, 60
+    top = max(max(values) for _, values, _ in curves)
+    step = _step(top)
+    end = max(step, math.ceil(top / step) * step)
+
+    def at(x: float, y: float) -> tuple[str, str]:
+        across = left + (_WIDTH / 2 - left) * x
+        return f"{across:.1f}", f"{_TOP + height * (1 - y / end):.1f}"
+
+    parts: list[Child] = []
+    for k in range(round(end / step) + 1):
+        (x1, y), (x2, _) = at(0, k * step), at(1, k * step)
+        parts += [
+            _line(x1, y, x2, y, "currentColor", "0.5", "0.3"),
+            element("text", f"{k * step:g}", x=str(left - 8), y=y, text_anchor="end"),
+        ]
+    for share in (0.0, 0.5, 1.0):
+        x, _ = at(share, 0)
+        label = f"{share:.0%}"
+        parts.append(element("text", label, x=x, y=str(_TOP + height + 18), text_anchor="middle"))
+    for row, (label, values, marked) in enumerate(curves):
+        colour = "#b4532a" if marked else "currentColor"
+        points = " ".join(",".join(at(x, y)) for x, y in zip(positions, values, strict=True))
+        parts += [
+            element("polyline", points=points, fill="none", stroke=colour, stroke_width="2"),
+            element(
+                "text", label, x=str(_WIDTH // 2 + 16), y=str(_TOP + 20 + 20 * row), fill=colour
+            ),
+        ]
+    parts.append(element("text", title, x=str(left), y=str(_TOP + height + 42)))
+    return element(
+        "svg",
+        parts,
+        viewBox=f"0 0 {_WIDTH} {height + 70}",
+        width=str(_WIDTH),
+        role="img",
+        aria_label=title,
     )
 
 

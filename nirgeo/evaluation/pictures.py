@@ -83,26 +83,35 @@ def shrink(values: NDArray[Any], side: int = SIDE) -> NDArray[Any]:
 
 
 def panels(
-    scene: EvaluationScene, prediction: FloatArray, angles: NDArray[np.float32]
+    scene: EvaluationScene,
+    prediction: FloatArray,
+    angles: NDArray[np.float32],
+    expected: NDArray[np.float32] | None = None,
+    side: int = SIDE,
 ) -> Mapping[str, Picture]:
     """Near infrared, prediction, truth and error map of one scene, small enough for a page.
+
+    The map of the errors that a model expects follows if there is one.
 
     Reflectance is averaged before it is rendered, because light adds up there.
     """
     reflectance = scene.quantity is Quantity.REFLECTANCE
     unit = np.float32(1 if reflectance else 255)
     nir = np.where(scene.valid, scene.bands["nir"] / unit, np.float32(np.nan))
-    grey = np.repeat(shrink(nir)[None], 3, axis=0).astype(np.float32)
+    grey = np.repeat(shrink(nir, side)[None], 3, axis=0).astype(np.float32)
     truth = np.where(scene.valid, scene.truth, np.float32(np.nan))
     shown = {
         "near infrared": grey * np.float32(NIR_BRIGHTNESS if reflectance else 1),
-        "prediction": shrink(np.where(scene.valid, prediction, np.float32(np.nan))),
-        "truth": shrink(truth),
+        "prediction": shrink(np.where(scene.valid, prediction, np.float32(np.nan)), side),
+        "truth": shrink(truth, side),
     }
     pictures = {
         name: render(values.astype(np.float32), scene.quantity) for name, values in shown.items()
     }
-    return pictures | {"angular error": error_colours(shrink(angles))}
+    pictures["angular error"] = error_colours(shrink(angles, side))
+    if expected is not None:
+        pictures["expected error"] = error_colours(shrink(expected, side))
+    return pictures
 
 
 def legend() -> Picture:

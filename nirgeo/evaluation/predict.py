@@ -23,9 +23,13 @@ from nirgeo.baselines.storage import BASELINE_PREFIX, ORACLES, is_baseline_file
 from nirgeo.engine import colorize
 from nirgeo.errors import EvaluationError
 from nirgeo.evaluation.scenes import EvaluationScene, FloatArray, Picture, render
+from nirgeo.expected_error import decode
 from nirgeo.inference import intra_op_threads
+from nirgeo.location_prior import HintField, ToneMap, hint_at
+from nirgeo.modelfile import ModelSpec
 from nirgeo.radiometry import Quantity, from_working
 from nirgeo.registry import AnyModel, load_model, shipped_files
+from nirgeo.runtimes.choice import FP32, TORCH
 from nirgeo.scene import VALID
 
 UNFITTED = frozenset({"grey", "terralook", "spot"}) | ORACLES
@@ -41,10 +45,12 @@ class Kind(StrEnum):
 @dataclass(frozen=True)
 class Prediction:
     """Colours of one scene: ``values`` (3, H, W) in reflectance or counts / 255, NaN where a model
-    gives none, and ``picture`` (3, H, W), what is shown."""
+    gives none, and ``picture`` (3, H, W), what is shown. ``expected`` (H, W) is the angle in
+    degrees by which a model that can tell expects to be off."""
 
     values: FloatArray
     picture: Picture
+    expected: FloatArray | None = None
 
 
 class Predictor(Protocol):
@@ -72,6 +78,8 @@ class ModelPredictor:
     device: str = "cpu"
     prior: bool = True
     reference: str | None = None
+    runtime: str = TORCH
+    precision: str = FP32
 
     @property
     def kind(self) -> Kind:
@@ -85,28 +93,51 @@ class ModelPredictor:
     def bands(self) -> tuple[str, ...]:
         return self.model.spec.bands
 
+    @property
+    def error_quantile(self) -> float | None:
+        """Multiple of the expected error that bounds the interval, if the model has one."""
+        spec = self.model.spec
+        known = isinstance(spec, ModelSpec) and self.reference is None
+        return spec.error_quantile if known and isinstance(spec, ModelSpec) else None
+
+    def hint(self, scene: EvaluationScene) -> bool | HintField:
+        """What is known of the colours of the scene's place.
+
+        The georeference tells; where there is none, the position that an index gave.
+        """
+        spec = self.model.spec
+        tones = spec.tones if isinstance(spec, ModelSpec) else None
+        if not self.prior or tones is None or scene.position is None:
+            return self.prior
+        return hint_at(*scene.position, ToneMap.from_json(tones)) or False
+
     def predict(self, scene: EvaluationScene) -> Prediction:
         reflectance = self.quantity is Quantity.REFLECTANCE
+        tells = self.error_quantile is not None
         rgb = colorize(
             scene.lazy,
             self.model,
             output="reflectance" if reflectance else "display",
-            prior=self.prior,
+            prior=self.hint(scene),
             reference=self.reference,
+            uncertainty=tells,
             device=self.device,
+            runtime=self.runtime,
+            precision=self.precision,
         )
-        if list(rgb["band"].values) != list(COLOURS):
+        if list(rgb["band"].values[:3]) != list(COLOURS):
             made = ", ".join(str(band) for band in rgb["band"].values)
             raise EvaluationError(
                 f"{self.label} makes {made}; only models of red, green and blue can be scored"
             )
         with intra_op_threads(1):  # dask's threads already use every core
             rgb = rgb.compute()
-        values, valid = rgb.values, rgb[VALID].values
+        values, valid = rgb.values[:3], rgb[VALID].values
+        expected = np.where(valid, decode(rgb.values[3]), np.float32(np.nan)) if tells else None
         if reflectance:
-            return Prediction(values, render(values, self.quantity))
+            return Prediction(values, render(values, self.quantity), expected)
         unit = np.where(valid, values.astype(np.float32) / np.float32(255), np.float32(np.nan))
-        return Prediction(unit, values)
+        return Prediction(unit, values, expected)
 
 
 @dataclass(frozen=True)

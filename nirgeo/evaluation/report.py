@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from nirgeo._version import __version__
 from nirgeo.evaluation import pictures
-from nirgeo.evaluation.chart import interval_chart
+from nirgeo.evaluation.chart import curve_chart, interval_chart
 from nirgeo.evaluation.landcover import MIN_PIXELS, ClassError
 from nirgeo.evaluation.markup import Child, Markup, document, element
 from nirgeo.evaluation.predict import Kind, Predictor
@@ -116,6 +116,7 @@ def _breakdown(task: TaskScore) -> list[Child]:
             f"of land cover. Mean over the places with at least {MIN_PIXELS} such pixels.",
         ),
         _classes([(score, task.cover_errors(score)) for score in ranked]),
+        *_expectations(task),
         element("h3", "By brightness"),
         element(
             "p",
@@ -133,19 +134,77 @@ def _breakdown(task: TaskScore) -> list[Child]:
     ]
 
 
+def _expectations(task: TaskScore) -> list[Child]:
+    """What models expected of themselves, and what came."""
+    known = [(s, figures) for s in rank(task.predictors) if (figures := task.expectation(s))]
+    if not known:
+        return []
+    parts: list[Child] = [
+        element("h3", "Expected errors"),
+        element(
+            "p",
+            "Coverage is the share of pixels within the interval that should hold 90 of 100. AUSE "
+            "is the area between the curve of what is left when the least trusted pixels are taken "
+            "away, and that of the worst ones: 0 is perfect; beside it, what an expected error "
+            "that says nothing would have.",
+        ),
+        _table(
+            "Mean over places",
+            ["", "expected", "actual", "coverage", "AUSE", "AUSE if blind"],
+            [
+                (
+                    score,
+                    [
+                        f"{decimal(figures['expected'], 2)}°",
+                        f"{decimal(figures['actual'], 2)}°",
+                        f"{figures['coverage']:.1%}",
+                        decimal(figures["ause"], 3),
+                        decimal(figures["ause_blind"], 3),
+                    ],
+                )
+                for score, figures in known
+            ],
+        ),
+    ]
+    for score, figures in known:
+        parts += [
+            curve_chart(
+                figures["fractions"],
+                [
+                    ("least trusted away", figures["sparsification"], True),
+                    ("worst away", figures["sparsification_best"], False),
+                ],
+                f"{score.label}: mean error in degrees against the share of pixels taken away",
+            ),
+            _table(
+                f"{score.label}, by kind of ground",
+                ["", "expected", "actual"],
+                [
+                    (cover["name"], [_degrees(cover["expected"]), _degrees(cover["actual"])])
+                    for cover in figures["land_cover"]
+                ],
+            ),
+        ]
+    return parts
+
+
+def _degrees(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}°"
+
+
 def _table(
     caption: str | None,
     header: Sequence[Child],
-    rows: Iterable[tuple[PredictorScore, Sequence[Child]]],
+    rows: Iterable[tuple[PredictorScore | str, Sequence[Child]]],
 ) -> Markup:
-    """One row per predictor; models stand out, oracles are set apart."""
+    """One row per predictor, where models stand out and oracles are set apart, or per name."""
     head = element("tr", *(element("th", cell, scope="col") for cell in header))
     lines = [
         element(
             "tr",
-            element("td", name(score)),
+            element("td", score if isinstance(score, str) else name(score)),
             *(element("td", cell) for cell in cells),
-            class_=score.kind.value,
+            class_=None if isinstance(score, str) else score.kind.value,
         )
         for score, cells in rows
     ]
@@ -224,7 +283,9 @@ def _panels(scene: EvaluationScene, predictor: Predictor) -> Markup:
             element("img", src=pictures.data_uri(picture), alt=f"{title} of {scene.name}"),
             element("figcaption", title),
         )
-        for title, picture in pictures.panels(scene, prediction.values, angles).items()
+        for title, picture in pictures.panels(
+            scene, prediction.values, angles, prediction.expected
+        ).items()
     ]
     return element("div", figures, class_="scene")
 

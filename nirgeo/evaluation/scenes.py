@@ -34,7 +34,8 @@ class EvaluationScene:
 
     ``lazy`` is what :func:`nirgeo.open_scene` gives and what a model colorizes. ``bands`` holds
     red, green, blue and nir, each (H, W), in reflectance or in counts. ``valid`` (H, W) marks
-    pixels where all four were measured; only these are scored.
+    pixels where all four were measured; only these are scored. ``position`` is longitude and
+    latitude in degrees where an index tells them and the file itself has no place.
     """
 
     name: str
@@ -43,6 +44,7 @@ class EvaluationScene:
     lazy: xr.DataArray
     bands: Mapping[str, FloatArray]
     valid: Mask
+    position: tuple[float, float] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -142,6 +144,7 @@ def read_scene(entry: SceneEntry) -> EvaluationScene:
         lazy=lazy,
         bands=dict(zip(ROLES, scaled, strict=True)),
         valid=valid,
+        position=entry.position if view.source.grid.crs is None else None,
     )
 
 

@@ -13,9 +13,10 @@ import numpy as np
 from nirgeo._version import __version__
 from nirgeo.errors import EvaluationError
 from nirgeo.evaluation import landcover
+from nirgeo.evaluation.expectation import ExpectationSums, expectation_json, expectation_sums
 from nirgeo.evaluation.landcover import ClassError, ClassSums
 from nirgeo.evaluation.predict import Kind, ModelPredictor, OraclePredictor, Predictor, file_name
-from nirgeo.evaluation.scenes import EvaluationScene, read_scene
+from nirgeo.evaluation.scenes import EvaluationScene, FloatArray, read_scene
 from nirgeo.evaluation.sums import ErrorSums, measure
 from nirgeo.place_statistics import Interval, mean_interval, place_means, ratio_interval
 from nirgeo.radiometry import Quantity
@@ -51,6 +52,10 @@ class PredictorScore:
     pooled: ErrorSums = field(default_factory=ErrorSums)
     cover_sums: dict[str, ClassSums] = field(default_factory=dict)
     brightness_sums: dict[str, ClassSums] = field(default_factory=dict)
+    expectations: dict[str, ExpectationSums] = field(default_factory=dict)
+    """By place; empty for what expects no errors."""
+    expected_cover_sums: dict[str, ClassSums] = field(default_factory=dict)
+    quantile: float | None = None
 
     def places(self, measure: str = HEADLINE) -> dict[str, float]:
         """Mean over the scenes of each place."""
@@ -87,6 +92,20 @@ class TaskScore:
 
     def cover_errors(self, score: PredictorScore) -> list[ClassError]:
         return landcover.class_errors(landcover.COVERS, score.cover_sums)
+
+    def expectation(self, score: PredictorScore) -> dict[str, Any] | None:
+        """Expected against actual errors; None for what expects none."""
+        if score.quantile is None or not score.expectations:
+            return None
+        names = landcover.COVERS
+        actual = landcover.class_errors(names, score.cover_sums)
+        said = landcover.class_errors(names, score.expected_cover_sums)
+        covers = [
+            {"name": a.name, "places": a.places}
+            | _numbers({"actual": a.angular, "expected": e.angular})
+            for a, e in zip(actual, said, strict=True)
+        ]
+        return expectation_json(score.expectations, score.quantile, covers)
 
     def brightness_errors(self, score: PredictorScore) -> list[ClassError]:
         names = landcover.brightness_names(self.quantity)
@@ -154,7 +173,16 @@ def evaluate(
     tasks = {
         quantity: TaskScore(
             quantity,
-            [PredictorScore(p.label, p.kind, p.bands, card_of(p)) for p in predictors_of],
+            [
+                PredictorScore(
+                    p.label,
+                    p.kind,
+                    p.bands,
+                    card_of(p),
+                    quantile=getattr(p, "error_quantile", None),
+                )
+                for p in predictors_of
+            ],
             leaky=leaky,
         )
         for quantity in Quantity
@@ -198,12 +226,30 @@ def _score_scene(
         sums, angles = measure(prediction.values, truth, scene.valid, (prediction.picture, shown))
         score.scenes.append(SceneScore(scene.name, scene.place, sums.pixels, sums.figures()))
         score.pooled = score.pooled + sums
+        _score_expectation(scene.place, prediction.expected, angles, covers, score)
         for known, classes, count in (
             (score.cover_sums, covers, len(landcover.COVERS)),
             (score.brightness_sums, brightness, bins),
         ):
             found = landcover.class_sums(classes, angles, count)
             known[scene.place] = known[scene.place] + found if scene.place in known else found
+
+
+def _score_expectation(
+    place: str,
+    expected: FloatArray | None,
+    angles: FloatArray,
+    covers: landcover.Classes,
+    score: PredictorScore,
+) -> None:
+    if expected is None or score.quantile is None:
+        return
+    sums = expectation_sums(expected, angles, score.quantile)
+    score.expectations[place] = score.expectations.get(place, ExpectationSums()) + sums
+    known = np.where(np.isfinite(angles), expected, np.float32(np.nan))
+    found = landcover.class_sums(covers, known, len(landcover.COVERS))
+    before = score.expected_cover_sums.get(place)
+    score.expected_cover_sums[place] = found if before is None else before + found
 
 
 def card_of(predictor: Predictor) -> dict[str, str]:
@@ -247,6 +293,7 @@ def _predictor_json(
         else interval_json(task.relative(score, table)) | {"table": table.label},
         "pooled_over_pixels": {k: number(v) for k, v in score.pooled.figures().items()},
         "land_cover": [_numbers(asdict(e)) for e in task.cover_errors(score)],
+        "expectation": task.expectation(score),
         "brightness": [_numbers(asdict(e)) for e in task.brightness_errors(score)],
         "places": {
             place: {m: number(score.places(m)[place]) for m in MEASURES} for place in score.places()

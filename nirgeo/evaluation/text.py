@@ -113,6 +113,7 @@ def _task(task: TaskScore, evaluation: Evaluation) -> str:
         if len(task.place_names) > 1:
             lines.append(_row("", [bounds(i, d) for i, d in intervals], width))
     lines += ["", *_pooled(ranked, width), *_relative(task, ranked, width)]
+    lines += _expectations(task, ranked, width)
     return "\n".join(lines)
 
 
@@ -140,6 +141,24 @@ def _relative(task: TaskScore, ranked: Sequence[PredictorScore], width: int) -> 
             continue
         ratio = task.relative(score, table)
         yield _row(name(score), [decimal(ratio.value, 2), bounds(ratio, 2)], width)
+
+
+def _expectations(task: TaskScore, ranked: Sequence[PredictorScore], width: int) -> Iterator[str]:
+    known = [(score, figures) for score in ranked if (figures := task.expectation(score))]
+    if not known:
+        return
+    yield ""
+    titles = ["expected °", "actual °", "in 90% int.", "AUSE", "if blind"]
+    yield _row("expected errors, over places", titles, width)
+    for score, figures in known:
+        cells = [
+            decimal(figures["expected"], 2),
+            decimal(figures["actual"], 2),
+            f"{figures['coverage']:.1%}",
+            decimal(figures["ause"], 2),
+            decimal(figures["ause_blind"], 2),
+        ]
+        yield _row(name(score), cells, width)
 
 
 def decimal(value: float, digits: int) -> str:

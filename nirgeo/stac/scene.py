@@ -13,7 +13,7 @@ from dataclasses import replace
 from nirgeo.bands import ROLES, BandLabel, find_roles
 from nirgeo.errors import BandError, OptionError, RadiometryError, SourceError
 from nirgeo.handles import PIXEL_DRIVERS
-from nirgeo.hrefs import is_remote, is_url, public
+from nirgeo.hrefs import is_remote, is_url, item_in_document, public
 from nirgeo.radiometry import Scaling, ScalingClues, find_scaling
 from nirgeo.source import RasterSource, StackedBand, open_source, sample_range
 from nirgeo.stac.document import (
@@ -22,6 +22,7 @@ from nirgeo.stac.document import (
     objects_of,
     probe_document,
     read_document,
+    text_of,
 )
 from nirgeo.stac.item import AssetBand, Item, is_item, parse_item, self_href
 
@@ -39,12 +40,14 @@ def find_item(path: str) -> Item | None:
     """The STAC item that ``path`` names; None if it names something else, for GDAL to open.
 
     A local file is looked at if its name ends in ``.json`` or ``.geojson``. So is a URL, and one of
-    an API's ``…/items/…``; a URL without any suffix is asked whether it is JSON.
+    an API's ``…/items/…``; a URL without any suffix is asked whether it is JSON. Behind ``#``
+    stands the id of one of several items.
 
     Raises
     ------
     SourceError : STAC, but not one item; or it can't be read
     """
+    path, wanted = item_in_document(path)
     if is_url(path):
         document = _ask(path)
     elif has_json_suffix(path) and not is_remote(path):
@@ -56,6 +59,12 @@ def find_item(path: str) -> Item | None:
     content = document.content
     if content.get("type") == "FeatureCollection":
         features = objects_of(content, "features")
+        if wanted is not None:
+            features = [feature for feature in features if text_of(feature, "id") == wanted]
+            if len(features) != 1:
+                raise SourceError(
+                    f"{public(document.href)}: {len(features)} of its items are called {wanted}"
+                )
         if len(features) != 1:
             raise SourceError(
                 f"{public(document.href)}: holds {len(features)} items; name one, for example by "

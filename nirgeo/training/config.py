@@ -25,7 +25,8 @@ class TrainingConfig:
     that have an above and a below; or only ``upright``, as it is.
 
     Loss: ``l1`` times L1 in working space, plus ``cosine`` times one minus the cosine of the colour
-    angle, plus ``adversarial`` times what a ``discriminator`` says, from the fraction
+    angle, plus ``structure`` times one minus the structural similarity, plus
+    ``adversarial`` times what a ``discriminator`` says, from the fraction
     ``adversarial_from`` of the steps on. ``gan`` is the form of the adversarial loss (see
     :mod:`nirgeo.training.losses`); with ``conditional`` the discriminator also sees the NIR.
 
@@ -51,6 +52,8 @@ class TrainingConfig:
     depth: int = 8
     shuffle: int = 4
     knots: int = 33
+    dilations: tuple[int, ...] = ()
+    palette: int = 0
     levels: int = 3
     skips: bool = False
     edge_norm: bool = True
@@ -70,6 +73,7 @@ class TrainingConfig:
     ema: float = 0.998
     l1: float = 1.0
     cosine: float = 2.0
+    structure: float = 0.0
     adversarial: float = 0.002
     adversarial_from: float = 0.5
     gan: Literal["hinge", "minimax", "nonsaturating"] = "hinge"
@@ -126,11 +130,16 @@ class TrainingConfig:
         return 1.225 if self.quantity is Quantity.REFLECTANCE else 1.0
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"quantity": self.quantity.value, "bands": list(self.bands)}
+        return asdict(self) | {
+            "quantity": self.quantity.value,
+            "bands": list(self.bands),
+            "dilations": list(self.dilations),
+        }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TrainingConfig:
         known = dict(data)
         known["quantity"] = Quantity(known["quantity"])
         known["bands"] = tuple(known["bands"])
+        known["dilations"] = tuple(known.get("dilations", ()))
         return cls(**known)

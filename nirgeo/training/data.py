@@ -8,7 +8,7 @@ of (scenes, configuration, step): a training that is resumed draws what it would
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -64,8 +64,11 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class SceneEntry:
+    """A file, the place it belongs to, and its longitude and latitude if an index tells them."""
+
     path: Path
     place: str
+    position: tuple[float, float] | None = None
 
 
 def list_scenes(
@@ -75,22 +78,22 @@ def list_scenes(
 ) -> list[SceneEntry]:
     """Every GeoTIFF under ``folders`` with the place it belongs to.
 
-    ``index`` is a CSV with columns ``file`` (relative to it), ``group`` (the place) and ``level``;
-    with ``levels`` given only scenes of these processing levels are kept. Without an index every
-    file counts as a place of its own.
+    ``index`` is a CSV with columns ``file`` (relative to it), ``group`` (the place) and ``level``,
+    and perhaps ``lon`` and ``lat`` in degrees; with ``levels`` given only scenes of these
+    processing levels are kept. Without an index every file counts as a place of its own.
 
     Raises
     ------
     TrainingError : no scene found, or the index can't be read or lacks a column
     """
-    places = {} if index is None else _read_index(index)
+    listed = {} if index is None else _read_index(index)
     wanted = set(levels)
     entries = []
     for folder in folders:
         for path in sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in _SUFFIXES):
-            place, level = places.get(path.resolve(), (path.stem, ""))
+            place, level, position = listed.get(path.resolve(), (path.stem, "", None))
             if not wanted or level in wanted:
-                entries.append(SceneEntry(path, place))
+                entries.append(SceneEntry(path, place, position))
     if not entries:
         folders_text = ", ".join(str(f) for f in folders)
         raise TrainingError(
@@ -100,9 +103,9 @@ def list_scenes(
     return entries
 
 
-def _read_index(index: Path) -> dict[Path, tuple[str, str]]:
-    """Place and level of every file that the index lists."""
-    places: dict[Path, tuple[str, str]] = {}
+def _read_index(index: Path) -> dict[Path, tuple[str, str, tuple[float, float] | None]]:
+    """Place, level and position of every file that the index lists."""
+    listed: dict[Path, tuple[str, str, tuple[float, float] | None]] = {}
     try:
         # utf-8-sig: spreadsheets put a byte order mark in front of the first column's name.
         with open(index, newline="", encoding="utf-8-sig") as lines:
@@ -112,12 +115,19 @@ def _read_index(index: Path) -> dict[Path, tuple[str, str]]:
                     raise TrainingError(f"{index} has no column {column!r}")
             for row in table:
                 key = (index.parent / row["file"]).resolve()
-                places[key] = (row["group"] or key.stem, row.get("level", ""))
+                listed[key] = (row["group"] or key.stem, row.get("level", ""), _position(row))
     except TrainingError:
         raise
     except (OSError, ValueError, csv.Error) as error:
         raise TrainingError(f"{index}: can't be read ({error})") from error
-    return places
+    return listed
+
+
+def _position(row: Mapping[str, str]) -> tuple[float, float] | None:
+    """Longitude and latitude of a row that has both."""
+    if not (row.get("lon") and row.get("lat")):
+        return None
+    return float(row["lon"]), float(row["lat"])
 
 
 _SUFFIXES = {".tif", ".tiff", ".gtif", ".vrt", ".jp2"}

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from nirgeo.architectures import generator_shape
 from nirgeo.bands import COLOURS
 from nirgeo.errors import TrainingError
 from nirgeo.generator import GeneratorConfig, LocalAffineGenerator, channels_last
@@ -167,7 +168,8 @@ class Trainer:
 
     def _take_weights(self, initial: Path) -> None:
         model = read_model(initial)
-        if dict(model.spec.generator) != generator_config(self.config).to_json():
+        shape = generator_shape(model.spec.architecture, model.spec.generator)
+        if shape != generator_config(self.config):
             raise TrainingError(f"{initial}: its network has another shape than this configuration")
         weights = load_generator(model).state_dict()
         self.network.load_state_dict(weights)
@@ -224,6 +226,8 @@ class Trainer:
         l1 = losses.reconstruction(prediction, colours, valid)
         cosine = losses.direction(prediction, colours, valid, config.quantity)
         loss = config.l1 * l1 + config.cosine * cosine
+        if config.structure > 0:
+            loss = loss + config.structure * losses.structure(prediction, colours, valid)
         record = {"l1": l1.item(), "cosine": cosine.item(), "learning_rate": rate}
         if config.adversarial > 0 and self.step >= config.adversarial_from * config.steps:
             record["discriminator"] = self._train_discriminator(inputs, colours, prediction, valid)

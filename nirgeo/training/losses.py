@@ -36,6 +36,27 @@ def direction(prediction: Tensor, truth: Tensor, valid: Tensor, quantity: Quanti
     return ((1 - cosine) * weight).sum() / weight.sum().clamp(min=1)
 
 
+def structure(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
+    """One minus the structural similarity (Wang et al. 2004) in working space, a range of 1.
+
+    Means over 7×7 pixels; windows with an invalid pixel do not count.
+    """
+
+    def mean(values: Tensor) -> Tensor:
+        return F.avg_pool2d(values, 7, stride=1)
+
+    a, b = mean(prediction), mean(truth)
+    spread_a = mean(prediction**2) - a * a
+    spread_b = mean(truth**2) - b * b
+    both = mean(prediction * truth) - a * b
+    c1, c2 = 0.01**2, 0.03**2
+    likeness = ((2 * a * b + c1) * (2 * both + c2)) / (
+        (a * a + b * b + c1) * (spread_a + spread_b + c2)
+    )
+    whole = (-F.max_pool2d(-valid, 7, stride=1)).expand_as(likeness)
+    return ((1 - likeness) * whole).sum() / whole.sum().clamp(min=1)
+
+
 def adversarial(kind: str, real: Tensor | None, fake: Tensor) -> Tensor:
     """Loss of the discriminator where ``real`` is given, else that of the generator.
 

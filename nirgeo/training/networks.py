@@ -38,6 +38,8 @@ def generator_config(config: TrainingConfig) -> GeneratorShape:
         shuffle=config.shuffle,
         knots=config.knots,
         table_max=config.table_max,
+        dilations=config.dilations,
+        palette=config.palette,
     )
 
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nirgeo import hints
 from nirgeo.bands import COLOURS
+from nirgeo.generator import LocalAffineGenerator
 from nirgeo.metrics import scene_error
 from nirgeo.radiometry import Quantity, from_working
 from nirgeo.training.data import FloatArray, TrainingScene
@@ -75,24 +76,44 @@ def predict_scene(
     device: torch.device,
     hint: FloatArray | None = None,
 ) -> FloatArray:
-    """The network over a whole scene, its right and bottom edge repeated to the stride.
+    """The network over a whole scene, its right and bottom edge repeated to the stride: (3, H, W).
 
     ``hint`` (3,) holds for the whole scene. Colours that are measured are those of the scene: the
     network only makes the others.
     """
+    with torch.inference_mode():
+        return _cut(network(*_whole(network, scene, device, hint)), scene)
+
+
+def predict_with_error(
+    network: LocalAffineGenerator, scene: TrainingScene, hint: FloatArray | None = None
+) -> tuple[FloatArray, FloatArray]:
+    """:func:`predict_scene` on the CPU, and the expected errors in degrees (1, H, W)."""
+    with torch.inference_mode():
+        made, error = network.with_error(*_whole(network, scene, torch.device("cpu"), hint))
+    return _cut(made, scene), error[0, :, : scene.shape[0], : scene.shape[1]].numpy()
+
+
+def _whole(
+    network: nn.Module, scene: TrainingScene, device: torch.device, hint: FloatArray | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """A scene, its mask and its hint as a network takes them."""
     stride = int(network.stride)  # type: ignore[arg-type]
     height, width = scene.shape
     pad = ((0, 0), (0, -height % stride), (0, -width % stride))
     inputs = torch.from_numpy(np.pad(scene.inputs, pad, mode="edge"))[None].to(device)
     valid = np.pad(scene.valid[None].astype(np.float32), pad, mode="edge")
-    with torch.inference_mode():
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
-        field = None
-        if hint is not None:
-            rows, cols = inputs.shape[2] // stride, inputs.shape[3] // stride
-            field = torch.from_numpy(hint).to(device).view(1, -1, 1, 1).expand(-1, -1, rows, cols)
-        out = network(inputs, torch.from_numpy(valid)[None].to(device), field)
-    made: FloatArray = out[0, :, :height, :width].cpu().numpy()
+    field = None
+    if hint is not None:
+        rows, cols = inputs.shape[2] // stride, inputs.shape[3] // stride
+        field = torch.from_numpy(hint).to(device).view(1, -1, 1, 1).expand(-1, -1, rows, cols)
+    inputs = inputs.contiguous(memory_format=torch.channels_last)
+    return inputs, torch.from_numpy(valid)[None].to(device), field
+
+
+def _cut(out: Tensor, scene: TrainingScene) -> FloatArray:
+    """All three colours of a scene, from what a network made of it."""
+    made: FloatArray = out[0, :, : scene.shape[0], : scene.shape[1]].cpu().numpy()
     if len(made) == len(COLOURS):
         return made
     result = scene.colours.copy()

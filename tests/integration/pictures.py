@@ -77,24 +77,40 @@ def painting_model(
     seed: int = 0,
     width: int = 8,
     depth: int = 1,
+    shape: Mapping[str, Any] | None = None,
     **spec: Any,
 ) -> Model:
     """A model with random weights whose colours stay between black and white.
+
+    ``shape`` is more of the generator's shape. A network that expects errors expects between one
+    and some thirty degrees.
 
     Weights as they come drive nearly every pixel to 0 or 255, where no difference shows; so the
     head is brought to a size at which the correction is about as strong as the table.
     """
     table_max = 1.225 if quantity == "reflectance" else 1.0
     net = random_generator(
-        seed, in_bands=len(bands), width=width, depth=depth, knots=9, table_max=table_max
+        seed,
+        in_bands=len(bands),
+        width=width,
+        depth=depth,
+        knots=9,
+        table_max=table_max,
+        **(shape or {}),
     )
+    if net.config.expects_error:
+        spec = {"uncertainty": {"quantile": 2.0}} | spec
     random = torch.Generator().manual_seed(seed)
     sample = 0.2 + 0.6 * torch.rand((1, len(bands), 256, 256), generator=random)
     with torch.no_grad():
-        size = net.coarse(sample, torch.ones(1, 1, 256, 256), None).std()
+        size = net.head(net.features(sample, torch.ones(1, 1, 256, 256), None)).std()
         net.head.weight *= 0.08 / size
         net.head.bias *= 0.08 / size  # type: ignore[operator]
         net.table.values.mul_(0.25 / len(bands)).add_(0.25 / len(bands))
+        if net.error_head is not None:
+            net.error_head.weight *= 0.5 / size
+            net.error_head.bias *= 0.1  # type: ignore[operator]
+            net.error_table.values.uniform_(1.0, 3.0, generator=random).div_(len(bands))
     description = ModelSpec(
         name=name,
         version=1,

@@ -655,7 +655,7 @@ def test_a_journal_stays_whole_while_it_is_rewritten(
     journal = Journal(tmp_path / "journal.jsonl")
     journal.create({"work": 1})
     for k in range(5):
-        journal.done(0, k, 7)
+        journal.done([(0, k, 7)])
     journal.close()
     before = journal.path.read_bytes()
 

@@ -59,7 +59,7 @@ MODELS = [(name, quantity) for name in NAMES for quantity in quantities(name)]
 @pytest.mark.parametrize(("name", "quantity"), MODELS, ids=lambda v: str(v))
 def test_extreme_values_of_every_type(name: str, quantity: Quantity) -> None:
     chance = np.random.default_rng(0)
-    for dtype in ("uint8", "int16", "uint16", "int32", "uint64", "int64", "float32", "float64"):
+    for dtype in ("uint8", "int16", "int64", "float32", "float64"):
         ends = np.finfo(dtype) if dtype.startswith("float") else np.iinfo(dtype)
         extremes: list[float] = [ends.min, ends.max, 0, 1]
         if dtype.startswith("float"):

@@ -1,4 +1,4 @@
-"""docs/results.md says what the records beside it say."""
+"""Pages with figures say what the records in docs/results/ say."""
 
 from __future__ import annotations
 
@@ -13,10 +13,20 @@ ROOT = Path(__file__).parents[2]
 TOOL = runpy.run_path(str(ROOT / "tools" / "write_results.py"))
 
 
-def test_every_table_is_what_the_records_say() -> None:
-    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    assert text.count("<!-- table:") == text.count("<!-- end -->") > 3
+@pytest.mark.parametrize("page", TOOL["PAGES"], ids=lambda page: page.stem)
+def test_every_table_is_what_the_records_say(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<!-- table:") == text.count("<!-- end -->") > 0
     assert TOOL["filled"](text, ROOT / "docs" / "results") == text
+
+
+def test_every_page_with_tables_is_looked_at() -> None:
+    pages = {
+        page
+        for page in (ROOT / "docs").rglob("*.md")
+        if "<!-- table:" in page.read_text(encoding="utf-8")
+    }
+    assert pages == set(TOOL["PAGES"])
 
 
 def test_a_changed_figure_is_noticed(tmp_path: Path) -> None:

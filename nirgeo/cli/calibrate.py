@@ -1,0 +1,103 @@
+"""``nirgeo calibrate``: a model learns what error to expect of itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from nirgeo.cli.errors import reports_errors
+from nirgeo.cli.evaluate import check_report
+from nirgeo.cli.reporting import Silent
+from nirgeo.cli.train import read_sides
+
+
+@click.command("calibrate", short_help="Teach a model what error to expect of itself.")
+@click.argument("model", metavar="MODEL")
+@click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
+@click.option(
+    "--validation",
+    multiple=True,
+    required=True,
+    metavar="FOLDER",
+    help="Scenes of places that the model did not learn from. Repeatable.",
+)
+@click.option("-o", "--output", required=True, metavar="FILE", help="The model file to write.")
+@click.option("--steps", type=int, default=400, show_default=True, help="Batches to learn from.")
+@click.option(
+    "--by-scene",
+    is_flag=True,
+    help="Count every validation scene as a place, where there is only one.",
+)
+@click.option("--index", metavar="CSV", help="Table with columns file, group (place), level.")
+@click.option("--level", "levels", multiple=True, help="Only scenes of this level. Repeatable.")
+@click.option(
+    "--validation-level",
+    "validation_levels",
+    multiple=True,
+    metavar="TEXT",
+    help="Validation scenes of this level instead. Repeatable.  [default: as --level]",
+)
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+@click.option("--quiet", "-q", is_flag=True, help="No messages; errors only.")
+@click.option("--verbose", "-v", is_flag=True, help="Show tracebacks.")
+@click.pass_context
+@reports_errors
+def calibrate_command(
+    ctx: click.Context,
+    model: str,
+    folders: tuple[str, ...],
+    validation: tuple[str, ...],
+    output: str,
+    steps: int,
+    by_scene: bool,
+    index: str | None,
+    levels: tuple[str, ...],
+    validation_levels: tuple[str, ...],
+    overwrite: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Write MODEL anew with an expected error for every pixel, for `colorize --uncertainty`.
+
+    Its colours stay as they are, to the bit. FOLDER holds the scenes that MODEL learnt from; its
+    file must come from `nirgeo train`, whose configuration it carries. Also noted are the values
+    that the training held, so that scenes unlike it can be told.
+    """
+    ctx.meta["nirgeo.reporter"] = Silent()
+    check_report(output, overwrite=overwrite)
+    from nirgeo.errors import TrainingError
+    from nirgeo.modelfile import Model, write_model
+    from nirgeo.registry import load_model
+    from nirgeo.training.config import TrainingConfig
+    from nirgeo.training.data import Sampler
+    from nirgeo.training.domain import training_domain
+    from nirgeo.training.error_head import calibrate, fit_error_head, tensors_of, with_error_head
+
+    loaded = load_model(model)
+    if not isinstance(loaded, Model) or "config" not in loaded.spec.training:
+        raise TrainingError(
+            f"{model} carries no training configuration; name one of `nirgeo train`"
+        )
+    spec = loaded.spec
+    config = TrainingConfig.from_json(dict(spec.training["config"]))
+    learnt, others = read_sides(
+        config, (folders, levels), (validation, validation_levels or levels), index, quiet
+    )
+    network = with_error_head(loaded)
+    with click.progressbar(length=steps, label="learning errors", hidden=quiet) as bar:
+        fit_error_head(
+            network, Sampler(learnt, config), steps=steps, report=lambda *_: bar.update(1)
+        )
+    calibration = calibrate(network, others, config.quantity, by_scene=by_scene)
+    spec = replace(
+        spec,
+        generator=network.config.to_json(),
+        domain=training_domain(learnt, config),
+        uncertainty=calibration.to_json(),
+    )
+    write_model(Path(output), spec, tensors_of(network))
+    if not quiet:
+        click.echo(calibration.describe())
+        click.echo(output)

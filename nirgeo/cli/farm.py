@@ -1,0 +1,117 @@
+"""Many scenes on a cluster: each worker takes one, colorizes it and writes its own file.
+
+What a scene has to say is collected where it is colorized and told here once it is finished, so
+that the events of one scene follow those of the other, as they do without a cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import rasterio
+
+from nirgeo import cluster, handles
+from nirgeo.cli import options as shared
+from nirgeo.cli.reporting import Reporter
+from nirgeo.errors import NirgeoError
+from nirgeo.hrefs import absolute, absolute_scene
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Job = tuple[str | None, tuple[str, str | None]]
+Event = tuple[str, tuple[Any, ...], dict[str, Any]]
+
+
+class Recorder:
+    """A :class:`nirgeo.cli.reporting.Reporter` that remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def message(self, text: str) -> None:
+        self.events.append(("message", (text,), {}))
+
+    def start(self, done: int, total: int) -> None:
+        self.events.append(("start", (done, total), {}))
+
+    def progress(self, done: int, total: int) -> None:
+        if done == total:  # where it stood in between is no news any more
+            self.events.append(("progress", (done, total), {}))
+
+    def warning(self, text: str) -> None:
+        self.events.append(("warning", (text,), {}))
+
+    def result(self, path: str | None, **facts: Any) -> None:
+        self.events.append(("result", (path,), facts))
+
+    def error(self, code: str, text: str, option: str | None = None) -> None:
+        self.events.append(("error", (code, text, option), {}))
+
+
+def colorize_on_workers(
+    client: Client, jobs: Sequence[Job], reporter: Reporter, options: Mapping[str, Any]
+) -> None:
+    """Colorize every scene on a worker of its own, one thread each.
+
+    Scenes and targets must have the same names for the workers as here. A scene that fails does not
+    keep the others from being finished.
+
+    Raises
+    ------
+    ClusterError : the scheduler is gone, or can't do the work
+    NirgeoError : what the only scene that failed raised, or the first of several
+    """
+    from nirgeo.target import Target
+
+    device = shared.resolve_device(options["device"], client)
+    for _, (path, _) in jobs:
+        Target(path, overwrite=options["overwrite"])
+    # Checked just now: a worker that starts a dead worker's scene again may meet its result.
+    options = {**options, "device": device, "overwrite": True}
+    failures: list[tuple[str, NirgeoError]] = []
+    tasks = {}
+    for scene, (path, remark) in jobs:
+        target = path if path.startswith("/vsi") else absolute(path)
+        tasks[path] = (scene if scene is None else absolute_scene(scene), (target, remark))
+    for path, outcome in cluster.each(
+        client,
+        colorize_there,
+        tasks,
+        (dict(options), handles.settings_here()),
+        on_gpu=device != "cpu",
+    ):
+        if isinstance(outcome, NirgeoError):
+            failures.append((path, outcome))
+            reporter.warning(f"{path} was not written: {outcome}")
+            continue
+        for name, arguments, facts in outcome:
+            getattr(reporter, name)(*arguments, **facts)
+    if failures:
+        path, first = failures[0]
+        if len(failures) == 1:
+            raise first
+        raise type(first)(f"{len(failures)} of {len(jobs)} scenes failed; {path}: {first}")
+
+
+def colorize_there(
+    job: Job, options: Mapping[str, Any], settings: Mapping[str, Any]
+) -> list[Event]:
+    """On a worker: one scene from its file to its result."""
+    from nirgeo.cli.colorize import colorize_one
+
+    scene, target = job
+    recorder = Recorder()
+
+    def run() -> None:
+        with rasterio.Env(**settings):
+            colorize_one(scene, {}, target, recorder, {"workers": 1, **_given(options)})
+
+    cluster.bare(run)
+    return recorder.events
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options without a number of workers that nobody chose."""
+    return {k: v for k, v in options.items() if k != "workers" or v is not None}

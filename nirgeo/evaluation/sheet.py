@@ -1,0 +1,116 @@
+"""A contact sheet: every scene that was scored, side by side with its truth and its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nirgeo.errors import EvaluationError
+from nirgeo.evaluation import pictures
+from nirgeo.evaluation.predict import Predictor
+from nirgeo.evaluation.scenes import EvaluationScene, Picture, read_scene
+from nirgeo.evaluation.sums import measure
+from nirgeo.training.data import SceneEntry
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SIDE = 150
+"""Longest side of a picture on the sheet, in pixels."""
+
+_GAP, _HEAD, _LINE = 4, 34, 15
+_PAPER, _INK = (250, 250, 248), (20, 20, 20)
+
+
+def contact_sheet(
+    entries: Sequence[SceneEntry], predictor: Predictor, *, columns: int = 2
+) -> bytes:
+    """A JPEG with one row of pictures per scene of the predictor's quantity, worst scenes last.
+
+    Near infrared, prediction, truth, angular error, and the expected error of a model that tells
+    it. Scenes run down the sheet in ``columns``.
+
+    Raises
+    ------
+    EvaluationError : pillow is missing, or no scene holds the predictor's quantity
+    """
+    if find_spec("PIL") is None:
+        raise EvaluationError(
+            "a contact sheet needs pillow; install the extra: pip install 'nirgeo[evaluate]'"
+        )
+    rows = []
+    for entry in entries:
+        scene = read_scene(entry)
+        if scene.quantity is predictor.quantity:
+            rows.append(_row(scene, predictor))
+    if not rows:
+        raise EvaluationError(f"no scene holds {predictor.quantity.value} for {predictor.label}")
+    rows.sort(key=lambda row: row[1])
+    return _draw(predictor.label, [(caption, panels) for caption, _, panels in rows], columns)
+
+
+def _row(scene: EvaluationScene, predictor: Predictor) -> tuple[str, float, dict[str, Picture]]:
+    """Caption, mean angle and pictures of one scene."""
+    prediction = predictor.predict(scene)
+    shown = (prediction.picture, scene.picture)
+    sums, angles = measure(prediction.values, scene.truth, scene.valid, shown)
+    panels = dict(pictures.panels(scene, prediction.values, angles, prediction.expected, SIDE))
+    angle = sums.figures()["angular"]
+    caption = f"{scene.name[-44:]}  {angle:.1f}°"
+    if prediction.expected is not None:
+        caption += f", expected {np.nanmean(prediction.expected):.1f}°"
+    return caption, angle, panels
+
+
+def _draw(label: str, rows: Sequence[tuple[str, dict[str, Picture]]], columns: int) -> bytes:
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.load_default(11)
+    titles = list(rows[0][1])
+    columns = max(1, min(columns, len(rows)))
+    per_column = -(-len(rows) // columns)
+    heights = [max(p.shape[1] for p in panels.values()) + _LINE + _GAP for _, panels in rows]
+    strips = [slice(c * per_column, (c + 1) * per_column) for c in range(columns)]
+    width = len(titles) * (SIDE + _GAP) + 3 * _GAP
+    height = _HEAD + max(sum(heights[strip]) for strip in strips) + _GAP
+    sheet = Image.new("RGB", (columns * width, height), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    draw.text(
+        (_GAP, 2),
+        f"{label}; errors from 0° (dark) to {pictures.SCALE_DEGREES:g}° and more (bright)",
+        _INK,
+        font,
+    )
+    for column, strip in enumerate(strips):
+        left, top = column * width + _GAP, _HEAD
+        for k, title in enumerate(titles):
+            draw.text((left + k * (SIDE + _GAP), _HEAD - _LINE), title, _INK, font)
+        for (caption, panels), step in zip(rows[strip], heights[strip], strict=True):
+            for k, title in enumerate(titles):
+                sheet.paste(_image(panels[title]), (left + k * (SIDE + _GAP), top))
+            draw.text((left, top + step - _LINE - _GAP), caption, _INK, font)
+            top += step
+    file = BytesIO()
+    sheet.save(file, "JPEG", quality=82, optimize=True)
+    return file.getvalue()
+
+
+def _image(picture: Picture) -> Image:
+    from PIL import Image
+
+    return Image.fromarray(np.ascontiguousarray(np.moveaxis(picture, 0, -1)))
+
+
+def write_sheet(
+    path: Path, entries: Sequence[SceneEntry], predictor: Predictor, columns: int = 2
+) -> None:
+    """:func:`contact_sheet` as a file, which appears when it is whole."""
+    content = contact_sheet(entries, predictor, columns=columns)
+    partial = path.with_name(path.name + ".part")
+    partial.write_bytes(content)
+    partial.replace(path)

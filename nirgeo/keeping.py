@@ -1,0 +1,101 @@
+"""Finished chunks become safe in groups: one thread that syncs, any number that go on computing.
+
+Making a chunk safe takes two syncs, of its pixels and then of its line in the journal, and a disk
+needs 30 to 80 ms for them: as long as a small chunk takes to compute. So pixels are written at
+once, by whoever made them, and a thread of its own syncs all that have come in meanwhile, and only
+then writes their lines. What is in the journal is on disk, as ever; a run that is killed loses the
+chunks of the last fraction of a second.
+"""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nirgeo.blockstore import BlockStore
+from nirgeo.journal import Journal
+
+MAX_WAITING = 64
+"""Chunks written and not yet synced, before :meth:`Keeper.put` waits for the disk."""
+
+
+class Keeper:
+    """Takes finished chunks from any thread. A context: all are safe when it is left.
+
+    ``kept`` is the number of chunks that are safe, ``valid`` the number of valid pixels of every
+    chunk that was put.
+    """
+
+    def __init__(self, store: BlockStore, journal: Journal) -> None:
+        self.kept = 0
+        self.valid: dict[tuple[int, int], int] = {}
+        self._store = store
+        self._journal = journal
+        self._waiting: list[tuple[int, int, int]] = []
+        self._changed = threading.Condition()
+        self._ending = False
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._keep, name="nirgeo-keeper", daemon=True)
+
+    def put(
+        self,
+        i: int,
+        j: int,
+        colours: NDArray[Any],
+        valid: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Write chunk (i, j): colours (bands, h, w), and mask (h, w) if not all that is finite.
+
+        Raises
+        ------
+        OSError : this chunk or an earlier one can't be written
+        """
+        if valid is None:
+            finite = np.isfinite(colours).all(axis=0) if colours.dtype.kind == "f" else None
+            valid = np.ones(colours.shape[1:], dtype=np.bool_) if finite is None else finite
+        mask = np.where(valid, 255, 0).astype(colours.dtype)
+        self._store.write(i, j, np.concatenate((colours, mask[None])), sync=False)
+        count = int(valid.sum())
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._waiting) < MAX_WAITING or self._failure)
+            if self._failure is not None:
+                raise self._failure
+            self._waiting.append((i, j, count))
+            self.valid[i, j] = count
+            self._changed.notify_all()
+
+    def __enter__(self) -> Keeper:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        with self._changed:
+            self._ending = True
+            self._changed.notify_all()
+        self._thread.join()
+        if error is None and self._failure is not None:
+            raise self._failure
+
+    def _keep(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._ending)
+                group, self._waiting = self._waiting, []
+                self._changed.notify_all()
+            if not group:
+                return
+            try:
+                self._store.sync()
+                self._journal.done(group)
+            except BaseException as error:
+                with self._changed:
+                    self._failure = error
+                    self._changed.notify_all()
+                return
+            self.kept += len(group)

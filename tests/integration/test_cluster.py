@@ -1,0 +1,419 @@
+"""Runs on a real dask cluster: a scheduler and workers in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+from distributed import Client, LocalCluster
+from helpers import random_model, write_raster
+from numpy.typing import NDArray
+from pictures import command, events, listing, punch_holes, read, scene_values
+
+import nirgeo
+from nirgeo import cluster
+from nirgeo.blockstore import BlockStore
+from nirgeo.errors import ClusterError, OptionError, SourceError
+from nirgeo.modelfile import Model
+
+CHUNKS = 30  # of one tile each
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    """Two workers of one thread, each a process that is started again when it dies."""
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as workers,
+        Client(workers, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@dataclass
+class Run:
+    """One picture, and what a run of this process alone makes of it."""
+
+    scene: Path
+    model: Model
+    finished: bytes = b""
+    progress: list[int] = field(default_factory=list)
+
+    def picture(self) -> xr.DataArray:
+        return nirgeo.colorize(nirgeo.open_scene(self.scene, scale="1e-4", chunk=1), self.model)
+
+    def write(self, target: Path, **options: Any) -> None:
+        nirgeo.write_geotiff(self.picture(), target, **options)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, tiny: Model) -> Run:
+    folder = tmp_path_factory.mktemp("scene")
+    values, valid = scene_values(310, 370), punch_holes(310, 370)
+    values[~valid] = 0
+    scene = write_raster(folder / "scene.tif", values, nodata=0)
+    found = Run(scene, tiny)
+    found.write(folder / "local.tif", scheduler="threads")
+    found.finished = (folder / "local.tif").read_bytes()
+    return found
+
+
+@pytest.fixture
+def writes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Every chunk that is put into a store, in order."""
+    seen: list[tuple[int, int]] = []
+    original = BlockStore.write
+
+    def write(self: BlockStore, i: int, j: int, block: NDArray[Any], *, sync: bool = True) -> None:
+        seen.append((i, j))
+        original(self, i, j, block, sync=sync)
+
+    monkeypatch.setattr(BlockStore, "write", write)
+    return seen
+
+
+# --- one scene ------------------------------------------------------------------------------------
+
+
+def test_a_cluster_makes_the_same_bytes(
+    tmp_path: Path, run: Run, client: Client, writes: list[tuple[int, int]]
+) -> None:
+    told: list[tuple[int, int]] = []
+    run.write(tmp_path / "rgb.tif", scheduler=client, on_progress=lambda *event: told.append(event))
+    assert (tmp_path / "rgb.tif").read_bytes() == run.finished
+    assert sorted(writes) == [(i, j) for i in range(5) for j in range(6)]
+    assert told == [(k, CHUNKS) for k in range(1, CHUNKS + 1)]
+    assert list(listing(tmp_path)) == ["rgb.tif"]
+
+
+def test_the_active_client_computes(tmp_path: Path, run: Run, client: Client) -> None:
+    def pids(path: Path, **options: Any) -> set[int]:
+        picture = run.picture()
+        noted = da.map_blocks(note, picture.data, path, dtype=np.uint8, meta=picture.data._meta)
+        nirgeo.write_geotiff(picture.copy(data=noted), tmp_path / "rgb.tif", **options)
+        (tmp_path / "rgb.tif").unlink()
+        return {int(file.name) for file in path.iterdir()}
+
+    workers = set(client.run(os.getpid).values())
+    for name in ("active", "threads", "config"):
+        (tmp_path / name).mkdir()
+    with client.as_current():
+        assert pids(tmp_path / "active") <= workers
+        assert pids(tmp_path / "threads", scheduler="threads") == {os.getpid()}
+        with dask.config.set(scheduler="threads"):
+            assert pids(tmp_path / "config") == {os.getpid()}
+
+
+def note(block: NDArray[Any], folder: Path) -> NDArray[Any]:
+    (folder / str(os.getpid())).touch()
+    return block
+
+
+def test_from_the_command_line(tmp_path: Path, run: Run, client: Client) -> None:
+    assert client.scheduler is not None
+    target = tmp_path / "rgb.tif"
+    arguments = ["colorize", run.scene, "-o", target, "--model", run.model.path, "--chunk", 1]
+    arguments += ["--scale", "1e-4", "--scheduler", client.scheduler.address]
+    done = command(*arguments)
+    assert target.read_bytes() == run.finished
+    assert "cluster: 2 workers, 2 threads" in done.stderr
+
+
+def test_from_another_folder(
+    tmp_path: Path, run: Run, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Workers stand where they were started: a relative path would mean another file there.
+    monkeypatch.chdir(run.scene.parent)
+    opened = nirgeo.open_scene(run.scene.name, scale="1e-4", chunk=1)
+    picture = nirgeo.colorize(opened, os.path.relpath(run.model.path))
+    monkeypatch.chdir(tmp_path)
+    nirgeo.write_geotiff(picture, "rgb.tif", scheduler=client)
+    assert (tmp_path / "rgb.tif").read_bytes() == run.finished
+
+
+def test_arrays_whose_chunks_need_each_other(tmp_path: Path, run: Run, client: Client) -> None:
+    values = scene_values(300, 260).astype(np.float32) * 1e-4
+    scene = xr.DataArray(da.from_array(values, chunks=64), dims=("y", "x"))
+    picture = nirgeo.colorize(scene, run.model, scale="1")
+    nirgeo.write_geotiff(picture, tmp_path / "there.tif", scheduler=client)
+    nirgeo.write_geotiff(picture, tmp_path / "here.tif", scheduler="threads")
+    assert (tmp_path / "there.tif").read_bytes() == (tmp_path / "here.tif").read_bytes()
+
+
+def test_chunks_under_way_are_bounded(
+    tmp_path: Path, run: Run, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    under_way, most = 0, 0
+    submit, write = Client.submit, BlockStore.write
+
+    def submitting(self: Client, *arguments: Any, **options: Any) -> Any:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        return submit(self, *arguments, **options)
+
+    def writing(self: BlockStore, *arguments: Any, **options: Any) -> None:
+        nonlocal under_way
+        under_way -= 1
+        write(self, *arguments, **options)
+
+    monkeypatch.setattr(Client, "submit", submitting)
+    monkeypatch.setattr(BlockStore, "write", writing)
+    run.write(tmp_path / "rgb.tif", scheduler=client)
+    assert under_way == 0
+    assert 2 <= most <= cluster.UNDER_WAY_PER_THREAD * 2 + 1
+
+
+def count_loads() -> None:
+    """On a worker: note how often a network is built."""
+    from nirgeo import inference
+
+    original, inference.loads = inference.load_generator, []  # type: ignore[attr-defined]
+
+    def load(model: Model) -> Any:
+        inference.loads.append(model.sha256)  # type: ignore[attr-defined]
+        return original(model)
+
+    inference.load_generator = load  # type: ignore[assignment]
+
+
+def loads() -> list[str]:
+    from nirgeo import inference
+
+    return list(inference.loads)  # type: ignore[attr-defined]
+
+
+def test_a_worker_loads_the_model_once(tmp_path: Path, run: Run, client: Client) -> None:
+    client.run(count_loads)
+    model = random_model(tmp_path / "model", seed=77)
+    Run(run.scene, model).write(tmp_path / "rgb.tif", scheduler=client)
+    counts = [len(found) for found in client.run(loads).values()]
+    assert sum(counts) >= 1
+    assert max(counts) == 1
+
+
+def test_what_a_worker_can_not_read_is_told(tmp_path: Path, run: Run, client: Client) -> None:
+    scene = write_raster(tmp_path / "in" / "scene.tif", scene_values(200, 200))
+    picture = nirgeo.colorize(nirgeo.open_scene(scene, scale="1e-4", chunk=1), run.model)
+    scene.unlink()
+    with pytest.raises(SourceError, match=r"scene\.tif: no such file"):
+        nirgeo.write_geotiff(picture, tmp_path / "rgb.tif", scheduler=client)
+    assert list(listing(tmp_path)) == ["in"]
+
+
+def test_other_versions_are_refused(
+    tmp_path: Path, run: Run, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "_versions", lambda: {"nirgeo": "0.0", "torch": "1.0"})
+    with pytest.raises(ClusterError, match=r"this process nirgeo 0\.0, torch 1\.0"):
+        run.write(tmp_path / "rgb.tif", scheduler=client)
+
+
+# --- what is lost ---------------------------------------------------------------------------------
+
+
+def test_a_worker_that_dies_is_survived(
+    tmp_path: Path, run: Run, client: Client, writes: list[tuple[int, int]]
+) -> None:
+    killed: list[int] = []
+
+    def kill_one(done: int, total: int) -> None:
+        if done in (4, 12):
+            pids = client.run(os.getpid)
+            killed.append(min(set(pids.values()) - set(killed)))
+            os.kill(killed[-1], signal.SIGKILL)
+
+    run.write(tmp_path / "rgb.tif", scheduler=client, on_progress=kill_one)
+    assert len(killed) == 2
+    assert sorted(writes) == [(i, j) for i in range(5) for j in range(6)]  # none twice, none missed
+    assert (tmp_path / "rgb.tif").read_bytes() == run.finished
+
+
+@dataclass
+class OwnCluster:
+    """A scheduler and a worker that can be killed without anybody else's noticing."""
+
+    address: str
+    processes: list[subprocess.Popen[bytes]]
+
+    def lose_scheduler(self) -> None:
+        self.processes[0].kill()
+        self.processes[0].wait()
+
+
+@pytest.fixture
+def own_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnCluster]:
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"tcp://127.0.0.1:{port}"
+    folder = tmp_path_factory.mktemp("own")
+    dask = [sys.executable, "-m", "distributed.cli"]
+
+    def begin(command: str, *options: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [*dask[:2], f"distributed.cli.dask_{command}", *options],
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    processes = [begin("scheduler", "--host", address, "--no-dashboard", "--no-show")]
+    processes.append(begin("worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"))
+    try:
+        yield OwnCluster(address, processes)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def test_a_lost_scheduler_leaves_a_state_to_resume(
+    tmp_path: Path, run: Run, own_cluster: OwnCluster, writes: list[tuple[int, int]]
+) -> None:
+    target = tmp_path / "rgb.tif"
+
+    def lose(done: int, total: int) -> None:
+        if done == 7:
+            own_cluster.lose_scheduler()
+
+    started = time.monotonic()
+    with pytest.raises(ClusterError, match=r"is gone\..* run again with --resume"):
+        run.write(target, scheduler=own_cluster.address, on_progress=lose)
+    assert time.monotonic() - started < 60
+    assert not target.exists()
+    before = list(writes)
+    assert 7 <= len(before) < CHUNKS
+    # Here, or on another cluster: it is the same work.
+    resumed: list[int] = []
+    run.write(target, resume=True, scheduler="threads", on_start=lambda n, _: resumed.append(n))
+    assert resumed == [len(before)]
+    assert sorted(writes) == [(i, j) for i in range(5) for j in range(6)]
+    assert target.read_bytes() == run.finished
+    assert list(listing(tmp_path)) == ["rgb.tif"]
+
+
+def test_from_the_command_line_a_lost_scheduler_is_one_line(
+    tmp_path: Path, run: Run, own_cluster: OwnCluster
+) -> None:
+    target = tmp_path / "rgb.tif"
+    arguments = ["colorize", run.scene, "-o", target, "--model", run.model.path, "--chunk", 1]
+    arguments += ["--scale", "1e-4", "--progress", "jsonl"]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "nirgeo", *map(str, arguments), "--scheduler", own_cluster.address],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    while json.loads(child.stdout.readline()).get("done", 0) < 5:
+        pass
+    own_cluster.lose_scheduler()
+    out, err = child.communicate(timeout=90)
+    assert child.returncode == 1
+    assert "Traceback" not in err
+    (error,) = [event for event in events(out) if event["event"] == "error"]
+    assert (error["code"], error["option"]) == ("cluster", "--resume")
+    log = events(command(*arguments, "--resume").stdout)
+    assert log[0]["resumed"] >= 5
+    assert target.read_bytes() == run.finished
+
+
+def test_no_scheduler(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.5)
+    with pytest.raises(ClusterError, match="no dask scheduler answers"):
+        run.write(tmp_path / "rgb.tif", scheduler="tcp://127.0.0.1:9")
+    with pytest.raises(OptionError, match="neither an address"):
+        run.write(tmp_path / "rgb.tif", scheduler="somewhere")
+    assert listing(tmp_path) == {}
+
+
+# --- many scenes, stores --------------------------------------------------------------------------
+
+
+def test_each_worker_writes_its_own_scene(tmp_path: Path, run: Run, client: Client) -> None:
+    assert client.scheduler is not None
+    scenes = tmp_path / "scenes"
+    for k in range(3):
+        write_raster(scenes / f"{k}.tif", scene_values(150, 130 + k, seed=k))
+    (scenes / "broken.tif").write_bytes(b"II*\0 no TIFF")
+    options = ("--model", run.model.path, "--scale", "1e-4", "--chunk", 1, "--progress", "jsonl")
+    there = ("--scheduler", client.scheduler.address, "--out-dir", tmp_path / "there")
+    done = command("colorize", scenes, *options, *there, expect=1)
+    results = [e["path"] for e in events(done.stdout) if e["event"] == "result"]
+    assert sorted(results) == [str(tmp_path / "there" / f"{k}_rgb.tif") for k in range(3)]
+    assert events(done.stdout)[-1]["code"] == "source-unreadable"
+    assert "broken.tif" in done.stderr.splitlines()[-1]
+    for k in range(3):
+        command("colorize", scenes / f"{k}.tif", *options, "--out-dir", tmp_path / "here")
+        name = f"{k}_rgb.tif"
+        assert (tmp_path / "there" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
+    assert [p for p in scenes.iterdir() if p.suffix != ".tif"] == []
+
+
+def test_a_zarr_store_is_written_in_parallel(tmp_path: Path, run: Run, client: Client) -> None:
+    picture = run.picture()
+    with client.as_current():
+        picture.to_zarr(tmp_path / "rgb.zarr")
+    stored = xr.open_zarr(tmp_path / "rgb.zarr")["rgb"]
+    (run.scene.parent / "whole.tif").write_bytes(run.finished)
+    colours, valid = read(run.scene.parent / "whole.tif")
+    assert np.array_equal(stored.values, colours)
+    assert np.array_equal(stored["valid"].values, valid)
+    assert stored.chunks is not None
+    assert stored.chunks[1:] == ((64,) * 4 + (54,), (64,) * 5 + (50,))
+    assert stored.rio.crs.to_epsg() == 32632
+    assert stored.attrs["nirgeo_synthetic"] == picture.attrs["nirgeo_synthetic"]
+
+
+# --- devices --------------------------------------------------------------------------------------
+
+
+def busy(folder: Path, number: int) -> NDArray[np.float64]:
+    started = time.time()
+    time.sleep(0.1)
+    return np.array([os.getpid(), started, time.time()])
+
+
+def at_once(client: Client, folder: Path, compute: Callable[..., None], **options: Any) -> int:
+    """The most tasks that one worker ran at the same time."""
+    spans: list[NDArray[np.float64]] = []
+    graph = {("busy", k): (busy, folder, k) for k in range(12)}
+    blocks = {(0, k): [("busy", k)] for k in range(12)}
+    compute(client, graph, blocks, lambda i, j, span: spans.append(span), lambda: None, **options)
+    most = 0
+    for pid, start, _ in spans:
+        most = max(most, sum(p == pid and s <= start < e for p, s, e in spans))
+    return most
+
+
+def test_a_gpu_runs_one_chunk_at_a_time(tmp_path: Path) -> None:
+    with (
+        LocalCluster(
+            n_workers=1,
+            threads_per_worker=3,
+            processes=True,
+            dashboard_address=None,
+            resources={"GPU": 1},
+        ) as workers,
+        Client(workers, set_as_default=False) as client,
+    ):
+        assert cluster.has_gpus(client)
+        assert at_once(client, tmp_path, cluster.compute) > 1
+        assert at_once(client, tmp_path, cluster.compute, on_gpu=True) == 1
