@@ -45,7 +45,7 @@ def test_a_small_campaign_finds_nothing(tmp_path: Path, campaign: str, cases: in
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(record.read_text())[campaign]
+    found = json.loads(record.read_text())[f"{campaign}, seed 7"]
     assert found["cases"] == sum(found["outcomes"].values()) >= 0.9 * cases
     assert any(outcome.startswith("refused") for outcome in found["outcomes"]) or (
         campaign == "journals"
