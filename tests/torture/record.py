@@ -62,7 +62,7 @@ class Record:
 
 
 def keep(record: Record, path: Path) -> None:
-    """Put a record into a file of records, in place of an earlier one of the same campaign and seed."""
+    """Put a record into a file of records, in place of one of the same campaign and seed."""
     records = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     records[f"{record.campaign}, seed {record.seed}"] = record.to_json()
     path.write_text(json.dumps(dict(sorted(records.items())), indent=1) + "\n", encoding="utf-8")
