@@ -397,6 +397,7 @@ def open_source(
         return _look(entries, dict(roles or {}), nodata)
     except handles.GdalError as error:  # GDAL opens a file whose georeference it can't read
         handles.forget_errors()
+        handles.close_all()  # an open dataset would say it once and then work without
         names = ", ".join(
             public(entry.path if isinstance(entry, StackedBand) else entry) for entry, _ in entries
         )
