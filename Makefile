@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo docs pictures test test-slow test-qgis lint plugin benchmark clean
+.PHONY: demo docs pictures test test-slow torture test-qgis lint plugin benchmark clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
@@ -25,6 +25,10 @@ pictures: $(VENV)/.test
 
 test-slow: $(VENV)/.test
 	$(BIN)/pytest -m slow --timeout=1800
+
+# For example: make torture TORTURE='kills scenes --seed 2 --cases 100'. An hour or two for all.
+torture: $(VENV)/.test
+	PYTHONPATH=tests:tests/integration $(BIN)/python -m torture $(TORTURE)
 
 test-qgis: $(VENV)/.test
 	sh qgis_plugin/test-in-qgis.sh

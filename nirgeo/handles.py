@@ -28,6 +28,9 @@ from nirgeo.hrefs import conceal, is_remote, public
 
 MAX_OPEN_PER_THREAD = 16
 
+GdalError = CPLE_BaseError
+"""GDAL's own errors, where rasterio lets them through."""
+
 GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError, ValueError)
 """What rasterio raises for a file that can't be used; some of GDAL's own errors come through."""
 
@@ -44,6 +47,10 @@ _REMOTE_SETTINGS = {
     "VSI_CACHE_SIZE": "16777216",
 }
 
+# libdeflate, which GDAL prefers, does not notice that a damaged block ends early: whatever was in
+# memory stays in the rest of it, every time something else. zlib is slower and always the same.
+_SETTINGS = {"GDAL_TIFF_DEFLATE_SUBCODEC": "ZLIB"}
+
 
 def unset(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Those of some GDAL settings that nobody has made yet.
@@ -56,7 +63,7 @@ def unset(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def gdal_env(path: str) -> rasterio.Env:
     """The GDAL environment for reading ``path``; restored when it is left."""
-    return rasterio.Env(**unset(_REMOTE_SETTINGS if is_remote(path) else {}))
+    return rasterio.Env(**unset(_SETTINGS | (_REMOTE_SETTINGS if is_remote(path) else {})))
 
 
 def settings_here() -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 The first line is the identity of the work. A line is written after its chunk was synced, so a
 killed run loses at most the chunks it was computing. A torn last line is not an error.
+
+Every line carries a checksum. A damaged line that still reads as JSON could name a chunk that was
+never written, and its hole would become part of the picture.
 """
 
 from __future__ import annotations
@@ -9,13 +12,14 @@ from __future__ import annotations
 import json
 import os
 import threading
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from nirgeo.errors import ResumeError
 
-FORMAT = 1
+FORMAT = 2  # 2: lines with checksums
 
 
 class Journal:
@@ -47,11 +51,11 @@ class Journal:
         whole = b"".join(line for line in lines if line.endswith(b"\n"))
         records = []
         for line in whole.splitlines():
-            try:
-                records.append(json.loads(line))
-            except ValueError:
+            record = _record(line)
+            if record is None:
                 break  # nothing after a damaged line can be trusted
-        if not records or not isinstance(records[0], dict) or records[0].get("format") != FORMAT:
+            records.append(record)
+        if not records or records[0].get("format") != FORMAT:
             return None
         _compare(records[0].get("identity"), json.loads(json.dumps(dict(identity))))
         finished: dict[tuple[int, int], int] = {}
@@ -68,7 +72,7 @@ class Journal:
         for record in [records[0]] + [
             {"chunk": list(chunk), "valid": valid} for chunk, valid in finished.items()
         ]:
-            self._file.write(json.dumps(record) + "\n")
+            self._file.write(_line(record))
         self._sync()
         self.close()
         os.replace(rewritten, self.path)
@@ -80,7 +84,7 @@ class Journal:
         self._append({"chunk": [i, j], "valid": valid} for i, j, valid in chunks)
 
     def _append(self, records: Iterable[Mapping[str, Any]]) -> None:
-        lines = "".join(json.dumps(record) + "\n" for record in records)
+        lines = "".join(map(_line, records))
         with self._lock:
             self._file.write(lines)
             self._sync()
@@ -93,6 +97,24 @@ class Journal:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _checksum(record: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(record, sort_keys=True).encode())
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    return json.dumps({**record, "crc": _checksum(record)}) + "\n"
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """What a line holds; None if it is not as it was written."""
+    try:
+        record = json.loads(line)
+        found = record.pop("crc")
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        return None
+    return record if found == _checksum(record) else None
 
 
 def _compare(recorded: Any, wanted: Mapping[str, Any]) -> None:

@@ -29,6 +29,11 @@ SCALING_ATTR = "nirgeo_scaling"
 SCALING_ORIGIN_ATTR = "nirgeo_scaling_origin"
 VALID = "valid"
 
+MAX_CHUNKS = 2**18
+"""More would take minutes and gigabytes before the first is computed. By default: 524,288² px."""
+
+MAX_CHUNK_TILES = 512
+
 PathLike = str | os.PathLike[str]
 
 
@@ -175,8 +180,10 @@ def _open_item(
 def check_chunk(chunk: int | None) -> int:
     if chunk is None:
         return DEFAULT_CHUNK_TILES
-    if chunk < 1 or chunk > 512:
-        raise OptionError(f"--chunk {chunk}: a chunk is 1 to 512 tiles of 64 px on a side")
+    if chunk < 1 or chunk > MAX_CHUNK_TILES:
+        raise OptionError(
+            f"--chunk {chunk}: a chunk is 1 to {MAX_CHUNK_TILES} tiles of 64 px on a side"
+        )
     return chunk
 
 
@@ -281,6 +288,7 @@ def to_dataarray(view: SceneView) -> xr.DataArray:
     """The lazy DataArray of a view; see :func:`open_scene`."""
     source, region = view.source, view.region
     grid = view.chunk_grid
+    _refuse_too_many(grid)
     identity = digest(view.identity())
     name, valid_name = f"nirgeo-scene-{identity}", f"nirgeo-valid-{identity}"
     tasks, valid_tasks = {}, {}
@@ -303,6 +311,20 @@ def to_dataarray(view: SceneView) -> xr.DataArray:
         },
     )
     return with_georeference(scene, source.grid, region, nodata=_shared_nodata(source))
+
+
+def _refuse_too_many(grid: ChunkGrid) -> None:
+    """A few bytes can declare a scene of any size, and every chunk of it costs memory at once."""
+    if len(grid) <= MAX_CHUNKS:
+        return
+    wanted = grid
+    while len(wanted) > MAX_CHUNKS and wanted.tiles < MAX_CHUNK_TILES:
+        wanted = ChunkGrid(grid.height, grid.width, min(2 * wanted.tiles, MAX_CHUNK_TILES))
+    larger = f"larger ones (--chunk {wanted.tiles}) or " if len(wanted) <= MAX_CHUNKS else ""
+    raise OptionError(
+        f"--chunk {grid.tiles}: the scene's {grid.width}×{grid.height} px are {len(grid)} chunks "
+        f"of {grid.step}² px, more than {MAX_CHUNKS}; take {larger}a part of the scene (--bounds)"
+    )
 
 
 def with_chunk(scene: xr.DataArray, chunk: int) -> xr.DataArray:

@@ -393,10 +393,27 @@ def open_source(
     ]
     if not entries:
         raise SourceError("no scene given: name a file, or bands with --stack ROLE=FILE")
+    try:
+        return _look(entries, dict(roles or {}), nodata)
+    except handles.GdalError as error:  # GDAL opens a file whose georeference it can't read
+        handles.forget_errors()
+        handles.close_all()  # an open dataset would say it once and then work without
+        names = ", ".join(
+            public(entry.path if isinstance(entry, StackedBand) else entry) for entry, _ in entries
+        )
+        raise SourceError(
+            f"{names}: GDAL can't read all that it says about itself ({error}); it may be damaged"
+        ) from error
 
+
+def _look(
+    entries: Sequence[tuple[str | StackedBand, str | None]],
+    explicit: dict[str, str],
+    nodata: float | None,
+) -> RasterSource:
+    """:func:`open_source` for files with the role that each one has in a stack."""
     bands: list[SourceBand] = []
     grids: list[Grid] = []
-    explicit = dict(roles or {})
     notes: list[str] = []
     for entry, wanted in entries:
         found_bands, grid = _entry_bands(entry, wanted, len(bands) + 1, nodata)
@@ -421,6 +438,7 @@ def open_source(
         if band.label.number in found.values():
             _refuse_complex(band)
     grid = grids[found["nir"] - 1]
+    _refuse_bad_transform(nir, grid)
     for position, (band, other) in enumerate(zip(bands, grids, strict=True)):
         if other.shape != grid.shape or not _same_place(other, grid):
             bands[position] = replace(band, warp=_warp_target(other, grid, band, nir))
@@ -498,6 +516,21 @@ def _entry_bands(
             dtype = opened.dtypes[index - 1]
             bands.append(SourceBand(file, index, label, dtype, missing, drivers=drivers))
         return bands, read_grid(opened)
+
+
+def _refuse_bad_transform(band: SourceBand, grid: Grid) -> None:
+    """A transform that maps pixels onto each other can't be carried over, and places nothing."""
+    a, b, c, d, e, f = grid.transform
+    far = grid.affine @ (grid.width, grid.height)
+    finite = all(math.isfinite(v) for v in (*grid.transform, *far))
+    # A double has 52 binary digits: smaller steps vanish beside the origin.
+    steps = abs(a) + abs(b) > abs(c) * 2**-50 and abs(d) + abs(e) > abs(f) * 2**-50
+    if not finite or not steps or a * e == b * d:
+        raise GridError(
+            f"{band.describe()}: its transform ({a:g}, {b:g}, {c:g}, {d:g}, {e:g}, {f:g}) tells no "
+            "pixel from its neighbour; correct it (gdal_edit.py -a_ullr ULX ULY LRX LRY FILE) or "
+            "remove it (gdal_edit.py -unsetgt FILE)"
+        )
 
 
 def _distrust_false_alpha(source: RasterSource) -> RasterSource:

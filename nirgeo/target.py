@@ -3,16 +3,21 @@
 Everything a run needs lies in one folder beside the target, ``.NAME.nirgeo``: the lock, the
 journal, the finished chunks and the file in the making. The result appears under its own name by a
 rename. A target that GDAL reaches over the network has no rename: there the folder is a local one.
+
+A run can be killed between the rename and the removal of its folder. So a mark is left there before
+the rename, and the next run, whatever becomes of it, finds a finished file and removes the rest.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import rasterio
 from filelock import BaseFileLock, FileLock, Timeout
@@ -21,11 +26,17 @@ from rasterio.shutil import copyfiles
 from rasterio.windows import Window
 
 from nirgeo.errors import TargetError, TargetExistsError, TargetLockedError
-from nirgeo.handles import GDAL_ERRORS, forget_errors
+from nirgeo.handles import GDAL_ERRORS, file_stamp, forget_errors
+
+_MARK = "published.json"
+_LOCK = "lock"
 
 
 class Target:
     """An output path, local or one of GDAL's virtual file systems.
+
+    With ``resume`` it may exist if it is the result of a run that was killed after it had published
+    it; what else exists needs ``overwrite``.
 
     Raises
     ------
@@ -33,9 +44,12 @@ class Target:
     TargetError : its folder does not exist or can't be written to
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, overwrite: bool = False, resume: bool = False
+    ) -> None:
         self.name = os.fspath(path)
         self.overwrite = overwrite
+        self.resume = resume
         self.remote = self.name.startswith("/vsi")
         if self.remote:
             key = hashlib.sha256(self.name.encode()).hexdigest()[:16]
@@ -54,10 +68,9 @@ class Target:
         place = Path(self.name)
         if not self.remote and place.is_dir():
             raise TargetError(f"{self.name} is a folder; name a file in it")
-        if not self.overwrite and self._exists():
-            raise TargetExistsError(
-                f"{self.name} exists and won't be overwritten without the `--overwrite` option"
-            )
+        if not self.overwrite and self._exists() and not (self.resume and self._mark_fits()):
+            self._tidy_up()
+            raise self._exists_error()
         if self.remote:
             return
         parent = place.parent
@@ -65,6 +78,11 @@ class Target:
             raise TargetError(f"{parent} is not a folder; make it first")
         if not os.access(parent, os.W_OK):
             raise TargetError(f"{parent} can't be written to; choose another place with -o")
+
+    def _exists_error(self) -> TargetExistsError:
+        return TargetExistsError(
+            f"{self.name} exists and won't be overwritten without the `--overwrite` option"
+        )
 
     def _exists(self) -> bool:
         if not self.remote:
@@ -79,6 +97,53 @@ class Target:
     def resumable(self) -> bool:
         """Whether an interrupted run has left something."""
         return (self.folder / "journal.jsonl").exists()
+
+    def holds(self, work: str) -> bool:
+        """Whether an earlier run of the same ``work`` published its result and was then killed.
+
+        Call it while the target is guarded. What that run left is removed.
+
+        Raises
+        ------
+        TargetExistsError : there is a result of other work, and ``overwrite`` is False
+        """
+        if not (self.resume and self._mark_fits()):
+            return False
+        same = bool(self._mark().get("work") == work)
+        self.clear()
+        if not same and not self.overwrite:
+            raise self._exists_error()
+        return same
+
+    def _mark(self) -> dict[str, Any]:
+        """What a run wrote just before it gave its result the final name."""
+        try:
+            mark = json.loads((self.folder / _MARK).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return mark if isinstance(mark, dict) else {}
+
+    def _mark_fits(self) -> bool:
+        """Whether the file under the final name is the one that the mark speaks of."""
+        stamp = file_stamp(self.name)
+        return stamp is not None and self._mark().get("stamp") == list(stamp)
+
+    def _tidy_up(self) -> None:
+        """Remove what a run left that was killed after its result got its name, if one did.
+
+        Without the mark it may be an interrupted run that somebody wants to resume.
+        """
+        if not self.folder.is_dir():
+            return
+        lock = FileLock(self.folder / _LOCK, timeout=0)
+        with suppress(OSError, Timeout), lock:
+            finished = self._mark().get("finished")
+            if isinstance(finished, str) and not (self.folder / finished).exists():
+                self.clear()
+            if os.name == "posix":
+                self._remove_lock_if_alone()
+        with suppress(OSError):
+            self.folder.rmdir()
 
     @contextmanager
     def guarded(self) -> Iterator[Path]:
@@ -108,7 +173,7 @@ class Target:
                 self.folder.rmdir()
 
     def _lock(self) -> BaseFileLock:
-        path = self.folder / "lock"
+        path = self.folder / _LOCK
         for _ in range(10):
             try:
                 os.mkdir(self.folder)  # Path.mkdir fails where another run removes it just then
@@ -137,26 +202,31 @@ class Target:
 
     def _remove_lock_if_alone(self) -> None:
         with suppress(OSError):
-            if set(os.listdir(self.folder)) == {"lock"}:
-                (self.folder / "lock").unlink()
+            if set(os.listdir(self.folder)) == {_LOCK}:
+                (self.folder / _LOCK).unlink()
 
     def clear(self) -> None:
-        """Remove everything in the working folder but the lock."""
+        """Remove everything in the working folder but the lock; the mark last."""
         with suppress(FileNotFoundError):
-            for entry in list(self.folder.iterdir()):
-                if entry.name != "lock":
-                    with suppress(OSError):
-                        entry.unlink()
+            entries = [entry for entry in self.folder.iterdir() if entry.name != _LOCK]
+            for entry in sorted(entries, key=lambda entry: entry.name == _MARK):
+                with suppress(OSError):
+                    entry.unlink()
 
-    def publish(self, finished: Path) -> None:
-        """Give the finished file its name."""
+    def publish(self, finished: Path, work: str = "") -> None:
+        """Give the finished file its name. ``work`` tells what it is the result of."""
         if not self.remote:
             with open(finished, "rb+") as file:
                 os.fsync(file.fileno())
-            os.replace(finished, self.name)
+            facts = {"finished": finished.name, "stamp": file_stamp(str(finished)), "work": work}
+            with open(self.folder / _MARK, "w", encoding="utf-8") as mark:
+                json.dump(facts, mark)
+                mark.flush()
+                os.fsync(mark.fileno())
             # Statistics, colours and the like that GDAL or QGIS noted about the file before.
             with suppress(OSError):
                 os.unlink(f"{self.name}.aux.xml")
+            os.replace(finished, self.name)
             _sync_folder(Path(self.name).parent)
             return
         try:

@@ -37,7 +37,7 @@ from nirgeo.journal import Journal
 from nirgeo.keeping import Keeper
 from nirgeo.lane import BATCH
 from nirgeo.layers import facts_of
-from nirgeo.scene import VALID
+from nirgeo.scene import VALID, digest
 from nirgeo.target import Target
 from nirgeo.tiling import TILE, ChunkGrid, Window, joined
 
@@ -87,8 +87,9 @@ def write_geotiff(
         raise OptionError(f"--workers {workers}: need at least one")
     data, valid, grid = _blocks(rgb)
     options = cog.check_creation_options(creation_options or {}, str(data.dtype))
-    target = Target(path, overwrite=overwrite)
+    target = Target(path, overwrite=overwrite, resume=resume)
     identity = _identity(rgb, data) | {"creation_options": options}
+    work = digest(identity)
     keep = resume
     with (
         cluster.connected(scheduler) as client,
@@ -98,6 +99,10 @@ def write_geotiff(
         journal = Journal(folder / "journal.jsonl")
         store = BlockStore(folder / "blocks.tif", grid, data.shape[0] + 1, data.dtype)
         try:
+            if target.holds(work):
+                if on_start is not None:
+                    on_start(len(grid), len(grid))
+                return Path(path)
             finished = journal.resume(identity) if resume else None
             if finished is not None and not store.open():
                 finished = None
@@ -125,7 +130,7 @@ def write_geotiff(
             result = folder / "result.tif"
             areas = _filled(rgb, grid, counts)
             cog.write_cog(store.path, store.tile, _picture(rgb, data), result, options, areas)
-            target.publish(result)
+            target.publish(result, work)
             journal.close()
             target.clear()
         except ClusterError:

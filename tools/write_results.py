@@ -14,6 +14,8 @@ The text is written by hand. A table stands between ``<!-- table: NAME ARGUMENTS
     mean over the images of each category, all categories learnt from
 ``epfl-curves FOLD CONTESTANT...``
     angle on the urban images of a fold along each training
+``torture``
+    campaigns of ``make torture``, from reliability.json
 ``evaluate FILE``
     means over places, from a JSON of ``nirgeo evaluate``
 ``cover FILE LABEL...``
@@ -44,7 +46,12 @@ from nirgeo.benchmark.scores import by_category
 from nirgeo.benchmark.table import PAPER
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = (DOCS / "results.md", DOCS / "experiments.md", DOCS / "concepts" / "colour.md")
+PAGES = (
+    DOCS / "results.md",
+    DOCS / "experiments.md",
+    DOCS / "reliability.md",
+    DOCS / "concepts" / "colour.md",
+)
 BLOCK = re.compile(r"(<!-- table: (?P<what>[^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -241,7 +248,21 @@ def _ladder(records: Path) -> str:
     return markdown(["what is known", "satellite, reflectance", "aerial, display counts"], cells)
 
 
+def _torture(records: Path) -> str:
+    """Campaigns of ``make torture``, from reliability.json."""
+    found = json.loads((records / "reliability.json").read_text(encoding="utf-8"))
+    cells = []
+    for record in found.values():
+        outcomes = [f"{number} × {outcome}" for outcome, number in record["outcomes"].items()]
+        row = [f"`{record['campaign']}`", str(record["seed"]), str(record["cases"])]
+        cells.append([*row, "; ".join(outcomes), str(len(record["findings"]))])
+    total = sum(record["cases"] for record in found.values())
+    cells.append(["all", "", str(total), "", str(sum(len(r["findings"]) for r in found.values()))])
+    return markdown(["campaign", "seed", "cases", "how they ended", "findings"], cells)
+
+
 TABLES: dict[str, Callable[..., str]] = {
+    "torture": _torture,
     "epfl": _epfl,
     "epfl-categories": _epfl_categories,
     "epfl-curves": _epfl_curves,

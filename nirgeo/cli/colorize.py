@@ -206,7 +206,7 @@ def colorize_one(
     # What can be refused without looking at the scene is refused first.
     dtype = "float32" if options["as_"] == "reflectance" else "uint8"
     creation_options = check_creation_options(dict(options["creation_options"]), dtype)
-    Target(path, overwrite=options["overwrite"])
+    Target(path, overwrite=options["overwrite"], resume=options["resume"])
     check_model(options["model"])
     reference = [] if options["reference"] is None else [options["reference"]]
     made = [path] + ([_item_target(path, options["overwrite"])] if options["stac"] else [])

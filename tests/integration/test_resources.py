@@ -225,7 +225,7 @@ def test_peak_memory_of_a_run_and_its_children(
     tmp_path: Path, full_size: Model, workers: int
 ) -> None:
     # No more than `nirgeo info` says.
-    side = 6144
+    side = 4096  # two chunks for each of eight workers
     scene = dense_scene(tmp_path / "scene.tif", side)
     arguments = ["colorize", scene, "-o", tmp_path / "out.tif", "--model", full_size.path]
     arguments += ["--scale", "1e-4", "--workers", workers, "-q"]

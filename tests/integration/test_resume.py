@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +62,18 @@ def slow(self, size=-1):
     time.sleep(0.5)
     return read(self, size)
 _Reader.read = slow
+"""
+
+
+# And here what follows the renaming of the finished file.
+SLOW_END = """
+import time
+from nirgeo.target import Target
+publish = Target.publish
+def slow(self, *arguments):
+    publish(self, *arguments)
+    time.sleep(60)
+Target.publish = slow
 """
 
 
@@ -175,6 +189,66 @@ def test_a_run_killed_while_it_made_the_file(
     assert [event["event"] for event in log] == ["start", "result"]
     assert target.read_bytes() == work.finished
     assert list(listing(tmp_path)) == ["out.tif"]
+
+
+@pytest.fixture
+def named_and_killed(tmp_path: Path, work: Work) -> Path:
+    """A run that was killed just after its result got its name."""
+    target = tmp_path / "out.tif"
+    child = work.begin(target, prelude=SLOW_END)
+    wait_for(child, CHUNKS)
+    wait_until(target.exists)
+    stop(child, signal.SIGKILL)
+    assert (state_of(target) / "blocks.tif").exists()
+    return target
+
+
+@pytest.mark.parametrize("cleared", [0, 1, 2, 3], ids="{} files gone".format)
+def test_a_run_killed_after_its_result_got_its_name_is_finished_by_resume(
+    work: Work, named_and_killed: Path, cleared: int
+) -> None:
+    target = named_and_killed
+    for name in ("blocks.tif", "journal.jsonl", "blocks.vrt")[:cleared]:
+        (state_of(target) / name).unlink()
+    stamp = target.stat().st_mtime_ns
+    log = work.run(target, "--resume")
+    assert log[0] == {"event": "start", "protocol": 1, "total": CHUNKS, "resumed": CHUNKS}
+    assert [event["event"] for event in log] == ["start", "result"]
+    assert target.stat().st_mtime_ns == stamp  # not made again
+    assert target.read_bytes() == work.finished
+    assert list(listing(target.parent)) == ["out.tif"]
+
+
+@pytest.mark.parametrize(
+    "more", [(), ("--resume", "--gamma", 1.2), ("--reference", "gone.tif")], ids=str
+)
+def test_whoever_comes_next_tidies_up_what_such_a_run_left(
+    work: Work, named_and_killed: Path, more: tuple[object, ...]
+) -> None:
+    target = named_and_killed
+    assert work.run(target, *more, expect=1)[-1]["code"] == "target-exists"
+    assert target.read_bytes() == work.finished
+    assert list(listing(target.parent)) == ["out.tif"]
+
+
+@pytest.mark.parametrize("more", [(), ("--resume",)], ids=["anew", "resume"])
+def test_and_may_write_something_else_over_it(
+    work: Work, named_and_killed: Path, more: tuple[object, ...]
+) -> None:
+    target = named_and_killed
+    assert work.run(target, "--overwrite", "--gamma", 1.2, *more)[0]["resumed"] == 0
+    assert target.read_bytes() != work.finished
+    assert list(listing(target.parent)) == ["out.tif"]
+
+
+def test_a_file_that_took_the_name_since_is_not_taken_for_the_result(
+    work: Work, named_and_killed: Path
+) -> None:
+    target = named_and_killed
+    target.write_bytes(b"somebody else's")
+    assert work.run(target, "--resume", expect=1)[-1]["code"] == "target-exists"
+    assert target.read_bytes() == b"somebody else's"
+    assert list(listing(target.parent)) == ["out.tif"]
 
 
 def test_killed_again_and_again(tmp_path: Path, work: Work) -> None:
@@ -293,11 +367,18 @@ def test_with_resume_an_interruption_while_gdal_made_the_file_costs_no_chunk(
     assert list(listing(tmp_path)) == ["out.tif"]
 
 
-def test_interrupted_before_it_began(tmp_path: Path, work: Work) -> None:
+def test_interrupted_before_it_began(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, work: Work
+) -> None:
     # While the scene is opened there is no state yet; nothing may appear.
-    prelude = "import time, nirgeo.scene as s\ndef wait(*a, **k):\n    time.sleep(20)\n"
-    child = work.begin(tmp_path / "out.tif", prelude=prelude + "s.open_scene = wait\n")
-    time.sleep(4)
+    opening = tmp_path_factory.mktemp("sign") / "opening"
+    prelude = (
+        "import pathlib, time, nirgeo.scene as s\n"
+        f"def wait(*a, **k):\n    pathlib.Path({str(opening)!r}).touch()\n    time.sleep(60)\n"
+        "s.open_scene = wait\n"
+    )
+    child = work.begin(tmp_path / "out.tif", prelude=prelude)
+    wait_until(opening.exists, patience=60)
     code, out, err = stop(child, signal.SIGINT)
     assert code == 130, err
     assert events(out)[-1]["code"] == "interrupted"
@@ -452,6 +533,13 @@ def test_resume_goes_with_overwrite(
 # --- damaged state --------------------------------------------------------------------------------
 
 
+def line_of(record: dict[str, Any]) -> str:
+    return (
+        json.dumps({**record, "crc": zlib.crc32(json.dumps(record, sort_keys=True).encode())})
+        + "\n"
+    )
+
+
 def tear_last_line(state: Path) -> int:
     journal = state / "journal.jsonl"
     lines = journal.read_bytes().splitlines(keepends=True)
@@ -477,10 +565,23 @@ def spoil_first_line(state: Path) -> int:
 def add_impossible_chunks(state: Path) -> int:
     journal = state / "journal.jsonl"
     before = journal.read_bytes()
-    with journal.open("ab") as file:
-        for chunk in ("[99, 0]", "[-1, 0]"):
-            file.write(b'{"chunk": %s, "valid": 5}\n' % chunk.encode())
+    with journal.open("a") as file:
+        for chunk in ([99, 0], [-1, 0]):
+            file.write(line_of({"chunk": chunk, "valid": 5}))
     return before.count(b"\n") - 1
+
+
+def claim_a_chunk_that_is_not_there(state: Path) -> int:
+    # A damaged line that still reads as JSON.
+    journal = state / "journal.jsonl"
+    *lines, last = journal.read_bytes().splitlines(keepends=True)
+    written = b"".join([*lines, last])
+    chunks = [b'"chunk": [%d, %d]' % (i, j) for i in range(5) for j in range(6)]
+    missing = next(chunk for chunk in chunks if chunk not in written)
+    claimed = re.sub(rb'"chunk": \[\d, \d\]', missing, last)
+    assert claimed != last
+    journal.write_bytes(b"".join([*lines, claimed]))
+    return len(lines) - 1
 
 
 def repeat_a_chunk(state: Path) -> int:
@@ -501,7 +602,7 @@ def no_journal(state: Path) -> int:
 
 
 def other_format(state: Path) -> int:
-    (state / "journal.jsonl").write_text('{"format": 99, "identity": {}}\n')
+    (state / "journal.jsonl").write_text(line_of({"format": 99, "identity": {}}))
     return 0
 
 
@@ -522,6 +623,7 @@ def short_store(state: Path) -> int:
         spoil_sixth_chunk,
         spoil_first_line,
         add_impossible_chunks,
+        claim_a_chunk_that_is_not_there,
         repeat_a_chunk,
         empty_journal,
         no_journal,

@@ -46,3 +46,9 @@ def test_a_changed_figure_is_noticed(tmp_path: Path) -> None:
 def test_a_table_that_can_not_be_made(what: str) -> None:
     with pytest.raises((KeyError, TypeError)):
         TOOL["filled"](f"<!-- table: {what} -->\n<!-- end -->", ROOT / "docs" / "results")
+
+
+def test_the_page_on_reliability_is_what_its_records_say() -> None:
+    text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    assert "<!-- table: torture -->" in text
+    assert TOOL["filled"](text, ROOT / "docs" / "results") == text

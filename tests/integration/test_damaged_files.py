@@ -1,0 +1,151 @@
+"""Damaged and strange files: a clear error or the right picture, and what the fuzz once found."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from helpers import write_raster
+from hypothesis import HealthCheck, given, settings
+from pictures import command, scene_values
+from torture.fuzz import CLEAR
+from torture.rasters import Strange, judged_raster, strange_rasters
+
+import nirgeo
+from nirgeo.errors import GridError, OptionError, SourceError
+from nirgeo.modelfile import Model
+from nirgeo.scene import MAX_CHUNKS
+
+TESTS = Path(__file__).parents[1]
+
+
+# --- small campaigns; the large ones are run by `make torture` ------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("campaign", "cases"), [("scenes", 25), ("models", 20), ("shipped-models", 15), ("journals", 8)]
+)
+def test_a_small_campaign_finds_nothing(tmp_path: Path, campaign: str, cases: int) -> None:
+    # In a process of its own: it forks, and this one has threads.
+    record = tmp_path / "record.json"
+    options = ("--seed", "7", "--cases", str(cases), "--record", str(record))
+    done = subprocess.run(
+        [sys.executable, "-m", "torture", campaign, *options],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(TESTS), str(TESTS / "integration")))},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(record.read_text())[f"{campaign}, seed 7"]
+    assert found["cases"] == sum(found["outcomes"].values()) >= 0.9 * cases
+    assert any(outcome.startswith("refused") for outcome in found["outcomes"]) or (
+        campaign == "journals"
+    )
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(raster=strange_rasters())
+def test_strange_rasters(
+    tmp_path_factory: pytest.TempPathFactory, tiny: Model, tiny_counts: Model, raster: Strange
+) -> None:
+    place = tmp_path_factory.mktemp("strange")
+    outcome, problems = judged_raster(place, raster, (tiny, tiny_counts))
+    assert not problems
+    assert outcome.removeprefix("refused: ") in {
+        *CLEAR,
+        "right picture",
+        "GDAL writes no such file",
+    }
+
+
+# --- what it found --------------------------------------------------------------------------------
+
+
+def entry_of(raw: bytes, tag: int) -> int:
+    """Where the directory of a little-endian TIFF speaks of a tag."""
+    (start,) = struct.unpack_from("<I", raw, 4)
+    (count,) = struct.unpack_from("<H", raw, start)
+    places = range(start + 2, start + 2 + 12 * count, 12)
+    return next(place for place in places if struct.unpack_from("<H", raw, place)[0] == tag)
+
+
+def test_a_georeference_that_can_not_be_read(tmp_path: Path, tiny: Model) -> None:
+    # Its keys point to texts that are no longer there; GDAL opens the file all the same.
+    corners = [(0, 0, 7, 50, 0), (0, 90, 8, 50, 0), (80, 0, 7, 49, 0)]
+    scene = write_raster(tmp_path / "scene.tif", scene_values(80, 90), gcps=corners)
+    raw = bytearray(scene.read_bytes())
+    struct.pack_into("<H", raw, entry_of(raw, 34737), 34738)  # GeoAsciiParams under another name
+    scene.write_bytes(raw)
+    with rasterio.open(scene) as file:
+        assert file.shape == (80, 90)
+    with pytest.raises(SourceError, match=r"scene\.tif: .*damaged"):
+        nirgeo.open_scene(scene)
+    assert "internal" not in command("info", scene, "--json", expect=1).output
+
+
+def test_a_block_that_ends_early_holds_no_leftovers_of_memory(tmp_path: Path) -> None:
+    values = scene_values(64, 64)
+    scene = write_raster(
+        tmp_path / "scene.tif", values, compress="deflate", tiled=True, blockxsize=64, blockysize=64
+    )
+    raw = bytearray(scene.read_bytes())
+    (place,) = struct.unpack_from("<I", raw, entry_of(raw, 324) + 8)
+    (length,) = struct.unpack_from("<I", raw, entry_of(raw, 325) + 8)
+    short = zlib.compress(values.tobytes()[:3000], 9)
+    raw[place : place + length] = short.ljust(length, b"\0")
+    scene.write_bytes(raw)
+    seen = set()
+    for k in range(30):
+        litter = [np.full(8192, k, np.uint8) for _ in range(20)]
+        del litter
+        try:
+            opened = nirgeo.open_scene(scene, nir=1, scale="1e-4")
+            seen.add(opened.values.tobytes())
+        except SourceError:
+            seen.add(b"refused")
+        nirgeo.handles.close_all()
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        (0.0, 0.0, 5e5, 0.0, 0.0, 5e6),
+        (1e-12, 0.0, 5e5, 0.0, -1e-12, 5e6),
+        (1.0, 2.0, 0.0, 2.0, 4.0, 0.0),
+        (1e308, 0.0, 1e308, 0.0, -1e308, 0.0),
+    ],
+    ids=["zero", "too small beside the origin", "a line", "too large"],
+)
+def test_a_transform_that_tells_no_pixels_apart(
+    tmp_path: Path, transform: tuple[float, ...]
+) -> None:
+    scene = write_raster(
+        tmp_path / "scene.tif", scene_values(40, 50), transform=rasterio.Affine(*transform)
+    )
+    with pytest.raises(GridError, match=r"scene\.tif: its transform .* -unsetgt"):
+        nirgeo.open_scene(scene)
+
+
+@pytest.mark.parametrize("side", [2**20, 2**31 - 1])
+def test_a_few_bytes_that_declare_a_huge_scene(tmp_path: Path, side: int) -> None:
+    scene = tmp_path / "scene.vrt"
+    scene.write_text(
+        f'<VRTDataset rasterXSize="{side}" rasterYSize="{side}">'
+        '<VRTRasterBand dataType="UInt16" band="1"/></VRTDataset>'
+    )
+    begun = time.process_time()
+    with pytest.raises(OptionError, match=f"chunks of 1024² px, more than {MAX_CHUNKS}") as caught:
+        nirgeo.open_scene(scene, scale="1e-4")
+    assert time.process_time() - begun < 5
+    assert "--bounds" in str(caught.value)
+    assert ("--chunk 32)" in str(caught.value)) == (side == 2**20)
