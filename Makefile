@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo docs pictures test test-slow test-qgis lint plugin clean
+.PHONY: demo docs pictures test test-slow test-qgis lint plugin benchmark clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
@@ -28,6 +28,23 @@ test-slow: $(VENV)/.test
 
 test-qgis: $(VENV)/.test
 	sh qgis_plugin/test-in-qgis.sh
+
+# Sides of the scenes in px; the defaults take about ten minutes on two cores.
+SIDE ?= 4096
+SIDES ?= 1024 2048 4096
+ROUNDS ?= 3
+
+benchmark: $(VENV)/.test build/peers/.done
+	$(BIN)/python -m benchmarks network
+	$(BIN)/python -m benchmarks engine --side $(SIDE) --rounds $(ROUNDS)
+	$(BIN)/python -m benchmarks peers --side $(SIDE) --rounds $(ROUNDS)
+	$(BIN)/python -m benchmarks scaling --sides $(SIDES) --middle $(SIDE) --rounds 1
+	$(BIN)/python -m benchmarks page
+
+# Without their dependencies: none may bring another torch.
+build/peers/.done: benchmarks/peers/requirements.txt | $(VENV)/bin/python
+	$(PIP) install --quiet --no-deps --target build/peers --requirement $<
+	touch $@
 
 plugin:
 	$(PYTHON) qgis_plugin/package.py $(PLUGIN_OPTIONS)

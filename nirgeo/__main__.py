@@ -1,6 +1,6 @@
 """``python -m nirgeo``."""
 
-from nirgeo.cli.main import main
+from nirgeo.cli.main import command
 
 if __name__ == "__main__":
-    main()
+    command()

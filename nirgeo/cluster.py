@@ -28,6 +28,7 @@ from nirgeo import handles, pieces
 from nirgeo._version import __version__
 from nirgeo.errors import ClusterError, NirgeoError, OptionError
 from nirgeo.pieces import Chunk, Graph
+from nirgeo.runtimes.choice import installed_version
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -337,7 +338,9 @@ def bare(run: Callable[[], Any]) -> Any:
 
 
 def _versions() -> dict[str, str]:
-    return {"nirgeo": __version__, "torch": version("torch")}
+    found = {"nirgeo": __version__, "torch": version("torch")}
+    onnx = installed_version("onnxruntime")
+    return found if onnx is None else found | {"onnxruntime": onnx}
 
 
 def _explained(error: BaseException, client: Client) -> BaseException:

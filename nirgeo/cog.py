@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from nirgeo.interruption import copy_raster
 from nirgeo.plaintext import plain
 from nirgeo.provenance import DESCRIPTION, NAMESPACE
 from nirgeo.source import Grid
+from nirgeo.tiling import Window
 
 # Creation options of GDAL's COG driver (GDAL 3.11 documentation). The driver only warns about a
 # name it does not know, and a misspelt option then silently does nothing.
@@ -193,9 +194,19 @@ def cog_options(given: Mapping[str, str]) -> dict[str, str]:
     return options
 
 
-def write_vrt(path: Path, store: Path, tile: int, picture: Picture) -> None:
-    """Describe ``store`` (colours, then the mask as last band) as a georeferenced picture."""
+def write_vrt(
+    path: Path,
+    store: Path,
+    tile: int,
+    picture: Picture,
+    areas: Sequence[Window] | None = None,
+) -> None:
+    """Describe ``store`` (colours, then the mask as last band) as a georeferenced picture.
+
+    ``areas`` are all of it that is not 0, without overlap; None means everywhere.
+    """
     grid = picture.grid
+    parts = [Window(0, 0, grid.height, grid.width)] if areas is None else areas
     root = ET.Element("VRTDataset", rasterXSize=str(grid.width), rasterYSize=str(grid.height))
     if grid.crs is not None and not grid.crs.startswith(_NAMELESS):
         ET.SubElement(root, "SRS").text = grid.crs
@@ -235,9 +246,11 @@ def write_vrt(path: Path, store: Path, tile: int, picture: Picture) -> None:
         else:
             ET.SubElement(band, "Description").text = plain(name)
             ET.SubElement(band, "ColorInterp").text = plain(name).capitalize()
-        _simple_source(band, store, number, grid, tile, gdal_type)
+        for part in parts:
+            _simple_source(band, store, number, grid, tile, gdal_type, part)
     mask = ET.SubElement(ET.SubElement(root, "MaskBand"), "VRTRasterBand", dataType="Byte")
-    _simple_source(mask, store, len(picture.bands) + 1, grid, tile, gdal_type)
+    for part in parts:
+        _simple_source(mask, store, len(picture.bands) + 1, grid, tile, gdal_type, part)
     ET.ElementTree(root).write(path, encoding="unicode")
 
 
@@ -253,7 +266,13 @@ def _domain(name: str | None) -> dict[str, str]:
 
 
 def _simple_source(
-    band: ET.Element, store: Path, number: int, grid: Grid, tile: int, gdal_type: str
+    band: ET.Element,
+    store: Path,
+    number: int,
+    grid: Grid,
+    tile: int,
+    gdal_type: str,
+    part: Window,
 ) -> None:
     source = ET.SubElement(band, "SimpleSource")
     ET.SubElement(source, "SourceFilename", relativeToVRT="1").text = store.name
@@ -268,19 +287,26 @@ def _simple_source(
         BlockYSize=str(tile),
     )
     size: dict[str, Any] = {
-        "xOff": "0",
-        "yOff": "0",
-        "xSize": str(grid.width),
-        "ySize": str(grid.height),
+        "xOff": str(part.col),
+        "yOff": str(part.row),
+        "xSize": str(part.width),
+        "ySize": str(part.height),
     }
     ET.SubElement(source, "SrcRect", **size)
     ET.SubElement(source, "DstRect", **size)
 
 
 def write_cog(
-    store: Path, tile: int, picture: Picture, target: Path, options: Mapping[str, str]
+    store: Path,
+    tile: int,
+    picture: Picture,
+    target: Path,
+    options: Mapping[str, str],
+    areas: Sequence[Window] | None = None,
 ) -> None:
     """Copy the block store into a COG at ``target``.
+
+    ``areas`` are all of it that is not 0: of a picture of hardly anything, hardly anything is read.
 
     Raises
     ------
@@ -288,7 +314,7 @@ def write_cog(
     OptionError : GDAL refuses a creation option that moves the picture to another grid
     """
     vrt = store.with_suffix(".vrt")
-    write_vrt(vrt, store, tile, picture)
+    write_vrt(vrt, store, tile, picture, areas)
     # Overviews are made in a temporary file: beside the result, where there must be room anyway.
     place = unset({"CPL_TMPDIR": str(target.parent)})
     try:

@@ -39,9 +39,10 @@ from nirgeo.inference import (
 )
 from nirgeo.layers import array_from_tasks
 from nirgeo.location_prior import HintField
-from nirgeo.modelfile import Model, ModelSpec
+from nirgeo.modelfile import LOCAL_AFFINE, Model, ModelSpec
 from nirgeo.radiometry import Quantity, Scaling, ScalingClues, find_scaling
 from nirgeo.registry import AUTO, AnyModel, pick_model
+from nirgeo.runtimes.choice import FP16, FP32, INT8, TORCH, choose_runtime
 from nirgeo.scene import (
     SCALING_ATTR,
     SCALING_ORIGIN_ATTR,
@@ -69,6 +70,8 @@ def colorize(
     uncertainty: bool = False,
     max_error: float | None = None,
     device: str = "cpu",
+    runtime: str = TORCH,
+    precision: str = FP32,
 ) -> xr.DataArray:
     """Natural colour for a near-infrared scene, as a lazy DataArray (``band``, ``y``, ``x``).
 
@@ -97,6 +100,11 @@ def colorize(
         colour, in quarters of a degree (``display``) or degrees
     max_error : mask pixels whose expected error is larger, in degrees
     device : a torch device; baselines run on the CPU whatever it is
+    runtime : ``"torch"``, the reference; ``"onnx"`` for ONNX Runtime on the CPU, whose picture
+        differs by at most one level in a few pixels; or ``"auto"`` (see
+        :mod:`nirgeo.runtimes.choice`)
+    precision : ``"fp32"``; ``"fp16"`` for a trunk in 16 bits on a GPU; or ``"int8"`` for a network
+        in 8 bits on the CPU, at a price that the model's card tells
 
     Raises
     ------
@@ -107,7 +115,9 @@ def colorize(
         scaling: Scaling, roles: Collection[str], grid: Callable[[], Grid], product: str = ""
     ) -> Recipe:
         chosen = pick_model(model, scaling.quantity, roles, product)
-        colouriser = colouriser_of(chosen, device=device, prior=prior)
+        colouriser = colouriser_of(
+            chosen, device=device, prior=prior, runtime=runtime, precision=precision
+        )
         recipe = Recipe(
             colouriser,
             scaling,
@@ -133,6 +143,8 @@ def colorize(
             "uncertainty": uncertainty,
             "max_error": max_error,
             "device": device,
+            "runtime": runtime,
+            "precision": precision,
         }
         return over_dimensions(scene, colorize, options).rename(names)
     view = view_of(scene)
@@ -151,16 +163,39 @@ def colorize(
 
 
 def colouriser_of(
-    model: AnyModel, *, device: str = "cpu", prior: bool | HintField = True
+    model: AnyModel,
+    *,
+    device: str = "cpu",
+    prior: bool | HintField = True,
+    runtime: str = TORCH,
+    precision: str = FP32,
 ) -> Colouriser:
-    """What runs a model; it knows nothing of a scene yet."""
+    """What runs a model; it knows nothing of a scene yet.
+
+    Raises
+    ------
+    OptionError : see :func:`nirgeo.runtimes.choice.choose_runtime`; or a baseline in 8 bits, or a
+        model that can't
+    ModelError : see :func:`nirgeo.runtimes.int8.read_ranges`
+    """
     if isinstance(model, BaselineModel):
+        if precision != FP32:
+            raise OptionError(f"--precision {precision}: {model.spec.full_name} is no network")
         return BaselineColouriser(model)
     halo, stride = reach(model)
     model = replace(model, path=absolute(model.path))
+    chosen = choose_runtime(runtime, precision, device)
+    if chosen.precision == FP16 and model.spec.architecture != LOCAL_AFFINE:
+        raise OptionError(f"--precision fp16: {model.spec.full_name} has no trunk to run in it")
+    if chosen.precision == INT8:
+        from nirgeo.runtimes.int8 import read_ranges
+
+        read_ranges(model)  # refused here, not in the first chunk
     if isinstance(prior, HintField):
-        return NetworkColouriser(model, halo, stride, device, prior=False, hint=prior)
-    return NetworkColouriser(model, halo, stride, device, prior)
+        return NetworkColouriser(
+            model, halo, stride, device, prior=False, hint=prior, runtime=chosen
+        )
+    return NetworkColouriser(model, halo, stride, device, prior, runtime=chosen)
 
 
 def with_reference(recipe: Recipe, path: str | os.PathLike[str], grid: Grid) -> Recipe:

@@ -97,6 +97,13 @@ class ClusterError(NirgeoError, ConnectionError):
     option = "--scheduler"
 
 
+class DeviceMemoryError(NirgeoError, MemoryError):
+    """A block does not fit into the memory of a GPU."""
+
+    code = "device-memory"
+    option = "--chunk"
+
+
 class TrainingError(NirgeoError, ValueError):
     """Training data or a training configuration can't be used."""
 

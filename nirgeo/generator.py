@@ -60,9 +60,8 @@ class GeneratorConfig:
 
     ``in_bands`` measured bands (working space) become ``out_bands`` colours. ``knots`` points of
     the table cover 0 … ``table_max`` evenly. ``dilations`` are those of the blocks' 3×3
-    convolutions; none means 1 throughout. ``palette`` is the number of ready-made pairs of gain and
-    offset that the trunk mixes; 0 lets it make any. With ``expects_error`` the network can tell the
-    error it expects.
+    convolutions; none means 1 throughout. With ``expects_error`` the network can tell the error it
+    expects.
 
     The limits keep tiling exact. Bilinear upsampling computes positions in float32; they are free
     of rounding, and so the same wherever a window starts, only if ``shuffle`` is a power of two.
@@ -78,7 +77,6 @@ class GeneratorConfig:
     knots: int = 33
     table_max: float = 1.0
     dilations: tuple[int, ...] = ()
-    palette: int = 0
     expects_error: bool = False
 
     def __post_init__(self) -> None:
@@ -90,7 +88,6 @@ class GeneratorConfig:
             "depth": (self.depth, 0, 64),
             "shuffle": (self.shuffle, 1, 8),
             "knots": (self.knots, 2, 4096),
-            "palette": (self.palette, 0, 256),
         }
         check_limits(limits)
         if len(self.dilations) not in (0, self.depth):
@@ -162,10 +159,7 @@ class GeneratorConfig:
                 f"blocks.{k}.pointwise.bias": (self.width,),
             }
         coarse = self.out_bands * (self.in_bands + 1)
-        mixed = self.palette or coarse
-        shapes |= {"head.weight": (mixed, self.width, 1, 1), "head.bias": (mixed,)}
-        if self.palette:
-            shapes["palette.weight"] = (coarse, mixed, 1, 1)
+        shapes |= {"head.weight": (coarse, self.width, 1, 1), "head.bias": (coarse,)}
         if self.expects_error:
             shapes |= {
                 "error_table.values": (self.in_bands, self.knots, 1),
@@ -260,13 +254,9 @@ class LocalAffineGenerator(nn.Module):
             *(ResidualBlock(config.width, dilation) for dilation in config.block_dilations)
         )
         coarse = config.out_bands * (config.in_bands + 1)
-        self.head = pointwise(config.width, config.palette or coarse)
+        self.head = pointwise(config.width, coarse)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
-        self.palette: nn.Conv2d | None = None
-        if config.palette:
-            self.palette = nn.Conv2d(config.palette, coarse, 1, dilation=2, bias=False)
-            nn.init.normal_(self.palette.weight, 0.0, 0.05)
         self.error_head: nn.Conv2d | None = None
         if config.expects_error:
             self.error_table = PiecewiseLinear(config.in_bands, config.knots, 1, config.table_max)
@@ -286,7 +276,8 @@ class LocalAffineGenerator(nn.Module):
         a, b, c, d = (self.input_range[:, k].view(1, -1, 1, 1) for k in range(4))
         rising = ((x - a) / (b - a)).clamp(0, 1)
         falling = ((d - x) / (d - c)).clamp(0, 1)
-        return (rising * falling).amin(dim=1, keepdim=True)
+        inside = rising * falling
+        return inside if inside.shape[1] == 1 else inside.amin(dim=1, keepdim=True)
 
     def features(self, x: Tensor, valid: Tensor, hint: Tensor | None) -> Tensor:
         """What the trunk makes of its surroundings: (N, width, H/s, W/s)."""
@@ -332,9 +323,7 @@ class LocalAffineGenerator(nn.Module):
         return logarithm.clamp(max=MAX_LOG_DEGREES).exp()
 
     def _colours(self, x: Tensor, features: Tensor) -> Tensor:
-        coarse: Tensor = self.head(features)
-        if self.palette is not None:
-            coarse = self.palette(coarse.softmax(dim=1))
+        coarse = self.head(features)
         return torch.addcmul(self.table(x), self.fade(x), self._locally_affine(x, coarse))
 
     def _locally_affine(self, x: Tensor, coarse: Tensor) -> Tensor:

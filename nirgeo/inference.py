@@ -17,6 +17,7 @@ from nirgeo.errors import OptionError, RadiometryError
 from nirgeo.location_prior import HintField, ToneMap, hint_field
 from nirgeo.modelfile import Model, ModelSpec, load_generator
 from nirgeo.radiometry import Quantity, Scaling, from_working, quantize, to_working
+from nirgeo.runtimes.choice import FP16, INT8, REFERENCE, TORCH, Runtime
 from nirgeo.tiling import InputWindow
 
 if TYPE_CHECKING:
@@ -220,6 +221,7 @@ def run_network(
     model: Model,
     device_name: str = "cpu",
     hint: NDArray[np.float32] | None = None,
+    runtime: Runtime = REFERENCE,
     *,
     expect_error: bool = False,
 ) -> NDArray[np.float32]:
@@ -231,27 +233,34 @@ def run_network(
     """
     import torch
 
-    net = network(model, device_name)
-    device = torch.device(device_name)
-    x = torch.from_numpy(inputs)[None].to(device)
-    mask = torch.from_numpy(valid.astype(np.float32))[None, None].to(device)
+    if runtime.name != TORCH:
+        from nirgeo.runtimes import onnx_session
+
+        return onnx_session.run(
+            inputs, valid, model, runtime.precision, hint, expect_error=expect_error
+        )
+    if device_name != "cpu":
+        from nirgeo.accelerator import NetworkKey
+        from nirgeo.lane import Block, lane_of
+
+        key = NetworkKey(model, half=runtime.precision == FP16, expect_error=expect_error)
+        return lane_of(device_name).run(Block(key, inputs, valid, hint))
+    net = network(model)
+    x = torch.from_numpy(inputs)[None]
+    mask = torch.from_numpy(valid.astype(np.float32))[None, None]
     # The layer with the fewest values decides: in a narrow network that is not the first one.
     if inputs.shape[1] * inputs.shape[2] * net.config.narrowest <= _SMALL_INPUT:
         x, mask = x.expand(2, -1, -1, -1), mask.expand(2, -1, -1, -1)
     field = None
     if hint is not None:
-        field = torch.from_numpy(hint)[None].to(device).expand(x.shape[0], -1, -1, -1)
-    # On a GPU: no TF32, no choosing of kernels by timing. Both would change bits from run to run.
-    exact = torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-    )
-    with torch.inference_mode(), exact:
+        field = torch.from_numpy(hint)[None].expand(x.shape[0], -1, -1, -1)
+    with torch.inference_mode():
         x = x.contiguous(memory_format=torch.channels_last)
         if expect_error:
             made = torch.cat(net.with_error(x, mask.contiguous(), field), dim=1)[0]
         else:
             made = net(x, mask.contiguous(), field)[0]
-        result: NDArray[np.float32] = made.cpu().numpy()
+        result: NDArray[np.float32] = made.numpy()
     return result
 
 
@@ -268,6 +277,7 @@ class NetworkColouriser:
     device: str = "cpu"
     prior: bool = True
     hint: HintField | None = None
+    runtime: Runtime = REFERENCE
     # The trunk's activations at a quarter of the resolution, the full-resolution fields and lookups
     # around them, and what the heap keeps between two blocks: growth of a run's peak per worker.
     bytes_per_pixel: ClassVar[int] = 170
@@ -291,13 +301,19 @@ class NetworkColouriser:
         return replace(self, hint=hint_field(scene.grid(), ToneMap.from_json(tones)))
 
     def identity(self) -> dict[str, Any]:
-        return {
+        known = {
             "device": self.device.partition(":")[0],  # a GPU's last bits are its own
             "colour_hint": None if self.hint is None else self.hint.identity(),
-        }
+        } | self.runtime.identity()
+        if self.runtime.precision == INT8:
+            from nirgeo.runtimes.int8 import ranges_sha256
+
+            known["int8_sha256"] = ranges_sha256(self.model)
+        return known
 
     def provenance(self) -> dict[str, str]:
-        return {"colour_hint": "none" if self.hint is None else self.hint.describe()}
+        hint = "none" if self.hint is None else self.hint.describe()
+        return {"colour_hint": hint} | self.runtime.provenance()
 
     @property
     def expects_error(self) -> bool:
@@ -330,7 +346,9 @@ class NetworkColouriser:
         if self.hint is not None:
             rows, cols = (side // self.stride for side in window.shape)
             hint = self.hint.cells(window.read.row, window.read.col, rows, cols, self.stride)
-        return run_network(inputs, valid, self.model, self.device, hint, expect_error=expect_error)
+        return run_network(
+            inputs, valid, self.model, self.device, hint, self.runtime, expect_error=expect_error
+        )
 
     def _colours(
         self, inputs: NDArray[np.float32], out: NDArray[np.float32]

@@ -26,12 +26,13 @@ MAX_WAITING = 64
 class Keeper:
     """Takes finished chunks from any thread. A context: all are safe when it is left.
 
-    ``kept`` is the number of chunks that are safe, ``valid_pixels`` how many valid pixels were put.
+    ``kept`` is the number of chunks that are safe, ``valid`` the number of valid pixels of every
+    chunk that was put.
     """
 
     def __init__(self, store: BlockStore, journal: Journal) -> None:
         self.kept = 0
-        self.valid_pixels = 0
+        self.valid: dict[tuple[int, int], int] = {}
         self._store = store
         self._journal = journal
         self._waiting: list[tuple[int, int, int]] = []
@@ -64,7 +65,7 @@ class Keeper:
             if self._failure is not None:
                 raise self._failure
             self._waiting.append((i, j, count))
-            self.valid_pixels += count
+            self.valid[i, j] = count
             self._changed.notify_all()
 
     def __enter__(self) -> Keeper:

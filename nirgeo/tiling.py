@@ -16,7 +16,7 @@ of the stride, the last row and column are repeated up to the next multiple.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 TILE = 64
@@ -121,6 +121,32 @@ def input_window(target: Window, *, halo: int, stride: int, raster: tuple[int, i
             slice(crop_col, crop_col + target.width),
         ),
     )
+
+
+def joined(windows: Iterable[Window]) -> list[Window]:
+    """The same area in fewer windows: neighbours in a row, then equal rows below each other.
+
+    ``windows`` come row by row, as :meth:`ChunkGrid.windows` gives them, and don't overlap.
+    """
+    strips: list[Window] = []
+    for window in windows:
+        last = strips[-1] if strips else None
+        if last and last.row == window.row and last.col_stop == window.col:
+            strips[-1] = Window(last.row, last.col, last.height, last.width + window.width)
+        else:
+            strips.append(window)
+    growing: dict[tuple[int, int], Window] = {}
+    done: list[Window] = []
+    for strip in strips:
+        span = (strip.col, strip.width)
+        above = growing.get(span)
+        if above is not None and above.row_stop == strip.row:
+            growing[span] = Window(above.row, above.col, above.height + strip.height, above.width)
+        else:
+            if above is not None:
+                done.append(above)
+            growing[span] = strip
+    return sorted([*done, *growing.values()], key=lambda w: (w.row, w.col))
 
 
 def _split(size: int, step: int) -> tuple[int, ...]:

@@ -35,10 +35,11 @@ from nirgeo.georeference import grid_of
 from nirgeo.inference import intra_op_threads
 from nirgeo.journal import Journal
 from nirgeo.keeping import Keeper
+from nirgeo.lane import BATCH
 from nirgeo.layers import facts_of
 from nirgeo.scene import VALID
 from nirgeo.target import Target
-from nirgeo.tiling import TILE, ChunkGrid
+from nirgeo.tiling import TILE, ChunkGrid, Window, joined
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -116,12 +117,14 @@ def write_geotiff(
             with keeper:
                 _compute(data, valid, todo, keeper, workers, report, client, identity)
             report()
-            if sum(finished.values()) + keeper.valid_pixels == 0:
+            counts = finished | keeper.valid
+            if not any(counts.values()):
                 raise EmptySceneError(_why_empty(rgb))
             store.close()
             _give_memory_back()
             result = folder / "result.tif"
-            cog.write_cog(store.path, store.tile, _picture(rgb, data), result, options)
+            areas = _filled(rgb, grid, counts)
+            cog.write_cog(store.path, store.tile, _picture(rgb, data), result, options, areas)
             target.publish(result)
             journal.close()
             target.clear()
@@ -145,6 +148,19 @@ def _why_empty(rgb: xr.DataArray) -> str:
     if limit is not None:
         return f"no pixel is expected to be within {limit} of its colour; raise --max-error"
     return "every pixel of the scene is nodata; if that is wrong, give --nodata VALUE"
+
+
+def _filled(
+    rgb: xr.DataArray, grid: ChunkGrid, counts: Mapping[tuple[int, int], int]
+) -> list[Window] | None:
+    """Where chunks have valid pixels, if that is not everywhere; the rest is 0, and not read again.
+
+    None for reflectance, where nothing is NaN, and for pictures made elsewhere, which may have
+    colours under their mask.
+    """
+    if rgb.dtype != np.uint8 or facts_of(rgb.data) is None or all(counts.values()):
+        return None
+    return joined(grid.window(*chunk) for chunk in sorted(counts) if counts[chunk])
 
 
 def _give_memory_back() -> None:
@@ -237,10 +253,12 @@ def _compute(
         (i, j): [(data.name, 0, i, j)] + ([(valid.name, i, j)] if valid is not None else [])
         for i, j in todo
     }
+    on_gpu = identity.get("device", "cpu") != "cpu"
     if client is None:
+        if on_gpu:  # threads that read and write around the one that computes; two batches of them
+            workers = workers or 2 * BATCH
         _in_threads(graph, blocks, keeper, workers, report)
         return
-    on_gpu = identity.get("device", "cpu") != "cpu"
     cluster.compute(client, graph, blocks, keeper.put, report, on_gpu=on_gpu)
 
 

@@ -1,10 +1,12 @@
 """Turn a finished training run into a shipped model: weights, card, STAC MLM item, registry entry.
 
     python tools/release_model.py RUN NAME VERSION
+    python tools/release_model.py FILE NAME VERSION    # what `nirgeo calibrate` made of a release
     python tools/release_model.py --items    # only write the items of all models anew
 
 RUN is a folder made by ``nirgeo train``. What the card says of the training comes from the run's
-configuration and log; what it says in words stands in ``FACTS`` below.
+configuration and log; what it says in words stands in ``FACTS`` below. A release before VERSION
+is taken out of the package.
 """
 
 from __future__ import annotations
@@ -35,6 +37,13 @@ class Facts:
     limits: str
     stages: tuple[str, ...]
     """The commands that made the weights, RUN-1 being the folder of the first."""
+    by_scene: bool = False
+    """Whether expected errors were calibrated on scenes of a single place."""
+
+    @property
+    def calibration(self) -> str:
+        """The option that `nirgeo calibrate` was called with, as it follows the command."""
+        return " and `--by-scene`" if self.by_scene else ""
 
 
 _NAIP = (
@@ -70,6 +79,7 @@ FACTS = {
             "a lawn where nothing around it tells."
         ),
         stages=("--preset aerial-nir --out RUN-1",),
+        by_scene=True,
     ),
     "satellite-nir": Facts(
         summary="natural colour of the surface from the NIR band of satellite scenes (10-60 m)",
@@ -99,6 +109,7 @@ FACTS = {
             "calibration of such pictures differs from flight to flight, and so does their blue."
         ),
         stages=("--preset aerial-rgn --out RUN-1",),
+        by_scene=True,
     ),
     "satellite-rgn": Facts(
         summary="blue for satellite scenes without it (red, green, NIR; 10-60 m)",
@@ -202,7 +213,7 @@ was kept), so this is validation, not a test.{over}
 |---|---|---|
 {lines}
 
-{verdict}## Training
+{verdict}{_expectation(spec, facts)}## Training
 
 To train again (`--validation`, `--index` and `--level` left out here):
 
@@ -220,6 +231,39 @@ other work. Its configuration:
 
 The colours are synthetic. Do not compute indices from them.
 """
+
+
+def _expectation(spec: ModelSpec, facts: Facts) -> str:
+    """The card's word on expected errors and on what the training held."""
+    lines = []
+    if spec.uncertainty is not None:
+        said = spec.uncertainty
+        low, high = said["coverage_range"]
+        unit = "scenes of one place" if facts.by_scene else "places"
+        lines.append(f"""## Expected errors
+
+`nirgeo colorize --uncertainty` adds the angle by which a colour is expected to be off. Scaled on
+the validation {unit}, nine pixels of ten are expected within {said["quantile"]:.2f} times as much;
+on {said["places"]} {unit} left out of that one by one it was {said["coverage_left_out"]:.1%}
+({low:.1%} to {high:.1%}). Made with `nirgeo calibrate`{facts.calibration}.
+""")
+    if spec.domain:
+        digits = 3 if spec.quantity is Quantity.REFLECTANCE else 0
+        rows = "\n".join(
+            f"| {role} | {b.low:.{digits}f}–{b.high:.{digits}f} | "
+            f"{b.median_low:.{digits}f}–{b.median_high:.{digits}f} |"
+            for role, b in spec.domain.items()
+        )
+        lines.append(f"""## What the training held
+
+In {spec.quantity.value}; all but a thousandth of the pixels at each end, and the medians of all but
+a hundredth of the scenes. `nirgeo colorize` and `nirgeo info` warn where a scene lies outside.
+
+| | pixels | medians of scenes |
+|---|---|---|
+{rows}
+""")
+    return "".join(part + "\n" for part in lines)
 
 
 def mlm_item(spec: ModelSpec, sha256: str) -> dict[str, Any]:
@@ -293,13 +337,12 @@ def mlm_item(spec: ModelSpec, sha256: str) -> dict[str, Any]:
     }
 
 
-def release(run: Path, name: str, version: int) -> None:
+def release(source: Path, name: str, version: int) -> None:
     facts = FACTS[name]
-    tone_maps = json.loads(TONE_MAPS.read_text())
-    best = run / "best.safetensors"
+    best = source / "best.safetensors" if source.is_dir() else source
     tensors = load_file(best)
     spec = read_model(best).spec
-    training = training_facts(run, spec)
+    training = training_facts(source, spec) if source.is_dir() else dict(spec.training)
     trained = ("stem", "blocks", "head")
     training["parameters"] = sum(v.size for k, v in tensors.items() if k.startswith(trained))
     spec = replace(
@@ -311,7 +354,7 @@ def release(run: Path, name: str, version: int) -> None:
         summary=facts.summary,
         attribution=facts.attribution,
         training=training,
-        tones=tone_maps.get(name),
+        tones=json.loads(TONE_MAPS.read_text()).get(name),
     )
     stem = f"{name}-{version}"
     target = WEIGHTS / f"{stem}.safetensors"
@@ -322,7 +365,10 @@ def release(run: Path, name: str, version: int) -> None:
     (WEIGHTS / f"{stem}.json").write_text(item, encoding="utf-8")
     registry = WEIGHTS / "registry.json"
     entries = json.loads(registry.read_text()) if registry.exists() else []
-    entries = [e for e in entries if (e["name"], e["version"]) != (name, version)]
+    for old in (e for e in entries if e["name"] == name and e["version"] < version):
+        for suffix in (".safetensors", ".int8.safetensors", ".md", ".json"):
+            (WEIGHTS / old["file"]).with_suffix(suffix).unlink(missing_ok=True)
+    entries = [e for e in entries if e["name"] != name]
     entries.append({"name": name, "version": version, "file": target.name, "sha256": sha256})
     entries.sort(key=lambda e: (e["name"], e["version"]))
     registry.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")

@@ -68,6 +68,7 @@ if TYPE_CHECKING:
 @shared.memory_option
 @shared.device_option
 @shared.scheduler_option
+@shared.runtime_options
 @shared.output_options
 @click.option("--stac", is_flag=True, help="Write RESULT.json too, a STAC item for catalogues.")
 @click.option(
@@ -238,6 +239,8 @@ def colorize_one(
         uncertainty=options["uncertainty"],
         max_error=options["max_error"],
         device=device,
+        runtime=options["runtime"],
+        precision=options["precision"],
     )
     view = view_of(opened)
     _spare([] if view is None else [band.path for band in view.source.bands], made)

@@ -23,6 +23,7 @@ from nirgeo.plaintext import plain
 @shared.workers_option
 @shared.memory_option
 @shared.model_option
+@shared.runtime_options
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 @click.option("--verbose", "-v", is_flag=True, help="Show tracebacks.")
 @click.pass_context
@@ -51,7 +52,7 @@ def versions() -> dict[str, Any]:
     from importlib.metadata import PackageNotFoundError, version
 
     found: dict[str, Any] = {"nirgeo": __version__, "protocol": PROTOCOL}
-    for package in ("torch", "rasterio", "dask", "xarray", "numpy"):
+    for package in ("torch", "onnxruntime", "rasterio", "dask", "xarray", "numpy"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -66,6 +67,7 @@ def describe_scene(
     from nirgeo.budget import plan_for
     from nirgeo.estimate import estimate
     from nirgeo.georeference import grid_of
+    from nirgeo.inference import NetworkColouriser
     from nirgeo.radiometry import Scaling
     from nirgeo.registry import AUTO, choose_model, load_model
     from nirgeo.scene import open_scene, view_of, with_chunk
@@ -108,7 +110,9 @@ def describe_scene(
         model, reason = choose_model(scaling.quantity, roles, product, gsd)
     else:
         model, reason = load_model(options["model"], scaling.quantity), "asked for"
-    cost = estimate(region, grid.shape, tiles, engine.colouriser_of(model), workers)
+    computing = {name: options[name] for name in ("runtime", "precision")}
+    colouriser = engine.colouriser_of(model, **computing)
+    cost = estimate(region, grid.shape, tiles, colouriser, workers)
     notes += doubts(scene, model, scaling, gsd, nodata=options["nodata"])
     rows, cols = (-(-side // (tiles * 64)) for side in (region.height, region.width))
     return {
@@ -124,6 +128,9 @@ def describe_scene(
         "model": model.spec.full_name,
         "model_reason": reason,
         "colour_hint": rgb.attrs["nirgeo_colour_hint"],
+        "runtime": colouriser.runtime.describe()
+        if isinstance(colouriser, NetworkColouriser)
+        else "numpy",
         "blocks": blocks,
         "chunks": f"{cols} × {rows} of {tiles} × {tiles} tiles",
         "halo": f"{cost.halo} px",

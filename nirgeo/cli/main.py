@@ -15,12 +15,19 @@ from nirgeo.cli.info import info_command
 from nirgeo.cli.models import models_command
 from nirgeo.cli.prepare import prepare_command
 from nirgeo.cli.train import train_command
+from nirgeo.heap import keep_freed_memory
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="nirgeo")
 def main() -> None:
     """Natural-colour pictures from near-infrared rasters."""
+
+
+def command() -> None:
+    """The ``nirgeo`` of a shell: a process of its own, unlike :func:`main` called by a program."""
+    keep_freed_memory()
+    main()
 
 
 for _command in (

@@ -56,6 +56,12 @@ if TYPE_CHECKING:
     metavar="TEXT",
     help="Validation scenes of this level instead. Repeatable.  [default: as --level]",
 )
+@click.option(
+    "--places",
+    type=float,
+    metavar="SHARE",
+    help="Learn from this share of the places only, for learning curves.",
+)
 @click.option("--init", metavar="FILE", help="Model file whose weights a new run starts from.")
 @click.option("--name", help="Name of the model.  [default: the preset's]")
 @click.option("--minutes", type=float, help="Stop after this time; run again to go on.")
@@ -74,6 +80,7 @@ def train_command(
     index: str | None,
     levels: tuple[str, ...],
     validation_levels: tuple[str, ...],
+    places: float | None,
     init: str | None,
     name: str | None,
     minutes: float | None,
@@ -87,6 +94,7 @@ def train_command(
     per event, the configuration, and a checkpoint. No place may have scenes on both sides.
     """
     ctx.meta["nirgeo.reporter"] = Silent() if quiet else Terminal()
+    from nirgeo.training.data import some_places
     from nirgeo.training.loop import Trainer
     from nirgeo.training.networks import model_spec
     from nirgeo.training.presets import configuration
@@ -95,6 +103,8 @@ def train_command(
     sides = read_sides(
         config, (folders, levels), (validation, validation_levels or levels), index, quiet
     )
+    if places is not None:
+        sides = (some_places(sides[0], places), sides[1])
     spec = model_spec(config, name or preset, len(sides[0]))
     with click.progressbar(length=config.steps, label="training", hidden=quiet) as bar:
 

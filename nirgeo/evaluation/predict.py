@@ -29,6 +29,7 @@ from nirgeo.location_prior import HintField, ToneMap, hint_at
 from nirgeo.modelfile import ModelSpec
 from nirgeo.radiometry import Quantity, from_working
 from nirgeo.registry import AnyModel, load_model, shipped_files
+from nirgeo.runtimes.choice import FP32, TORCH
 from nirgeo.scene import VALID
 
 UNFITTED = frozenset({"grey", "terralook", "spot"}) | ORACLES
@@ -77,6 +78,8 @@ class ModelPredictor:
     device: str = "cpu"
     prior: bool = True
     reference: str | None = None
+    runtime: str = TORCH
+    precision: str = FP32
 
     @property
     def kind(self) -> Kind:
@@ -119,6 +122,8 @@ class ModelPredictor:
             reference=self.reference,
             uncertainty=tells,
             device=self.device,
+            runtime=self.runtime,
+            precision=self.precision,
         )
         if list(rgb["band"].values[:3]) != list(COLOURS):
             made = ", ".join(str(band) for band in rgb["band"].values)

@@ -41,9 +41,6 @@ class TrainingConfig:
     ``path_share`` of the patches; colours included: where red and green were measured through air,
     blue should have the same air in it.
 
-    ``even_casts`` removes the colour casts of flights before training (see
-    :mod:`nirgeo.training.casts`).
-
     Colour hint: ``hint_share`` of the patches get one, made from the truth with an error of its log
     ratios of up to ``hint_error``; the others learn to do without.
     """
@@ -56,7 +53,6 @@ class TrainingConfig:
     shuffle: int = 4
     knots: int = 33
     dilations: tuple[int, ...] = ()
-    palette: int = 0
     levels: int = 3
     skips: bool = False
     edge_norm: bool = True
@@ -94,7 +90,6 @@ class TrainingConfig:
     path_radiance: float = 0.0
     path_share: float = 1.0
     hole_share: float = 0.15
-    even_casts: bool = False
     hint_share: float = 0.6
     hint_error: float = 0.3
     validate_every: int = 200

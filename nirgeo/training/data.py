@@ -8,6 +8,7 @@ of (scenes, configuration, step): a training that is resumed draws what it would
 from __future__ import annotations
 
 import csv
+import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -154,6 +155,21 @@ def load_scene(entry: SceneEntry, bands: Sequence[str], quantity: Quantity) -> T
     return TrainingScene(
         entry.path.stem, entry.place, working[: len(bands)], working[len(bands) :], valid
     )
+
+
+def some_places(scenes: Sequence[TrainingScene], share: float) -> list[TrainingScene]:
+    """The scenes of a share of the places, at least of one; the same ones every time.
+
+    Raises
+    ------
+    TrainingError : not a share
+    """
+    if not 0 < share <= 1:
+        raise TrainingError(f"--places {share}: need a share above 0 and up to 1")
+    places = sorted({scene.place for scene in scenes})
+    random.Random(1).shuffle(places)
+    kept = set(places[: max(1, round(share * len(places)))])
+    return [scene for scene in scenes if scene.place in kept]
 
 
 class Sampler:

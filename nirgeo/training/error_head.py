@@ -37,9 +37,9 @@ LEVEL = 0.9
 FLOOR = 0.05
 """Degrees added to every error, so that a few perfect pixels do not rule the likelihood."""
 
-_BINS = 2000
-_WIDEST = 20.0
-"""Ratios of actual to expected error are counted up to this one."""
+_BINS = 2400
+_DECADES = 3
+"""Ratios of actual to expected error are counted on a logarithmic scale, so far up and down."""
 
 
 @dataclass(frozen=True)
@@ -239,10 +239,15 @@ def _scene_errors(
         if not keep.any():
             return None
         actual, said = degrees[keep], expected[0][keep].astype(np.float64)
-        place = np.clip(actual / said * (_BINS / _WIDEST), 0, _BINS - 1).astype(np.intp)
-        histogram = np.bincount(place, minlength=_BINS) / keep.sum()
+        histogram = np.bincount(_bin(actual / said), minlength=_BINS) / keep.sum()
         parts.append(_PlaceErrors(float(actual.mean()), float(said.mean()), histogram))
     return _mean(parts)
+
+
+def _bin(ratio: NDArray[np.float64]) -> NDArray[np.intp]:
+    with np.errstate(divide="ignore"):
+        position = (np.log10(ratio) + _DECADES) * (_BINS / (2 * _DECADES))
+    return np.clip(position, 0, _BINS - 1).astype(np.intp)
 
 
 def _mean(parts: Sequence[_PlaceErrors]) -> _PlaceErrors:
@@ -258,10 +263,10 @@ def _fit(places: Sequence[_PlaceErrors]) -> tuple[float, float]:
     every = _mean(places)
     scale = every.actual / every.expected
     cumulative = np.cumsum(every.ratios)
-    edge = (int(np.searchsorted(cumulative, LEVEL * cumulative[-1])) + 1) * _WIDEST / _BINS
-    return scale, edge / scale
+    reached = int(np.searchsorted(cumulative, LEVEL * cumulative[-1])) + 1
+    return scale, float(10 ** (reached * 2 * _DECADES / _BINS - _DECADES)) / scale
 
 
 def _share_within(place: _PlaceErrors, scale: float, quantile: float) -> float:
-    reached = round(scale * quantile * _BINS / _WIDEST)
+    reached = round((np.log10(scale * quantile) + _DECADES) * _BINS / (2 * _DECADES))
     return float(place.ratios[:reached].sum() / place.ratios.sum())

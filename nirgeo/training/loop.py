@@ -20,7 +20,6 @@ from nirgeo.errors import TrainingError
 from nirgeo.generator import GeneratorConfig, LocalAffineGenerator, channels_last
 from nirgeo.modelfile import ModelSpec, load_generator, read_model, write_model
 from nirgeo.training import losses
-from nirgeo.training.casts import even_out
 from nirgeo.training.checkpoint import load_checkpoint, read_facts, save_checkpoint
 from nirgeo.training.config import TrainingConfig
 from nirgeo.training.data import Sampler, TrainingScene
@@ -84,8 +83,6 @@ class Trainer:
         self.folder = folder
         self.device = torch.device(device)
         self.report = report
-        if config.even_casts:
-            training = even_out(training, config.quantity)
         self.sampler = Sampler(training, config)
         self.spec = spec
         generator = torch.Generator().manual_seed(config.seed)

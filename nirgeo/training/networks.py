@@ -39,7 +39,6 @@ def generator_config(config: TrainingConfig) -> GeneratorShape:
         knots=config.knots,
         table_max=config.table_max,
         dilations=config.dilations,
-        palette=config.palette,
     )
 
 

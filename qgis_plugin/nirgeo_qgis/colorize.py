@@ -12,6 +12,7 @@ from qgis.core import (
     QgsProcessingException,
     QgsProcessingFeedback,
     QgsProcessingParameterBand,
+    QgsProcessingParameterBoolean,
     QgsProcessingParameterExtent,
     QgsProcessingParameterNumber,
     QgsProcessingParameterRasterDestination,
@@ -40,6 +41,8 @@ class Colorize(NirgeoTool):
     EXTENT = "EXTENT"
     SCALE = "SCALE"
     NODATA = "NODATA"
+    UNCERTAINTY = "UNCERTAINTY"
+    MAX_ERROR = "MAX_ERROR"
     DEVICE = "DEVICE"
     CHUNK = "CHUNK"
     OPTIONS = "OPTIONS"
@@ -131,8 +134,24 @@ class Colorize(NirgeoTool):
             "Needed only if the file does not say. These pixels stay transparent.",
             advanced=True,
         )
-        # Here belongs the uncertainty band, once `nirgeo colorize` can make one: a boolean, a label
-        # in wording.py and a field of ColorizeRequest.
+        self.add(
+            QgsProcessingParameterBoolean(self.UNCERTAINTY, self.LABELS["--uncertainty"], False),
+            "A fourth band tells by how many degrees the colour of a pixel may be off (the band's "
+            "values are quarters of a degree). High means: do not trust. Not together with the "
+            "colours of another raster.",
+            advanced=True,
+        )
+        self.add(
+            QgsProcessingParameterNumber(
+                self.MAX_ERROR,
+                self.LABELS["--max-error"],
+                QgsProcessingParameterNumber.Type.Double,
+                optional=True,
+                minValue=0.0,
+            ),
+            "Pixels whose colour is expected to be further off than this become transparent.",
+            advanced=True,
+        )
         self.add(
             choice(self.DEVICE, self.LABELS["--device"], DEVICES),
             "Where the network runs: auto, cpu, cuda, cuda:1, mps.",
@@ -188,6 +207,8 @@ class Colorize(NirgeoTool):
             bounds=bounds,
             scale=self.parameterAsString(parameters, self.SCALE, context).strip(),
             nodata=self.decimal(parameters, self.NODATA, context),
+            uncertainty=self.parameterAsBool(parameters, self.UNCERTAINTY, context),
+            max_error=self.decimal(parameters, self.MAX_ERROR, context),
             device=self.parameterAsString(parameters, self.DEVICE, context).strip() or AUTO,
             chunk=self.number(parameters, self.CHUNK, context),
             creation_options=split_creation_options(

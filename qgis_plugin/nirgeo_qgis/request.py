@@ -31,6 +31,8 @@ class ColorizeRequest:
     bounds: tuple[float, float, float, float] | None = None
     scale: str = ""
     nodata: float | None = None
+    uncertainty: bool = False
+    max_error: float | None = None
     device: str = AUTO
     chunk: int | None = None
     creation_options: tuple[str, ...] = ()
@@ -51,6 +53,10 @@ class ColorizeRequest:
             words += ["--scale", self.scale]
         if self.nodata is not None:
             words += ["--nodata", repr(float(self.nodata))]
+        if self.uncertainty:
+            words.append("--uncertainty")
+        if self.max_error is not None:
+            words += ["--max-error", repr(float(self.max_error))]
         if self.device and self.device != AUTO:
             words += ["--device", self.device]
         if self.chunk is not None:

@@ -20,6 +20,8 @@ COLORIZE: Labels = {
     "--bounds": "Only this part",
     "--scale": "Scaling to reflectance",
     "--nodata": "Value of missing pixels",
+    "--uncertainty": "Add a band with the expected error",
+    "--max-error": "Leave out what is expected to be further off (degrees)",
     "--device": "Device",
     "--chunk": "Chunk size in tiles of 64 pixels",
     "--co": "Creation options",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import rasterio
+from pictures import start
 from rasterio.windows import Window
 
 from nirgeo.modelfile import Model
@@ -125,3 +128,29 @@ def test_a_source_of_more_than_four_gibibytes(tmp_path: Path, tiny: Model) -> No
             mask = file.dataset_mask(window=window)
             assert (mask == source.dataset_mask(window=window)).all()
             assert file.read(window=window)[:, mask > 0].any()
+
+
+@pytest.mark.timeout(900)
+def test_a_hundred_thousand_pixels_wide(tmp_path: Path, tiny: Model) -> None:
+    # Ten thousand chunks: it begins, tells how far it is, stops when asked, and goes on from there.
+    scene = sparse_scene(tmp_path / "huge.tif", 100_000, every=25_000)
+    arguments = ["colorize", scene, "-o", tmp_path / "rgb.tif", "--model", tiny.path]
+    arguments += ["--scale", "1e-4", "--workers", 2, "--resume", "--progress", "jsonl"]
+    resumed = []
+    for wanted in (60, 200):
+        child = start(*arguments)
+        assert child.stdout is not None
+        resumed.append(json.loads(child.stdout.readline())["resumed"])
+        for line in child.stdout:
+            if json.loads(line)["done"] >= wanted:
+                break
+        peak = psutil.Process(child.pid).memory_info().rss
+        child.send_signal(signal.SIGINT)
+        child.communicate(timeout=120)
+        assert child.returncode == 130
+        assert peak < 1.2e9
+    assert resumed[0] == 0
+    assert resumed[1] >= 60
+    blocks = tmp_path / ".rgb.tif.nirgeo" / "blocks.tif"
+    assert blocks.stat().st_size > 40e9
+    assert blocks.stat().st_blocks * 512 < 1e9, "holes are written out"

@@ -135,7 +135,8 @@ def test_max_error_masks_what_is_expected_to_be_worse(
     degrees = whole_errors(values, valid, doubtful)
     limit = float(np.median(degrees[valid]))
     out = tmp_path / "out.tif"
-    command("colorize", path, "-o", out, "--model", doubtful.path, "--max-error", limit)
+    options = ("--model", doubtful.path, "--max-error", limit, "--runtime", "torch")
+    command("colorize", path, "-o", out, *options)
     made, mask = read(out)
     kept = valid & (degrees <= np.float32(limit))
     np.testing.assert_array_equal(mask, kept)

@@ -24,6 +24,8 @@ def test_everything() -> None:
         bounds=(-10.5, -3.0, 1e-7, 4.25),
         scale="0.0001,-0.1",
         nodata=-9999,
+        uncertainty=True,
+        max_error=8,
         device="cpu",
         chunk=8,
         creation_options=("COMPRESS=ZSTD", "LEVEL=9"),
@@ -32,6 +34,7 @@ def test_everything() -> None:
     assert words == (
         "colorize -o /o.tif --nir 4 --red 1 --green 2 --model satellite-nir --reference /older.tif "
         "--bounds -10.5 -3.0 1e-07 4.25 --scale 0.0001,-0.1 --nodata -9999.0 "
+        "--uncertainty --max-error 8.0 "
         "--device cpu --chunk 8 --co COMPRESS=ZSTD --co LEVEL=9 --overwrite --progress jsonl "
         "-- -s.tif"
     )

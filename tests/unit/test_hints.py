@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from nirgeo import hints
 from nirgeo.errors import ModelError
-from nirgeo.location_prior import HintField, ToneMap, hint_field, look_up
+from nirgeo.location_prior import (
+    HintField,
+    ToneMap,
+    hint_at,
+    hint_field,
+    look_up,
+    uniform_hint,
+)
 from nirgeo.source import Grid
 
 TONES = ToneMap((0.1, -0.3), ((0.5, 0.0), (0.0, 0.5)), (0.15, 0.15))
@@ -133,3 +140,26 @@ def test_damaged_tones_are_refused(damage: dict[str, object]) -> None:
     with pytest.raises(ModelError, match="tone map"):
         ToneMap.from_json(TONES.to_json() | damage)
     assert ToneMap.from_json(TONES.to_json()) == TONES
+
+
+def test_one_expected_colour_holds_for_a_scene_of_any_size() -> None:
+    hint = uniform_hint(np.array([0.3, -0.2]), 0.1, "a friend")
+    cells = hint.cells(5000, 70, 3, 4, 4)
+    trust = float(hints.trust(0.1))
+    np.testing.assert_allclose(cells[0], 0.3 * trust, rtol=1e-6)
+    np.testing.assert_allclose(cells[1], -0.2 * trust, rtol=1e-6)
+    np.testing.assert_allclose(cells[2], trust, rtol=1e-6)
+    assert hint.describe() == "a friend: log(R/G) 0.300, log(B/G) -0.200, trust 0.50"
+
+
+def test_a_position_alone_has_the_hint_of_a_scene_there() -> None:
+    lon, lat = SAHARA
+    grid = Grid(64, 64, (1e-4, 0.0, lon, 0.0, -1e-4, lat), "EPSG:4326")
+    field, alone = hint_field(grid, TONES), hint_at(lon, lat, TONES)
+    assert field is not None
+    assert alone is not None
+    np.testing.assert_allclose(
+        field.cells(0, 0, 1, 1, 4), alone.cells(0, 0, 1, 1, 4), rtol=1e-4, atol=1e-5
+    )
+    assert alone.describe().startswith("location prior (Blue Marble): log(R/G)")
+    assert hint_at(*ATLANTIC, TONES) is None

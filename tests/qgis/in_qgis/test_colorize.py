@@ -120,6 +120,29 @@ def test_colours_come_from_a_reference(
     assert tags_of(target)["REFERENCE"].startswith("older.tif")
 
 
+def test_the_expected_error_is_a_fourth_band_and_masks(
+    real: None, layer: QgsRasterLayer, out: Path, log: Any
+) -> None:
+    target = out / "doubts.tif"
+    processing.run(
+        "nirgeo:colorize",
+        {"INPUT": layer, "UNCERTAINTY": True, "OUTPUT": str(target)},
+        feedback=log,
+    )
+    made = gdal.Open(str(target))
+    band = made.GetRasterBand(4)
+    assert (made.RasterCount, band.GetDescription()) == (4, "expected angular error")
+    assert (band.GetScale(), band.GetUnitType()) == (0.25, "degree")
+    assert tags_of(target)["UNCERTAINTY"].startswith("band 4")
+    degrees = band.ReadAsArray() * 0.25
+    limit = float(np.median(degrees))
+    masked = out / "masked.tif"
+    processing.run("nirgeo:colorize", {"INPUT": layer, "MAX_ERROR": limit, "OUTPUT": str(masked)})
+    kept = gdal.Open(str(masked)).GetRasterBand(1).GetMaskBand().ReadAsArray() > 0
+    assert 0 < kept.mean() < 1
+    assert (degrees[kept] <= limit + 0.125).all()
+
+
 def test_an_extent_in_another_system_is_brought_to_the_layers(
     real: None, layer: QgsRasterLayer, out: Path
 ) -> None:

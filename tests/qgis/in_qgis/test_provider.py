@@ -73,7 +73,7 @@ def test_parameters_of_colorize(provider: Any) -> None:
         *("INPUT", "BAND", "RED", "GREEN", "MODEL", "REFERENCE", "EXTENT", "OUTPUT")
     ]
     assert {n for n, p in parameters.items() if p.flags() & advanced} == {
-        *("SCALE", "NODATA", "DEVICE", "CHUNK", "OPTIONS")
+        *("SCALE", "NODATA", "UNCERTAINTY", "MAX_ERROR", "DEVICE", "CHUNK", "OPTIONS")
     }
     for name in ("BAND", "RED", "GREEN", "REFERENCE", "EXTENT"):
         assert parameters[name].flags() & optional

@@ -1,0 +1,1 @@
+"""How fast, beside what is possible and beside what a user would do instead. See README.md."""

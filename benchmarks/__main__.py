@@ -1,0 +1,65 @@
+"""``python -m benchmarks``: measure something and keep the record, or write the page."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine, page
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _rounded(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(v) for v in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("what", choices=("engine", "network", "peers", "scaling", "page"))
+    parser.add_argument("--folder", type=Path, default=Path("build/benchmarks"), help="scenes")
+    parser.add_argument("--records", type=Path, default=page.RECORDS, help="where records go")
+    parser.add_argument("--side", type=int, default=4096, help="of the scene, px")
+    parser.add_argument("--sides", type=int, nargs="+", default=[1024, 2048, 4096])
+    parser.add_argument("--middle", type=int, default=4096, help="side for chunks and workers")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--model", default="satellite-nir")
+    parser.add_argument("--check", action="store_true", help="of page: only compare")
+    chosen = parser.parse_args(arguments)
+    if chosen.what == "page":
+        return page.main(check=chosen.check)
+    here = machine.describe()
+    chosen.folder.mkdir(parents=True, exist_ok=True)
+    folder = chosen.folder.resolve()
+    record: dict[str, Any]
+    if chosen.what == "engine":
+        from benchmarks import engine
+
+        record = engine.measure(folder, chosen.side, chosen.rounds, chosen.model)
+    elif chosen.what == "network":
+        from benchmarks import network
+
+        record = network.measure(chosen.rounds, chosen.model)
+    elif chosen.what == "peers":
+        from benchmarks.peers import measure
+
+        record = measure.measure(folder, chosen.side, chosen.rounds, chosen.model)
+    else:
+        from benchmarks import scaling
+
+        record = scaling.measure(folder, chosen.sides, chosen.rounds, chosen.middle)
+    record = _rounded({"machine": here, **record})
+    chosen.records.mkdir(parents=True, exist_ok=True)
+    file = chosen.records / f"{chosen.what}.json"
+    file.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    print(page.TABLES[chosen.what](record))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,94 @@
+"""Chunks per second with one and with two workers of a cluster, from file to file.
+
+    python benchmarks/cluster.py --json docs/performance/cluster.json
+    python tools/write_scaling.py
+
+Workers are processes of one thread each on this machine, so it needs as many idle cores; the
+process that writes takes some of one too, and what it takes is part of the result. Runs alternate
+between one and two workers, each is told by its median, and the time counts from the first chunk
+to the last: starting workers and making the file are measured by themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from distributed import Client, LocalCluster
+from synthetic import write_scene
+
+import nirgeo
+from nirgeo.registry import load_model
+
+
+def one_run(scene: Path, target: Path, workers: int, model: str, chunk: int) -> tuple[float, float]:
+    """Seconds for the chunks, and for the file afterwards."""
+    moments: list[float] = []
+    with (
+        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        picture = nirgeo.colorize(nirgeo.open_scene(scene, scale="1e-4", chunk=chunk), model)
+        # Workers load torch and the model with their first chunk: once here, not below.
+        corner = picture[:, : 128 * workers * 2, :128]
+        nirgeo.write_geotiff(corner, target, overwrite=True, scheduler=client)
+        nirgeo.write_geotiff(
+            picture,
+            target,
+            overwrite=True,
+            scheduler=client,
+            on_start=lambda *_: moments.append(time.perf_counter()),
+            on_progress=lambda *_: moments.append(time.perf_counter()),
+        )
+        moments.append(time.perf_counter())
+    return moments[-2] - moments[0], moments[-1] - moments[-2]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--side", type=int, default=8192, help="side of the scene in pixels")
+    parser.add_argument("--chunk", type=int, default=8, help="side of a chunk in tiles")
+    parser.add_argument("--model", default="satellite-nir")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    copying: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        scene = write_scene(Path(folder) / "scene.tif", arguments.side)
+        for _ in range(arguments.rounds):
+            for workers, found in seconds.items():
+                chunks, copy = one_run(
+                    scene, Path(folder) / "rgb.tif", workers, arguments.model, arguments.chunk
+                )
+                found.append(chunks)
+                copying.append(copy)
+    pixels = arguments.side**2
+    one, two = (statistics.median(seconds[workers]) for workers in (1, 2))
+    record = {
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        "model": load_model(arguments.model).spec.full_name,
+        "side": arguments.side,
+        "chunk_tiles": arguments.chunk,
+        "seconds": {str(workers): found for workers, found in seconds.items()},
+        "file_seconds": copying,
+        "load_before": os.getloadavg()[2],
+        "pixels_per_second_one_worker": pixels / one,
+        "pixels_per_second_two_workers": pixels / two,
+        "efficiency": one / two / 2,
+        "file_pixels_per_second": pixels / statistics.median(copying),
+    }
+    print(json.dumps(record, indent=2))
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(record, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Near-infrared scenes of any size, made up: fields, texture and a slanted border of nodata."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from rasterio.windows import Window
+
+BLOCK = 512
+
+
+def make_scene(path: Path, side: int) -> Path:
+    """A square uint16 scene (reflectance × 10000), tiled and deflated; kept if it exists."""
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    profile = {"count": 1, "height": side, "width": side, "dtype": "uint16", "nodata": 0}
+    place = {"crs": "EPSG:32632", "transform": rasterio.Affine(10, 0, 5e5, 0, -10, 5.3e6)}
+    layout = {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "compress": "deflate"}
+    with rasterio.open(
+        partial, "w", driver="GTiff", zlevel=1, predictor=2, bigtiff="if_safer",
+        **profile, **place, **layout,
+    ) as file:  # fmt: skip
+        file.set_band_description(1, "nir")
+        for row in range(0, side, BLOCK):
+            height = min(BLOCK, side - row)
+            strip = _strip(row, height, side)
+            file.write(strip, 1, window=Window(0, row, side, height))
+    partial.replace(path)
+    return path
+
+
+def _strip(row: int, height: int, side: int) -> np.ndarray:
+    random = np.random.default_rng([row, side])
+    fields = random.beta(2.0, 3.0, (height // 32 + 1, side // 32 + 1))
+    coarse = np.kron(fields, np.ones((32, 32)))[:height, :side]
+    texture = random.normal(0, 0.015, (height, side))
+    values = np.clip((coarse * 0.5 + 0.05 + texture) * 10_000, 1, 12_000).astype(np.uint16)
+    rows, cols = np.indices((height, side))
+    values[cols < (rows + row) * 0.05 - side * 0.01] = 0
+    return values

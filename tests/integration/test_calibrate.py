@@ -1,0 +1,123 @@
+"""``nirgeo calibrate``: from a trained model to one that tells what error to expect."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from evaluation_scenes import ground, write_index, write_scene
+from pictures import command, read
+
+from nirgeo.modelfile import read_model
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Scenes to learn from (``train``) and of other places (``val``), an index, and a training."""
+    root = tmp_path_factory.mktemp("calibrate")
+    places = {}
+    for side, count in (("train", 3), ("val", 3)):
+        for k in range(count):
+            name = f"{side}/{side}{k}.tif"
+            write_scene(root / name, ground(80, 72, seed=10 * count + k + (side == "val") * 50))
+            places[name] = f"{side}{k}"
+    write_index(root / "index.csv", places)
+    sizes = ("width=8", "depth=1", "steps=4", "batch=2", "validate_every=2")
+    command(
+        *("train", root / "train", "--validation", root / "val", "--out", root / "run", "-q"),
+        *(part for size in sizes for part in ("--set", size)),
+    )
+    return root
+
+
+def calibrated(run: Path, out: Path, *options: object) -> str:
+    return command(
+        *("calibrate", run / "run" / "best.safetensors", run / "train", "--validation"),
+        *(run / "val", "--index", run / "index.csv", "-o", out, "--steps", 5, *options),
+    ).stdout
+
+
+def test_colours_stay_and_a_fourth_band_can_be_had(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "doubtful.safetensors"
+    said = calibrated(run, out)
+    assert "3 places left out one by one" in said
+    spec = read_model(out).spec
+    assert spec.uncertainty is not None
+    assert (spec.uncertainty["places"], spec.uncertainty["level"]) == (3, 0.9)
+    nir = spec.domain["nir"]
+    assert nir.low < nir.median_low <= nir.median_high < nir.high < 0.96
+    scene = run / "val" / "val0.tif"
+    for name, model, options in (
+        ("plain.tif", run / "run" / "best.safetensors", []),
+        ("doubts.tif", out, ["--uncertainty"]),
+    ):
+        command("colorize", scene, "--model", model, "-o", tmp_path / name, *options)
+    plain, doubts = read(tmp_path / "plain.tif")[0], read(tmp_path / "doubts.tif")[0]
+    np.testing.assert_array_equal(doubts[:3], plain)
+    assert doubts[3].max() > 0
+
+
+def test_equal_work_makes_equal_bytes(run: Path, tmp_path: Path) -> None:
+    one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
+    calibrated(run, one)
+    calibrated(run, two)
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_an_evaluation_tells_how_far_expectations_hold(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "doubtful.safetensors"
+    calibrated(run, out)
+    report, sheet = tmp_path / "report.json", tmp_path / "sheet.jpg"
+    text = command(
+        *("evaluate", out, "--data", run / "val", "--index", run / "index.csv", "-q"),
+        *("--json", report, "--html", tmp_path / "report.html", "--contact-sheet", sheet),
+    ).stdout
+    assert "expected errors, over places" in text
+    (model,) = json.loads(report.read_text())["tasks"][0]["models"]
+    found = model["expectation"]
+    # Scale and interval were fitted to these very places, so they hold on average.
+    assert found["expected"] == pytest.approx(found["actual"], rel=0.35)
+    assert 0.6 < found["coverage"] <= 1
+    assert {cover["name"] for cover in found["land_cover"]} >= {"water", "vegetation"}
+    assert "Expected errors" in (tmp_path / "report.html").read_text()
+    assert sheet.read_bytes()[:3] == b"\xff\xd8\xff"
+
+
+def test_a_scene_beyond_the_training_is_warned_of(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "doubtful.safetensors"
+    calibrated(run, out)
+    snow = write_scene(tmp_path / "snow.tif", np.full((4, 64, 64), 1.2))
+    result = command("colorize", snow, "--model", out, "-o", tmp_path / "rgb.tif", "--nir", 4)
+    assert "100% of the near infrared lies outside the reflectance" in result.stderr
+    usual = command(
+        "colorize", run / "train" / "train0.tif", "--model", out, "-o", tmp_path / "usual.tif"
+    )
+    assert "lies outside the reflectance" not in usual.stderr
+
+
+@pytest.mark.parametrize("model", ["baseline/grey-reflectance", "baseline/grey"])
+def test_what_was_not_trained_here_can_not_be_calibrated(
+    run: Path, tmp_path: Path, model: str
+) -> None:
+    result = command(
+        *("calibrate", model, run / "train", "--validation", run / "val"),
+        *("-o", tmp_path / "out.safetensors"),
+        expect=None,
+    )
+    assert result.exit_code != 0
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_an_existing_file_is_kept(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.safetensors"
+    out.write_text("mine")
+    result = command(
+        *("calibrate", run / "run" / "best.safetensors", run / "train"),
+        *("--validation", run / "val", "-o", out),
+        expect=None,
+    )
+    assert result.exit_code != 0
+    assert "--overwrite" in result.stderr
+    assert out.read_text() == "mine"

@@ -1,0 +1,49 @@
+"""docs/performance.md says what the records beside it say; the benchmarks run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import engine, machine, page  # noqa: E402
+
+RECORDS = ROOT / "docs" / "performance"
+
+
+def test_every_table_is_what_the_records_say() -> None:
+    text = page.DOCS.joinpath("performance.md").read_text(encoding="utf-8")
+    assert text.count("<!-- table:") == text.count("<!-- end -->") == len(page.TABLES)
+    assert page.filled(text, RECORDS) == text
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in RECORDS.glob("*.json")))
+def test_a_changed_figure_is_noticed(tmp_path: Path, name: str) -> None:
+    text = page.DOCS.joinpath("performance.md").read_text(encoding="utf-8")
+    for file in RECORDS.glob("*.json"):
+        (tmp_path / file.name).write_text(file.read_text("utf-8"), "utf-8")
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: changed(v) for k, v in value.items()}
+        if isinstance(value, list):
+            return [changed(v) for v in value]
+        return value + 3 if isinstance(value, int | float) else value
+
+    record = json.loads((RECORDS / f"{name}.json").read_text("utf-8"))
+    (tmp_path / f"{name}.json").write_text(json.dumps(changed(record)), "utf-8")
+    assert page.filled(text, tmp_path) != text
+
+
+def test_a_run_is_measured_beside_the_bare_network(tmp_path: Path) -> None:
+    record = engine.measure(tmp_path, side=300, rounds=1)
+    assert record["useful"] <= 1
+    assert [(r["runtime"], r["precision"]) for r in record["rows"]] == list(engine.WAYS)
+    assert all(r["wall"] > 0 and 0 < r["cog_share"] < 1 for r in record["rows"])
+    assert "300² px" in page.engine(record | {"machine": machine.describe()})

@@ -1,0 +1,194 @@
+"""What large runs rest on: budgets, pieces of a graph, areas, groups of chunks, many scenes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import dask.array as da
+import numpy as np
+import pytest
+from helpers import write_raster
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nirgeo import budget, pieces
+from nirgeo.blockstore import BlockStore
+from nirgeo.cli.scenes import expand
+from nirgeo.errors import OptionError, SourceError
+from nirgeo.estimate import Estimate
+from nirgeo.hrefs import stem
+from nirgeo.journal import Journal
+from nirgeo.keeping import Keeper
+from nirgeo.tiling import ChunkGrid, joined
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("600M", 600 * 2**20), ("1.5 GiB", 3 * 2**29), ("2gb", 2**31)]
+)
+def test_sizes(text: str, size: int) -> None:
+    assert budget.parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "600", "M", "-1G", "0M", "1 PB"])
+def test_no_sizes(text: str) -> None:
+    with pytest.raises(OptionError, match="such as 600M"):
+        budget.parse_size(text)
+
+
+def cost(side: int, workers: int) -> Estimate:
+    useful = (64 * side / (64 * side + 96)) ** 2
+    return Estimate(48, useful, 100 + workers * side**2, 0, 0.0, workers)
+
+
+@given(st.integers(101, 2000))
+def test_a_plan_stays_within_its_budget(memory: int) -> None:
+    plan = budget.fit(memory, cost)
+    assert plan.cost.memory_bytes <= memory
+    larger = budget.fit(2 * memory, cost)
+    assert larger.workers * larger.cost.useful >= plan.workers * plan.cost.useful
+
+
+def test_what_was_asked_for_stays() -> None:
+    assert budget.fit(10**6, cost, chunk=3, workers=1).chunk == 3
+    with pytest.raises(OptionError, match="with this --chunk and --workers"):
+        budget.fit(150, cost, chunk=16, workers=2)
+    with pytest.raises(OptionError, match="at least"):
+        budget.fit(100, cost)
+
+
+# --- graphs ---------------------------------------------------------------------------------------
+
+
+def test_chunks_that_share_nothing_are_cut_apart() -> None:
+    array = da.ones((4, 6), chunks=2) * 3 + 1
+    graph = dict(array.dask)
+    blocks = {(i, j): [(array.name, i, j)] for i in range(2) for j in range(3)}
+    cut = pieces.cut(graph, blocks)
+    assert cut is not None
+    assert sum(map(len, cut.values())) == len({key for piece in cut.values() for key in piece})
+    for chunk, piece in cut.items():
+        (found,) = pieces.run(piece, blocks[chunk])
+        assert np.array_equal(found, np.full((2, 2), 4.0))
+
+
+def test_chunks_that_need_each_other_are_not() -> None:
+    array = da.ones((4, 6), chunks=2)
+    array = array - array.mean()
+    blocks = {(i, j): [(array.name, i, j)] for i in range(2) for j in range(3)}
+    assert pieces.cut(dict(array.dask), blocks) is None
+
+
+# --- areas ----------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 400), st.integers(1, 400), st.data())
+def test_joined_windows_cover_the_same_once(height: int, width: int, data: st.DataObject) -> None:
+    grid = ChunkGrid(height, width, 1)
+    windows = [window for _, _, window in grid.windows() if data.draw(st.booleans())]
+    before, after = np.zeros((2, height, width), dtype=int)
+    for window in windows:
+        before[window.slices] += 1
+    areas = joined(windows)
+    for window in areas:
+        after[window.slices] += 1
+    assert np.array_equal(before, after)
+    assert len(areas) <= len(windows)
+
+
+def test_a_full_grid_is_one_area() -> None:
+    grid = ChunkGrid(300, 500, 1)
+    (area,) = joined(window for _, _, window in grid.windows())
+    assert area.slices == (slice(0, 300), slice(0, 500))
+
+
+# --- chunks in groups -----------------------------------------------------------------------------
+
+
+def test_a_line_in_the_journal_comes_after_its_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = ChunkGrid(64 * 4, 64 * 4, 1)
+    store = BlockStore(tmp_path / "blocks.tif", grid, 2, np.uint8)
+    journal = Journal(tmp_path / "journal.jsonl")
+    store.create()
+    journal.create({"work": 1})
+    happened: list[tuple[str, object]] = []
+    sync, done, write = store.sync, journal.done, store.write
+
+    monkeypatch.setattr(store, "sync", lambda: (happened.append(("sync", None)), sync())[1])
+
+    def noted_done(chunks: list[tuple[int, int, int]]) -> None:
+        happened.append(("lines", [(i, j) for i, j, _ in chunks]))
+        done(chunks)
+
+    def noted_write(i: int, j: int, block: object, *, sync: bool = True) -> None:
+        write(i, j, block, sync=sync)  # type: ignore[arg-type]
+        happened.append(("written", (i, j)))
+
+    monkeypatch.setattr(journal, "done", noted_done)
+    monkeypatch.setattr(store, "write", noted_write)
+    with Keeper(store, journal) as keeper:
+        for i, j, window in grid.windows():
+            keeper.put(i, j, np.full((1, window.height, window.width), 7, dtype=np.uint8))
+    assert keeper.kept == 16
+    written: set[object] = set()
+    synced: set[object] = set()
+    for what, which in happened:
+        if what == "written":
+            written.add(which)
+        elif what == "sync":
+            synced = set(written)
+        else:
+            assert isinstance(which, list)
+            assert set(which) <= synced
+    journal.close()
+    assert Journal(journal.path).resume({"work": 1}) == {(i, j): 4096 for i, j, _ in grid.windows()}
+
+
+def test_a_disk_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = ChunkGrid(64, 128, 1)
+    store = BlockStore(tmp_path / "blocks.tif", grid, 2, np.uint8)
+    journal = Journal(tmp_path / "journal.jsonl")
+    store.create()
+    journal.create({})
+
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store, "sync", full)
+    with pytest.raises(OSError, match="No space"), Keeper(store, journal) as keeper:
+        keeper.put(0, 0, np.ones((1, 64, 64), dtype=np.uint8))
+    assert keeper.kept == 0
+
+
+# --- scenes ---------------------------------------------------------------------------------------
+
+
+def test_a_folder_stands_for_its_scenes(tmp_path: Path) -> None:
+    for name in ("b.tif", "a.TIF", "a_rgb.tif", ".hidden.tif", "notes.txt"):
+        write_raster(tmp_path / name, np.ones((4, 4), np.uint8), driver="GTiff")
+    assert expand([str(tmp_path)]) == [str(tmp_path / "a.TIF"), str(tmp_path / "b.tif")]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SourceError, match="a folder without scenes"):
+        expand([str(tmp_path / "empty")])
+
+
+def test_a_saved_search_stands_for_its_items(tmp_path: Path) -> None:
+    items = [{"type": "Feature", "id": f"S2.{k}", "assets": {}} for k in range(2)]
+    search = tmp_path / "search.json"
+    search.write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+    assert expand([str(search)]) == [f"{search}#S2.0", f"{search}#S2.1"]
+    assert stem(f"{search}#S2.1") == "S2.1"
+    search.write_text(json.dumps({"type": "FeatureCollection", "features": items[:1] * 2}))
+    with pytest.raises(SourceError, match="two of one"):
+        expand([str(search)])
+
+
+def test_a_collection_stands_for_what_it_links_to(tmp_path: Path) -> None:
+    collection = tmp_path / "collection.json"
+    links = [{"rel": "item", "href": "./a/a.json"}, {"rel": "root", "href": "./catalog.json"}]
+    collection.write_text(json.dumps({"type": "Collection", "id": "c", "links": links}))
+    assert expand([str(collection)]) == [str(tmp_path / "a" / "a.json")]
