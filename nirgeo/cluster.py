@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -28,7 +28,6 @@ from nirgeo import handles, pieces
 from nirgeo._version import __version__
 from nirgeo.errors import ClusterError, NirgeoError, OptionError
 from nirgeo.pieces import Chunk, Graph
-from nirgeo.runtimes.choice import installed_version
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -339,8 +338,9 @@ def bare(run: Callable[[], Any]) -> Any:
 
 def _versions() -> dict[str, str]:
     found = {"nirgeo": __version__, "torch": version("torch")}
-    onnx = installed_version("onnxruntime")
-    return found if onnx is None else found | {"onnxruntime": onnx}
+    with suppress(PackageNotFoundError):  # an extra
+        found["onnxruntime"] = version("onnxruntime")
+    return found
 
 
 def _explained(error: BaseException, client: Client) -> BaseException:
