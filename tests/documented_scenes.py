@@ -70,7 +70,7 @@ def single_scenes(folder: Path) -> None:
 def training_sets(folder: Path) -> None:
     """Folders with scenes of several places, indexes, and a catalogue."""
     rows: dict[str, str] = {}
-    for root in ("scenes", "satellite", "set", "downloads", "aerial"):
+    for root in ("scenes", "satellite", "downloads", "aerial"):
         for side, numbers in (("train", (0, 1)), ("val", (2, 3))):
             for number in numbers:
                 path = folder / root / side / f"{root}-{number}.tif"
@@ -80,11 +80,8 @@ def training_sets(folder: Path) -> None:
                 write_scene(path, values, transform=_moved(50 * number))
                 rows[str(path.relative_to(folder))] = f"{root}-{number}"
     write_index(folder / "index.csv", rows)
-    for root in ("scenes", "set"):
-        inside = {
-            f.removeprefix(f"{root}/"): place for f, place in rows.items() if f.startswith(root)
-        }
-        write_index(folder / root / "index.csv", inside)
+    inside = {f.removeprefix("scenes/"): p for f, p in rows.items() if f.startswith("scenes/")}
+    write_index(folder / "scenes" / "index.csv", inside)
     for number in range(6):
         values = (ground(128, 160, seed=number) * 255).astype(np.uint8)
         write_scene(folder / "ground" / f"urban_{number:04d}.tif", values)

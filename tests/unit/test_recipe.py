@@ -15,7 +15,7 @@ yaml = pytest.importorskip("yaml", reason="PyYAML comes with mkdocs")
 
 ROOT = Path(__file__).parents[2]
 
-# Where a package is called otherwise on conda-forge. dask-core has no numpy; it stands beside it.
+# Where a package is called otherwise on conda-forge; numpy, which dask[array] is for, is listed.
 CONDA = {"torch": "pytorch", "dask[array]": "dask-core"}
 
 
