@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nirgeo.cli.reporting import MODES
-from nirgeo.runtimes.choice import AUTO, FP32, PRECISIONS, RUNTIMES
+from nirgeo.runtimes.choice import FP32, PRECISIONS, RUNTIMES, TORCH
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -166,9 +166,10 @@ runtime_options = _compose(
     click.option(
         "--runtime",
         type=click.Choice(RUNTIMES),
-        default=AUTO,
+        default=TORCH,
         show_default=True,
-        help="What computes the network. auto: ONNX Runtime on a CPU if it is installed.",
+        help="What computes the network. torch: the same bits on every machine. auto: ONNX Runtime "
+        "on a CPU if it is installed, faster, a level apart in a few pixels.",
     ),
     click.option(
         "--precision",

@@ -79,8 +79,6 @@ def choose_runtime(runtime: str = TORCH, precision: str = FP32, device: str = "c
         return Runtime(TORCH, FP16)
     if runtime == ONNX or precision == INT8:
         what = "--precision int8" if precision == INT8 else "--runtime onnx"
-        if runtime == TORCH:
-            raise OptionError(f"{what} needs ONNX Runtime; leave --runtime torch away")
         if not on_cpu:
             raise OptionError(f"{what} is for the CPU; with --device {device} leave it away")
         missing = [name for name in _PACKAGES if find_spec(name) is None]

@@ -164,7 +164,6 @@ class TestChoice:
         [
             ({"runtime": "tvm"}, "tvm"),
             ({"precision": "int4"}, "int4"),
-            ({"runtime": "torch", "precision": "int8"}, "leave --runtime torch away"),
             ({"runtime": "onnx", "device": "cuda"}, "--device cuda"),
         ],
     )
