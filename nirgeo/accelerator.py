@@ -44,7 +44,10 @@ class Accelerator:
     """See :class:`nirgeo.lane.Device`."""
 
     def __init__(self, name: str) -> None:
-        self.device = torch.device(name)
+        try:
+            self.device = torch.device(name)
+        except RuntimeError as error:
+            raise OptionError(f"--device {name}: not available ({error})") from error
         self._cuda = self.device.type == "cuda"
         self._stream: Any = torch.cuda.Stream(self.device) if self._cuda else None
         self._buffers: list[dict[tuple[str, tuple[int, ...]], Tensor]] = [{} for _ in range(SLOTS)]

@@ -283,9 +283,9 @@ def test_a_scene_that_vanishes_during_the_run(
     moving = write_raster(tmp_path / "in" / "scene.tif", scene_values(300, 300))
     original = inference.run_network
 
-    def vanish(*arguments: Any) -> Any:
+    def vanish(*arguments: Any, **options: Any) -> Any:
         moving.unlink(missing_ok=True)
-        return original(*arguments)
+        return original(*arguments, **options)
 
     monkeypatch.setattr(inference, "run_network", vanish)
     options = ("--model", tiny.path, *SCALE, "--chunk", 1, "--workers", 1, "-q")

@@ -88,7 +88,7 @@ class TestChoice:
         done = CliRunner().invoke(main, [*command, "-o", str(tmp_path / "rgb.tif")])
         assert done.exit_code == 0, done.output
         assert (
-            "aerial-rgn@1 (values are counts; red and green are measured, and kept)" in done.output
+            "aerial-rgn@1 (values are counts; red and green are measured, and kept; " in done.output
         )
         with rasterio.open(tmp_path / "rgb.tif") as file:
             np.testing.assert_array_equal(file.read([1, 2]), counts[:2])

@@ -171,7 +171,7 @@ def test_a_scene_that_changes_during_the_run_is_noticed(
     original = inference.run_network
     calls: list[None] = []
 
-    def change(*arguments: object) -> object:
+    def change(*arguments: object, **options: object) -> object:
         calls.append(None)
         if len(calls) == 3:
             if how == "replaced":
@@ -179,7 +179,7 @@ def test_a_scene_that_changes_during_the_run_is_noticed(
             else:
                 with rasterio.open(scene, "r+") as file:
                     file.write(scene_values(300, 300, seed=2), 1)
-        return original(*arguments)  # type: ignore[arg-type]
+        return original(*arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(inference, "run_network", change)
     options = ("--model", tiny.path, "--scale", "1e-4", "--chunk", 1, "--workers", 1)

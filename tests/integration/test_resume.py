@@ -38,9 +38,9 @@ SLOW = """
 import time
 import nirgeo.inference as inference
 run_network = inference.run_network
-def slow(*arguments):
+def slow(*arguments, **options):
     time.sleep(0.05)
-    return run_network(*arguments)
+    return run_network(*arguments, **options)
 inference.run_network = slow
 """
 SLOW_COPY = """

@@ -94,7 +94,7 @@ def test_the_shipped_model_is_linked(tmp_path: Path, colorized: Any) -> None:
     (link,) = found["links"]
     version = found["properties"]["processing:software"]["nirgeo"]
     assert link["rel"] == "derived_from"
-    assert link["href"] == f"pkg:pypi/nirgeo@{version}#nirgeo/weights/satellite-nir-1.json"
+    assert link["href"] == f"pkg:pypi/nirgeo@{version}#nirgeo/weights/satellite-nir-2.json"
     expression = found["properties"]["processing:expression"]
     assert expression == {"format": "stac-mlm", "expression": link["href"]}
     # The name leads to the model's own card in the package.
@@ -107,7 +107,7 @@ def test_a_model_with_a_shipped_models_name_is_not_taken_for_it(
 ) -> None:
     own = painting_model(tmp_path, name="satellite-nir")
     _, found = colorized(scene(tmp_path), "--scale", "0.0001", model=own.path)
-    assert found["properties"]["nirgeo:model"] == "satellite-nir@2"
+    assert found["properties"]["nirgeo:model"] == "satellite-nir@1"
     assert found["links"] == []
     assert "processing:expression" not in found["properties"]
 

@@ -602,9 +602,9 @@ def count_network_runs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]
     runs: list[tuple[int, ...]] = []
     original = inference.run_network
 
-    def counted(inputs: NDArray[np.float32], *rest: Any) -> NDArray[np.float32]:
+    def counted(inputs: NDArray[np.float32], *rest: Any, **options: Any) -> NDArray[np.float32]:
         runs.append(inputs.shape)
-        return original(inputs, *rest)
+        return original(inputs, *rest, **options)
 
     monkeypatch.setattr(inference, "run_network", counted)
     return runs

@@ -43,6 +43,10 @@ class Record:
     def largest(self, name: str, value: float) -> None:
         self.figures[name] = max(value, self.figures.get(name, value))
 
+    def count(self, name: str, value: float) -> None:
+        """Add to a sum over all cases."""
+        self.figures[name] = self.figures.get(name, 0) + value
+
     def to_json(self) -> dict[str, Any]:
         return {
             "campaign": self.campaign,

@@ -48,6 +48,13 @@ def _kill(scene: Path, target: Path, whole: Whole, moment: float, record: Record
     killed = Watched(again[:-1], target, whole).end(moment)
     if killed.code == 0:  # this time it was faster than the moment; draw another
         return
+    state = target.with_name(f".{target.name}.nirgeo")
+    if target.exists() and not state.exists():  # all was done but the end of the process
+        problems = killed.problems + left_behind(target.parent, target.name)
+        if sha256_of(target) != whole.sha256:
+            problems.append("other bytes than those of an uninterrupted run")
+        record.add("when all was done", problems, f"killed after {moment:.2f} s")
+        return
     stage = killed.stage(target)
     problems = killed.problems + left_behind(target.parent, target.name, f".{target.name}.nirgeo")
     if killed.code != -signal.SIGKILL:

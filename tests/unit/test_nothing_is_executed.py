@@ -19,6 +19,7 @@ import nirgeo
 from nirgeo.baselines.storage import is_baseline_file, load_baseline
 from nirgeo.errors import ModelError, NirgeoError
 from nirgeo.modelfile import load_generator, read_model
+from nirgeo.runtimes.int8 import read_ranges
 from nirgeo.tensorfile import MAX_HEADER_BYTES
 
 ROOT = Path(__file__).parents[2]
@@ -111,6 +112,10 @@ def test_every_shipped_file_is_the_one_that_the_registry_lists() -> None:
             path = registry.parent / entry["file"]
             assert hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"], path.name
             listed.add(path)
+            ranges = path.with_suffix(".int8.safetensors")
+            if ranges.exists():  # bound to the weights' own hash
+                assert read_ranges(read_model(path))
+                listed.add(ranges)
     assert listed == set(weights.rglob("*.safetensors"))
 
 
