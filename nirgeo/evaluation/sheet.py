@@ -20,20 +20,21 @@ from nirgeo.training.data import SceneEntry
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SIDE = 150
-"""Longest side of a picture on the sheet, in pixels."""
+SIDE, SMALL = 150, 96
+"""Longest side of a picture on the sheet, in pixels; the smaller one on sheets of many scenes."""
+
+MANY = 30
+"""Scenes from which on a sheet has small pictures and three columns instead of two."""
 
 _GAP, _HEAD, _LINE = 4, 34, 15
 _PAPER, _INK = (250, 250, 248), (20, 20, 20)
 
 
-def contact_sheet(
-    entries: Sequence[SceneEntry], predictor: Predictor, *, columns: int = 2
-) -> bytes:
+def contact_sheet(entries: Sequence[SceneEntry], predictor: Predictor) -> bytes:
     """A JPEG with one row of pictures per scene of the predictor's quantity, worst scenes last.
 
     Near infrared, prediction, truth, angular error, and the expected error of a model that tells
-    it. Scenes run down the sheet in ``columns``.
+    it. Scenes run down the sheet in columns.
 
     Raises
     ------
@@ -44,22 +45,27 @@ def contact_sheet(
             "a contact sheet needs pillow; install the extra: pip install 'nirgeo[evaluate]'"
         )
     rows = []
+    many = len(entries) > MANY
+    side, columns = (SMALL, 3) if many else (SIDE, 2)
     for entry in entries:
         scene = read_scene(entry)
         if scene.quantity is predictor.quantity:
-            rows.append(_row(scene, predictor))
+            rows.append(_row(scene, predictor, side))
     if not rows:
         raise EvaluationError(f"no scene holds {predictor.quantity.value} for {predictor.label}")
     rows.sort(key=lambda row: row[1])
-    return _draw(predictor.label, [(caption, panels) for caption, _, panels in rows], columns)
+    shown = [(caption, panels) for caption, _, panels in rows]
+    return _draw(predictor.label, shown, columns, side)
 
 
-def _row(scene: EvaluationScene, predictor: Predictor) -> tuple[str, float, dict[str, Picture]]:
+def _row(
+    scene: EvaluationScene, predictor: Predictor, side: int
+) -> tuple[str, float, dict[str, Picture]]:
     """Caption, mean angle and pictures of one scene."""
     prediction = predictor.predict(scene)
     shown = (prediction.picture, scene.picture)
     sums, angles = measure(prediction.values, scene.truth, scene.valid, shown)
-    panels = dict(pictures.panels(scene, prediction.values, angles, prediction.expected, SIDE))
+    panels = dict(pictures.panels(scene, prediction.values, angles, prediction.expected, side))
     angle = sums.figures()["angular"]
     caption = f"{scene.name[-44:]}  {angle:.1f}°"
     if prediction.expected is not None:
@@ -67,7 +73,9 @@ def _row(scene: EvaluationScene, predictor: Predictor) -> tuple[str, float, dict
     return caption, angle, panels
 
 
-def _draw(label: str, rows: Sequence[tuple[str, dict[str, Picture]]], columns: int) -> bytes:
+def _draw(
+    label: str, rows: Sequence[tuple[str, dict[str, Picture]]], columns: int, side: int
+) -> bytes:
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.load_default(11)
@@ -76,7 +84,7 @@ def _draw(label: str, rows: Sequence[tuple[str, dict[str, Picture]]], columns: i
     per_column = -(-len(rows) // columns)
     heights = [max(p.shape[1] for p in panels.values()) + _LINE + _GAP for _, panels in rows]
     strips = [slice(c * per_column, (c + 1) * per_column) for c in range(columns)]
-    width = len(titles) * (SIDE + _GAP) + 3 * _GAP
+    width = len(titles) * (side + _GAP) + 3 * _GAP
     height = _HEAD + max(sum(heights[strip]) for strip in strips) + _GAP
     sheet = Image.new("RGB", (columns * width, height), _PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -89,10 +97,10 @@ def _draw(label: str, rows: Sequence[tuple[str, dict[str, Picture]]], columns: i
     for column, strip in enumerate(strips):
         left, top = column * width + _GAP, _HEAD
         for k, title in enumerate(titles):
-            draw.text((left + k * (SIDE + _GAP), _HEAD - _LINE), title, _INK, font)
+            draw.text((left + k * (side + _GAP), _HEAD - _LINE), title, _INK, font)
         for (caption, panels), step in zip(rows[strip], heights[strip], strict=True):
             for k, title in enumerate(titles):
-                sheet.paste(_image(panels[title]), (left + k * (SIDE + _GAP), top))
+                sheet.paste(_image(panels[title]), (left + k * (side + _GAP), top))
             draw.text((left, top + step - _LINE - _GAP), caption, _INK, font)
             top += step
     file = BytesIO()
@@ -106,11 +114,9 @@ def _image(picture: Picture) -> Image:
     return Image.fromarray(np.ascontiguousarray(np.moveaxis(picture, 0, -1)))
 
 
-def write_sheet(
-    path: Path, entries: Sequence[SceneEntry], predictor: Predictor, columns: int = 2
-) -> None:
+def write_sheet(path: Path, entries: Sequence[SceneEntry], predictor: Predictor) -> None:
     """:func:`contact_sheet` as a file, which appears when it is whole."""
-    content = contact_sheet(entries, predictor, columns=columns)
+    content = contact_sheet(entries, predictor)
     partial = path.with_name(path.name + ".part")
     partial.write_bytes(content)
     partial.replace(path)
