@@ -48,11 +48,8 @@ def _kill(scene: Path, target: Path, whole: Whole, moment: float, record: Record
     killed = Watched(again[:-1], target, whole).end(moment)
     if killed.code == 0:  # this time it was faster than the moment; draw another
         return
-    state = target.with_name(f".{target.name}.nirgeo")
-    if target.exists() and not state.exists():  # all was done but the end of the process
-        problems = killed.problems + left_behind(target.parent, target.name)
-        if sha256_of(target) != whole.sha256:
-            problems.append("other bytes than those of an uninterrupted run")
+    if _all_done(target):
+        problems = killed.problems + _made_well(target, whole)
         record.add("when all was done", problems, f"killed after {moment:.2f} s")
         return
     stage = killed.stage(target)
@@ -67,6 +64,20 @@ def _kill(scene: Path, target: Path, whole: Whole, moment: float, record: Record
     record.count("finished chunks", killed.done)
     record.count("finished chunks computed again", max(0, killed.done - resumed.resumed))
     record.add(stage, problems, f"killed after {moment:.2f} s")
+
+
+def _all_done(target: Path) -> bool:
+    """Whether nothing was left to do but to end the process: ``--resume`` then finds a file that it
+    does not overwrite."""
+    return target.exists() and not target.with_name(f".{target.name}.nirgeo").exists()
+
+
+def _made_well(target: Path, whole: Whole) -> list[str]:
+    """What is wrong with a result that a run left which was stopped when all was done."""
+    problems = left_behind(target.parent, target.name)
+    if sha256_of(target) != whole.sha256:
+        problems.append("other bytes than those of an uninterrupted run")
+    return problems
 
 
 def _resumed_well(killed: Run, resumed: Run, target: Path, whole: Whole) -> list[str]:
@@ -126,7 +137,10 @@ def _interrupt(
     if not target.exists():
         state = f".{target.name}.nirgeo"
         problems += left_behind(target.parent, *((state,) if keep else ()))
-    if keep:
+    if _all_done(target):
+        problems += _made_well(target, whole)
+        stage = "when all was done"
+    elif keep:
         again = Watched(arguments(scene, target, "--resume", model=MODEL), target, whole).end()
         problems += again.problems + _resumed_well(run, again, target, whole)
     record.add(f"{number.name} {stage}", problems, f"{number.name} after {moment:.2f} s")

@@ -138,7 +138,8 @@ def test_the_expected_error_is_a_fourth_band_and_masks(
     limit = float(np.median(degrees))
     masked = out / "masked.tif"
     processing.run("nirgeo:colorize", {"INPUT": layer, "MAX_ERROR": limit, "OUTPUT": str(masked)})
-    kept = gdal.Open(str(masked)).GetRasterBand(1).GetMaskBand().ReadAsArray() > 0
+    limited = gdal.Open(str(masked))  # a name: bands do not keep their file open
+    kept = limited.GetRasterBand(1).GetMaskBand().ReadAsArray() > 0
     assert 0 < kept.mean() < 1
     assert (degrees[kept] <= limit + 0.125).all()
 
