@@ -123,7 +123,7 @@ def colorize_command(
         )
     with rio_env(ctx), _folder(out_dir), _cluster(options.pop("scheduler"), reporter) as client:
         if client is not None and len(jobs) > 1:
-            from nirgeo.cli.farm import colorize_on_workers
+            from nirgeo.cli.many_scenes import colorize_on_workers
 
             colorize_on_workers(client, jobs, reporter, options)
             return
