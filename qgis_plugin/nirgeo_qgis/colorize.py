@@ -135,7 +135,10 @@ class Colorize(NirgeoTool):
             advanced=True,
         )
         self.add(
-            QgsProcessingParameterBoolean(self.UNCERTAINTY, self.LABELS["--uncertainty"], False),
+            # Optional: models that were saved without it go on working.
+            QgsProcessingParameterBoolean(
+                self.UNCERTAINTY, self.LABELS["--uncertainty"], False, optional=True
+            ),
             "A fourth band tells by how many degrees the colour of a pixel may be off (the band's "
             "values are quarters of a degree). High means: do not trust. Not together with the "
             "colours of another raster.",
