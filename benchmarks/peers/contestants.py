@@ -133,8 +133,7 @@ def tiler(scene: Path, target: Path, model: Model) -> None:
     net = network(model)
     with rasterio.open(scene) as source:
         numbers = source.read()
-    x, valid = (part.numpy() for part in prepare(numbers))
-    both = np.concatenate((x.reshape(numbers.shape), valid.reshape(numbers.shape)))
+    both = np.concatenate([part[0].numpy() for part in prepare(numbers[None])])
     tiles = Tiler(both.shape, (2, ROI, ROI), overlap=0.25, channel_dimension=0)
     made = Tiler((3, *numbers.shape[1:]), (3, ROI, ROI), overlap=0.25, channel_dimension=0)
     merger = Merger(made, window="triang")
