@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from nirgeo.cli import options as shared
 from nirgeo.cli.errors import reports_errors
 from nirgeo.cli.evaluate import check_report
 from nirgeo.cli.reporting import Silent
@@ -16,28 +17,13 @@ from nirgeo.cli.train import read_sides
 @click.command("calibrate", short_help="Teach a model what error to expect of itself.")
 @click.argument("model", metavar="MODEL")
 @click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
-@click.option(
-    "--validation",
-    multiple=True,
-    required=True,
-    metavar="FOLDER",
-    help="Scenes of places that the model did not learn from. Repeatable.",
-)
+@shared.sides_options
 @click.option("-o", "--output", required=True, metavar="FILE", help="The model file to write.")
 @click.option("--steps", type=int, default=400, show_default=True, help="Batches to learn from.")
 @click.option(
     "--by-scene",
     is_flag=True,
     help="Count every validation scene as a place, where there is only one.",
-)
-@click.option("--index", metavar="CSV", help="Table with columns file, group (place), level.")
-@click.option("--level", "levels", multiple=True, help="Only scenes of this level. Repeatable.")
-@click.option(
-    "--validation-level",
-    "validation_levels",
-    multiple=True,
-    metavar="TEXT",
-    help="Validation scenes of this level instead. Repeatable.  [default: as --level]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 @click.option("--quiet", "-q", is_flag=True, help="No messages; errors only.")

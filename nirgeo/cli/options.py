@@ -182,6 +182,26 @@ runtime_options = _compose(
 )
 
 
+sides_options = _compose(
+    click.option(
+        "--validation",
+        multiple=True,
+        required=True,
+        metavar="FOLDER",
+        help="Scenes of other places, to judge by. Repeatable.",
+    ),
+    click.option("--index", metavar="CSV", help="Table with columns file, group (place), level."),
+    click.option("--level", "levels", multiple=True, help="Only scenes of this level. Repeatable."),
+    click.option(
+        "--validation-level",
+        "validation_levels",
+        multiple=True,
+        metavar="TEXT",
+        help="Validation scenes of this level instead. Repeatable.  [default: as --level]",
+    ),
+)
+
+
 def resolve_device(device: str, client: Client | None = None) -> str:
     """``auto`` is the first CUDA GPU if there is one, of a cluster's workers if they compute."""
     if device != "auto":

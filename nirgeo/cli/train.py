@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nirgeo.cli import options as shared
 from nirgeo.cli.errors import reports_errors
 from nirgeo.cli.reporting import Silent, Terminal
 from nirgeo.errors import TrainingError
@@ -20,13 +21,7 @@ if TYPE_CHECKING:
 
 @click.command("train", short_help="Train a generator from rasters.")
 @click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
-@click.option(
-    "--validation",
-    multiple=True,
-    required=True,
-    metavar="FOLDER",
-    help="Scenes of other places, for choosing the best weights. Repeatable.",
-)
+@shared.sides_options
 @click.option(
     "--out",
     "out",
@@ -46,15 +41,6 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="NAME=VALUE",
     help="Change one number of the configuration, e.g. steps=2000. Repeatable.",
-)
-@click.option("--index", metavar="CSV", help="Table with columns file, group (place), level.")
-@click.option("--level", "levels", multiple=True, help="Only scenes of this level. Repeatable.")
-@click.option(
-    "--validation-level",
-    "validation_levels",
-    multiple=True,
-    metavar="TEXT",
-    help="Validation scenes of this level instead. Repeatable.  [default: as --level]",
 )
 @click.option(
     "--places",
