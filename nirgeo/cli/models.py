@@ -40,6 +40,7 @@ def models_command(ctx: click.Context, baselines: bool, as_json: bool, verbose: 
             click.echo(
                 f"    eats {', '.join(model['bands'])} as {model['quantity']}{size}; "
                 f"licence {model['licence']}"
+                + ("; tells the error it expects" if model["expects_error"] else "")
             )
     if not baselines:
         click.echo("Simple baselines to compare with: nirgeo models --baselines")
@@ -59,5 +60,6 @@ def describe(entry: ShippedModel) -> dict[str, Any]:
         "quantity": spec.quantity.value,
         "gsd": None if spec.gsd is None else list(spec.gsd),
         "licence": spec.licence,
+        "expects_error": getattr(spec, "uncertainty", None) is not None,
         "sha256": model.sha256,
     }
