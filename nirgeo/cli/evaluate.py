@@ -151,11 +151,8 @@ def evaluate_command(
         quantities = sorted({p.quantity for p in predictors}) or present
         ordered = [name for name in BASELINES if name in wanted]
         predictors += _fitted(ordered, quantities, fitted, save_baselines, quiet)
-    predictors = with_unique_labels(predictors)
-    predictors = [
-        *with_references(predictors, references),
-        *with_hints(predictors, hint_errors)[len(predictors) :],
-    ]
+    predictors = with_hints(with_unique_labels(predictors), hint_errors)
+    predictors = with_references(predictors, references)
 
     def warn(text: str) -> None:
         if not quiet:

@@ -97,8 +97,9 @@ class ModelPredictor:
     def error_quantile(self) -> float | None:
         """Multiple of the expected error that bounds the interval, if the model has one."""
         spec = self.model.spec
-        known = isinstance(spec, ModelSpec) and self.reference is None
-        return spec.error_quantile if known and isinstance(spec, ModelSpec) else None
+        if self.reference is not None or not isinstance(spec, ModelSpec):
+            return None
+        return spec.error_quantile
 
     def hint(self, scene: EvaluationScene) -> bool | HintField:
         """What is known of the colours of the scene's place.
