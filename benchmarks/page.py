@@ -52,7 +52,7 @@ def network(record: dict[str, Any]) -> str:
         ["convolutions", f"{record['flops_per_pixel'] / 1e3:.1f} kFLOP per pixel"],
         ["trunk in torch, of the roof", f"{record['trunk_of_roof']:.2f}"],
         ["whole network in torch, of the roof", f"{record['network_of_roof']:.2f}"],
-        [f"useful of computed pixels (chunk 1024, halo {record['halo']})",
+        [f"useful share of the operations (chunk 1024, halo {record['halo']})",
          f"{record['useful']:.3f}"],
     ]  # fmt: skip
     rows = [[r["way"], f"{r['mpix_per_s']:.2f}", f"{r['times_torch']:.2f}"] for r in record["rows"]]
