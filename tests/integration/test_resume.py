@@ -19,6 +19,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import pytest
+import rasterio
 import xarray as xr
 from helpers import random_model, write_raster
 from numpy.typing import NDArray
@@ -26,11 +27,12 @@ from pictures import command, events, listing, punch_holes, read, scene_values, 
 
 import nirgeo
 from nirgeo.errors import ResumeError, TargetLockedError
-from nirgeo.journal import Journal
+from nirgeo.journal import Finished, Journal
 from nirgeo.modelfile import Model
 from nirgeo.target import Target
 
 CHUNKS = 30  # of one tile each
+EMPTY = (2, 1)  # the one without a valid pixel
 
 # Chunks take their time, so that a run is still at work when it is stopped. With "slow copy" the
 # last step does, before it and after it: the result then lies in the working folder, unpublished.
@@ -101,7 +103,7 @@ def work(tmp_path_factory: pytest.TempPathFactory, tiny: Model) -> Work:
     folder = tmp_path_factory.mktemp("work")
     values, valid = scene_values(310, 370), punch_holes(310, 370)
     values[~valid] = 0
-    values[128:192, 64:128] = 0  # a chunk without a valid pixel
+    values[128:192, 64:128] = 0
     scene = write_raster(folder / "scene.tif", values, nodata=0)
     unfinished = Work(scene, tiny, b"")
     unfinished.run(folder / "whole.tif")
@@ -567,7 +569,7 @@ def add_impossible_chunks(state: Path) -> int:
     before = journal.read_bytes()
     with journal.open("a") as file:
         for chunk in ([99, 0], [-1, 0]):
-            file.write(line_of({"chunk": chunk, "valid": 5}))
+            file.write(line_of({"chunk": chunk, "valid": 5, "pixels": 0}))
     return before.count(b"\n") - 1
 
 
@@ -606,6 +608,51 @@ def other_format(state: Path) -> int:
     return 0
 
 
+def without_checksums_of_pixels(state: Path) -> int:
+    """A journal of the format before: with nothing to hold its pixels against, none is taken."""
+    journal = state / "journal.jsonl"
+    first, *chunks = map(json.loads, journal.read_bytes().splitlines())
+    lines = [{"format": 2, "identity": first["identity"]}]
+    lines += [{"chunk": chunk["chunk"], "valid": chunk["valid"]} for chunk in chunks]
+    journal.write_text("".join(map(line_of, lines)))
+    return 0
+
+
+def change_a_pixel(state: Path) -> int:
+    return change_a_chunk(state, lambda data: bytes([data[0] ^ 1]) + data[1:])
+
+
+def lose_half_a_chunk(state: Path) -> int:
+    """As a disk does that said too early that all was written."""
+    return change_a_chunk(state, lambda data: data[: len(data) // 2] + bytes(len(data) // 2))
+
+
+def colour_an_empty_chunk(state: Path) -> int:
+    return change_a_chunk(state, lambda data: b"\x01" + data[1:], EMPTY)
+
+
+def change_a_chunk(
+    state: Path, change: Callable[[bytes], bytes], chosen: tuple[int, int] | None = None
+) -> int:
+    """Change the pixels of a chunk behind the journal's back: of a finished one, if none is chosen.
+    Returns how many finished ones are as they were."""
+    _, *chunks = map(json.loads, (state / "journal.jsonl").read_bytes().splitlines())
+    finished = [tuple(chunk["chunk"]) for chunk in chunks]
+    i, j = chosen or next(chunk for chunk in finished if chunk != EMPTY)
+    with rasterio.open(state / "blocks.tif") as file:
+        start = int(file.get_tag_item(f"BLOCK_OFFSET_{j}_{i}", "TIFF", bidx=1))
+        length = int(file.get_tag_item(f"BLOCK_SIZE_{j}_{i}", "TIFF", bidx=1))
+    with (state / "blocks.tif").open("r+b") as store:
+        store.seek(start)
+        before = store.read(length)
+        after = change(before)
+        assert len(after) == length
+        assert after != before
+        store.seek(start)
+        store.write(after)
+    return len(finished) - finished.count((i, j))
+
+
 def no_store(state: Path) -> int:
     (state / "blocks.tif").unlink()
     return 0
@@ -628,6 +675,10 @@ def short_store(state: Path) -> int:
         empty_journal,
         no_journal,
         other_format,
+        without_checksums_of_pixels,
+        change_a_pixel,
+        lose_half_a_chunk,
+        colour_an_empty_chunk,
         no_store,
         short_store,
     ],
@@ -655,7 +706,7 @@ def test_a_journal_stays_whole_while_it_is_rewritten(
     journal = Journal(tmp_path / "journal.jsonl")
     journal.create({"work": 1})
     for k in range(5):
-        journal.done([(0, k, 7)])
+        journal.done([Finished(0, k, 7, k)])
     journal.close()
     before = journal.path.read_bytes()
 
@@ -670,7 +721,9 @@ def test_a_journal_stays_whole_while_it_is_rewritten(
         with pytest.raises(Killed):
             Journal(journal.path).resume({"work": 1})
     assert journal.path.read_bytes() == before
-    assert Journal(journal.path).resume({"work": 1}) == {(0, k): 7 for k in range(5)}
+    assert Journal(journal.path).resume({"work": 1}) == {
+        (0, k): Finished(0, k, 7, k) for k in range(5)
+    }
     with pytest.raises(ResumeError, match="work"):
         Journal(journal.path).resume({"work": 2})
 
