@@ -31,6 +31,7 @@ from nirgeo.errors import ModelError
 from nirgeo.modelfile import Model, load_generator, read_model
 from nirgeo.provenance import NAMESPACE
 from nirgeo.radiometry import Quantity, Scaling
+from nirgeo.runtimes.int8 import SUFFIX, read_ranges
 from torture.damage import damaged
 from torture.judge import Case, apart, judged
 from torture.record import Record
@@ -300,28 +301,35 @@ def _model_case(place: Path, data: bytes, scene: Path) -> Case:
 def shipped_models(seed: int, cases: int, folder: Path) -> Record:
     """Files of the package that were damaged: every one of them is refused by its hash."""
     weights = Path(registry.__file__).parent / "weights"
-    shipped = [*registry.shipped_models(), *registry.shipped_baselines()]
+    networks = registry.shipped_models()
+    files = [(one, one.file) for one in (*networks, *registry.shipped_baselines())]
+    files += [(one, str(Path(one.file).with_suffix(SUFFIX))) for one in networks if one.int8_sha256]
 
     def make() -> Iterator[tuple[str, Case]]:
         for number in range(cases):
             chance = random.Random(f"{seed} {number}")
-            one = chance.choice(shipped)
-            data = (weights / one.file).read_bytes()
+            one, file = chance.choice(files)
+            data = (weights / file).read_bytes()
             spoilt = damaged(data, chance)
             if spoilt != data:
-                yield f"{number} ({one.file})", _shipped_case(folder / f"{number}", one, spoilt)
+                place = folder / f"{number}"
+                yield f"{number} ({file})", _shipped_case(place, weights, one, file, spoilt)
 
     return judge(Record("shipped-models", seed), make())
 
 
-def _shipped_case(place: Path, one: registry.ShippedModel, data: bytes) -> Case:
+def _shipped_case(
+    place: Path, weights: Path, one: registry.ShippedModel, file: str, data: bytes
+) -> Case:
     def case() -> tuple[str, list[str]]:
-        path = place / one.file
-        path.parent.mkdir(parents=True)
-        path.write_bytes(data)
+        (place / file).parent.mkdir(parents=True)
+        shutil.copy(weights / one.file, place / one.file)
+        (place / file).write_bytes(data)
         registry._weights_folder = lambda: place
         try:
-            registry.load_model(one.full_name, one.quantity)
+            model = registry.load_model(one.full_name, one.quantity)
+            if isinstance(model, Model):
+                read_ranges(model)
         except ModelError:
             return "refused", []
         finally:
