@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -70,6 +71,8 @@ class Attempt:
     target: Path
     band: int
     """The number of the band that it took for near infrared."""
+    resumed: int = 0
+    """Chunks that it took from an earlier run."""
 
     @property
     def ended(self) -> tuple[str, list[str]]:
@@ -89,7 +92,10 @@ def colorize(folder: Path, scene: Path, *more: object) -> Attempt:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         problems.append(f"exception {result.exception!r}")
     if result.exit_code == 0:
-        return Attempt("right picture", problems + left_behind(out, target.name), target, band)
+        events = map(json.loads, result.stdout.splitlines())
+        resumed = next(event["resumed"] for event in events if event["event"] == "start")
+        problems += left_behind(out, target.name)
+        return Attempt("right picture", problems, target, band, resumed)
     errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
     if len(errors) != 1 or "Traceback" in result.stderr or len(errors[0]) > 1500:
         problems.append(f"not one line: {result.stderr[-800:]}")
@@ -406,6 +412,8 @@ def _journal_case(
             shutil.copytree(state, copied)
             (copied / spoilt[0]).write_bytes(spoilt[1])
             attempt = colorize(place, *run, "--resume")
+            if attempt.target.exists():
+                attempt.outcome += f", {'from' if attempt.resumed else 'without'} kept chunks"
             if attempt.target.exists() and sha256_of(attempt.target) != whole:
                 attempt.outcome = "wrong picture"
                 attempt.problems.append("other bytes than those of an uninterrupted run")
