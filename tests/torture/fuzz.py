@@ -359,18 +359,21 @@ def journals(seed: int, cases: int, folder: Path) -> Record:
     whole = sha256_of(folder / "whole" / "out" / "rgb.tif")
     state = _state_of_a_killed_run(folder / "killed", scene, more)
     journal, store = ((state / n).read_bytes() for n in ("journal.jsonl", "blocks.tif"))
-    header = range(struct.unpack_from("<Q", store, 16 + 8 + 9 * 20 + 12)[0])
-    files = {
-        "journal.jsonl": (journal, range(len(journal))),
-        "blocks.tif": (store, header),
-    }
+    (first,) = struct.unpack_from("<Q", store, 16 + 8 + 9 * 20 + 12)
+    # What is hit most. Damage to a first line, or to a layout, leaves nothing to resume from.
+    parts = (
+        ("journal.jsonl", journal, range(journal.index(b"\n") + 1, len(journal))),
+        ("journal.jsonl", journal, range(len(journal))),
+        ("blocks.tif", store, range(first, len(store))),
+        ("blocks.tif", store, range(first)),
+    )
     run = (scene, *more)
 
     def make() -> Iterator[tuple[str, Case]]:
         for number in range(cases):
             chance = random.Random(f"{seed} {number}")
-            name = chance.choice(("journal.jsonl", "journal.jsonl", "blocks.tif"))
-            spoilt = damaged(files[name][0], chance, files[name][1])
+            name, data, part = chance.choice(parts)
+            spoilt = damaged(data, chance, part)
             place = folder / f"case-{number}"
             yield f"{number} ({name})", _journal_case(place, state, (name, spoilt), run, whole)
 
