@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,7 @@ class Strange:
     transform: str
     crs: str | None
     declared: int
+    """Side that a file of a few bytes says it has; 0 for an honest file."""
     explicit: bool
     seed: int
 
@@ -109,7 +111,7 @@ class Strange:
 
     def write(self, path: Path) -> bool:
         """Make the file; False if GDAL does not write such a thing."""
-        if self.declared:
+        if self.declared and path.suffix == ".vrt":
             path.write_text(
                 f'<VRTDataset rasterXSize="{self.declared}" rasterYSize="{self.declared}">'
                 '<VRTRasterBand dataType="UInt16" band="1"/></VRTDataset>'
@@ -143,25 +145,37 @@ class Strange:
             return False
         if mark is not None:
             _set_nodata(path, self.nodata)
+        if self.declared:
+            _set_size(path, self.declared)
         return True
+
+
+def _set_size(path: Path, side: int) -> None:
+    """Say in a small GeoTIFF that it is ``side`` pixels high and wide."""
+    raw = bytearray(path.read_bytes())
+    for tag in (256, 257):  # ImageWidth, ImageLength, as one 32-bit number each
+        struct.pack_into("<HII", raw, _entry(raw, tag) + 2, 4, 1, side)
+    path.write_bytes(raw)
+
+
+def _entry(raw: bytearray, tag: int) -> int:
+    """Where the first directory of a little-endian TIFF speaks of a tag."""
+    (start,) = struct.unpack_from("<I", raw, 4)
+    (count,) = struct.unpack_from("<H", raw, start)
+    places = range(start + 2, start + 2 + 12 * count, 12)
+    return next(place for place in places if struct.unpack_from("<H", raw, place)[0] == tag)
 
 
 def _set_nodata(path: Path, text: str) -> None:
     """Write any text where a GeoTIFF says which value is missing."""
-    import struct
-
     raw = bytearray(path.read_bytes())
-    (start,) = struct.unpack_from("<I", raw, 4)
-    (count,) = struct.unpack_from("<H", raw, start)
-    for entry in range(start + 2, start + 2 + 12 * count, 12):
-        if struct.unpack_from("<H", raw, entry)[0] == 42113:
-            data = text.encode() + b"\0"
-            if len(data) <= 4:
-                struct.pack_into("<I", raw, entry + 4, len(data))
-                raw[entry + 8 : entry + 12] = data.ljust(4, b"\0")
-            else:
-                struct.pack_into("<II", raw, entry + 4, len(data), len(raw))
-                raw += data
+    entry, data = _entry(raw, 42113), text.encode() + b"\0"
+    if len(data) <= 4:
+        struct.pack_into("<I", raw, entry + 4, len(data))
+        raw[entry + 8 : entry + 12] = data.ljust(4, b"\0")
+    else:
+        struct.pack_into("<II", raw, entry + 4, len(data), len(raw))
+        raw += data
     path.write_bytes(raw)
 
 
@@ -197,7 +211,8 @@ def judged_raster(
     place: Path, raster: Strange, models: tuple[Model, Model]
 ) -> tuple[str, list[str]]:
     """Make a raster in an empty folder and colorize it."""
-    scene = place / ("scene.vrt" if raster.declared else "scene.tif")
+    in_xml = raster.declared and raster.tiled
+    scene = place / ("scene.vrt" if in_xml else "scene.tif")
     if not raster.write(scene):
         return "GDAL writes no such file", []
     # A VRT of nothing is nodata without saying so; any size of it that fits may be colorized.
