@@ -32,7 +32,8 @@ TESTS = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
-    ("campaign", "cases"), [("scenes", 25), ("models", 20), ("shipped-models", 15), ("journals", 8)]
+    ("campaign", "cases"),
+    [("scenes", 25), ("models", 20), ("ranges", 10), ("shipped-models", 15), ("journals", 8)],
 )
 def test_a_small_campaign_finds_nothing(tmp_path: Path, campaign: str, cases: int) -> None:
     # In a process of its own: it forks, and this one has threads.

@@ -22,6 +22,7 @@ CAMPAIGNS: dict[str, tuple[Callable[[int, int, Path], Record], int]] = {
     "two-at-once": (places.two_at_once, 20),
     "scenes": (fuzz.scenes, 1200),
     "models": (fuzz.models, 500),
+    "ranges": (fuzz.ranges, 200),
     "shipped-models": (fuzz.shipped_models, 200),
     "journals": (fuzz.journals, 400),
     "rasters": (rasters.rasters, 600),

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx  # noqa: F401  (a run in 8 bits imports it; here before the forks)
+import onnxruntime  # noqa: F401
 import rasterio
 import torch
 from click.testing import CliRunner
@@ -32,7 +34,8 @@ from nirgeo.errors import ModelError
 from nirgeo.modelfile import Model, load_generator, read_model
 from nirgeo.provenance import NAMESPACE
 from nirgeo.radiometry import Quantity, Scaling
-from nirgeo.runtimes.int8 import SUFFIX, read_ranges
+from nirgeo.runtimes.activation_ranges import Watch
+from nirgeo.runtimes.int8 import SUFFIX, ranges_path, read_ranges, write_ranges
 from torture.damage import damaged
 from torture.judge import Case, apart, judged
 from torture.record import Record
@@ -294,9 +297,55 @@ def _model_case(place: Path, data: bytes, scene: Path) -> Case:
             path.write_bytes(data)
             more = ("--nir", 1, "--scale", "1e-4", "--model", path)
             attempt = colorize(place, scene, *more)
-            if attempt.target.exists() and not is_baseline_file(path):
-                # Its weights are others, but these are the colours that they make.
-                attempt.problems += differences(scene, attempt, read_model(path))
+            if attempt.target.exists():
+                # Its numbers are others, but these are the colours that they make.
+                if is_baseline_file(path):
+                    attempt.outcome = "a picture of its numbers"
+                else:
+                    attempt.problems += differences(scene, attempt, read_model(path))
+            return attempt.ended
+        finally:
+            shutil.rmtree(place)
+
+    return case
+
+
+def ranges(seed: int, cases: int, folder: Path) -> Record:
+    """Damaged ranges for 8 bits beside a sound model that is nobody's but the user's."""
+    torch.set_num_threads(1)
+    scene = write_raster(folder / "scene.tif", scene_values(HEIGHT, WIDTH))
+    model = painting_model(folder, name="tiny", seed=11)
+    assert apart(lambda: _measure_ranges(model)) == 0
+    data = ranges_path(model).read_bytes()
+    numbers = range(8 + struct.unpack_from("<Q", data)[0], len(data))
+
+    def make() -> Iterator[tuple[str, Case]]:
+        for number in range(cases):
+            spoilt = damaged(data, random.Random(f"{seed} {number}"), numbers)
+            yield str(number), _ranges_case(folder / f"case-{number}", model, spoilt, scene)
+
+    return judge(Record("ranges", seed), make())
+
+
+def _measure_ranges(model: Model) -> None:
+    network = load_generator(model)
+    watch = Watch(network)
+    with watch.watching(), torch.no_grad():
+        network(torch.rand(1, 1, 128, 128), torch.ones(1, 1, 128, 128), None)
+    write_ranges(model, watch.ranges(), {})
+
+
+def _ranges_case(place: Path, model: Model, data: bytes, scene: Path) -> Case:
+    def case() -> tuple[str, list[str]]:
+        torch.set_num_threads(1)
+        place.mkdir()
+        try:
+            own = Path(shutil.copy(model.path, place))
+            own.with_suffix(SUFFIX).write_bytes(data)
+            more = ("--nir", 1, "--scale", "1e-4", "--model", own, "--precision", "int8")
+            attempt = colorize(place, scene, *more)
+            if attempt.target.exists():
+                attempt.outcome = "a picture of its numbers"
             return attempt.ended
         finally:
             shutil.rmtree(place)
