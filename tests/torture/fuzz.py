@@ -9,7 +9,7 @@ import re
 import shutil
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import torch
 from click.testing import CliRunner
 from helpers import write_raster
 from pictures import painting_model, punch_holes, read, scene_values, whole_picture
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.shutil import copy
 
 import nirgeo.cli.colorize
@@ -233,7 +234,7 @@ def differences(scene: Path, attempt: Attempt, model: Model) -> list[str]:
         values = file.read(band)
         flags = file.mask_flag_enums[band - 1]
         valid = np.ones(values.shape, np.bool_)
-        if rasterio.enums.MaskFlags.all_valid not in flags:
+        if MaskFlags.all_valid not in flags and not _holds_measurements(file, flags):
             valid = file.read_masks(band) != 0
         wanted = (file.shape, file.crs, file.transform)
     if values.dtype.kind == "f":
@@ -258,6 +259,18 @@ def differences(scene: Path, attempt: Attempt, model: Model) -> list[str]:
             f"{wrong.sum()} pixels of other colours, in rows {np.nonzero(wrong)[0][:3]}"
         )
     return problems
+
+
+def _holds_measurements(file: rasterio.DatasetReader, flags: Sequence[MaskFlags]) -> bool:
+    """Whether what masks a band is the fourth band of aerial pictures, which GDAL takes for alpha.
+
+    Opaque and clear are the ends of a type, or 255.
+    """
+    if MaskFlags.alpha not in flags:
+        return False
+    alpha = file.read(file.colorinterp.index(ColorInterp.alpha) + 1)
+    top = 1 if alpha.dtype.kind == "f" else np.iinfo(alpha.dtype).max
+    return bool((~np.isin(alpha, (0, 255, top))).mean() > 0.02)
 
 
 # --- model files ----------------------------------------------------------------------------------

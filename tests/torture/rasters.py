@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,12 @@ DTYPES = (
     *("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"),
     *("float32", "float64", "complex64"),
 )
-# Compressions of GDAL's GeoTIFF driver: some lose nothing and take every type, some do not.
+# Compressions of GDAL's GeoTIFF driver, as far as rasterio's GDAL has them. Some take bytes only.
+OF_ONE_BIT = ("ccittrle", "ccittfax3", "ccittfax4")
+OF_BYTES = ("jpeg", "webp", *OF_ONE_BIT)
 COMPRESSIONS = (
-    *("none", "deflate", "lzw", "packbits", "zstd", "lzma"),
-    *("lerc", "lerc_deflate", "lerc_zstd", "jpeg", "webp", "jxl", "ccittfax4"),
+    *("none", "deflate", "lzw", "packbits", "zstd", "lzma", "lerc", "lerc_deflate", "lerc_zstd"),
+    *OF_BYTES,
 )
 VALUES = ("ordinary", "all zero", "one value", "extremes", "full range", "holes of nan", "negative")
 SCALES = (
@@ -123,6 +125,8 @@ class Strange:
             blocks = {"tiled": True, "blockxsize": side, "blockysize": side}
         mask = punch_holes(self.height, self.width) if self.masked == "mask" else None
         more = {"alpha": "yes"} if self.masked == "alpha" and self.bands > 1 else {}
+        if self.compress in OF_ONE_BIT:
+            more["nbits"] = "1"
         given_scale = self.scale != (1.0, 0.0)
         # Marks that rasterio would refuse for this type; GDAL keeps them as text.
         mark = f"{self.nodata:<9}" if self.nodata else None
@@ -180,10 +184,12 @@ def _set_nodata(path: Path, text: str) -> None:
 
 
 def strange_rasters() -> st.SearchStrategy[Strange]:
-    """Everything at once; most of it is ordinary in most examples."""
+    """Everything at once; most of it is ordinary in most examples, or all would be refused for one
+    reason or another."""
 
-    def mostly(ordinary: Any, *others: Any) -> st.SearchStrategy[Any]:
-        return st.one_of(*[st.just(ordinary)] * 5, st.sampled_from(others))
+    def mostly(ordinary: Any, *others: Any, times: int = 5) -> st.SearchStrategy[Any]:
+        # Hypothesis takes equal branches of a choice for one; numbers it draws evenly.
+        return st.sampled_from((*[ordinary] * (times * len(others)), *others))
 
     return st.builds(
         Strange,
@@ -201,10 +207,20 @@ def strange_rasters() -> st.SearchStrategy[Strange]:
         scale=mostly(*SCALES, *NOT_FINITE),
         transform=mostly(*TRANSFORMS),
         crs=st.sampled_from(CRSS),
-        declared=mostly(0, 10**5, 10**6, 2**31 - 1),
+        declared=mostly(0, 10**5, 10**6, 2**31 - 1, times=12),
         explicit=st.booleans(),
         seed=st.integers(0, 2**32 - 1),
-    )
+    ).map(_written_by_gdal)
+
+
+def _written_by_gdal(raster: Strange) -> Strange:
+    """With the types and shapes that its compression needs."""
+    if raster.compress not in OF_BYTES:
+        return raster
+    fewest, most = {"webp": (3, 4), "jpeg": (1, 4)}.get(raster.compress, (1, 20))
+    bands = min(max(raster.bands, fewest), most)
+    block = -(-raster.block // 16) * 16
+    return replace(raster, dtype="uint8", bands=bands, block=block, interleave="pixel")
 
 
 def judged_raster(
