@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -42,6 +43,8 @@ def main() -> int:
         parser.error(f"no campaign {unknown[0]!r}; there are {', '.join(CAMPAIGNS)}")
     if options.record is not None:
         Record.after_case = lambda record: keep(record, options.record)
+    # A shell starts what runs in the background without Ctrl-C, and our runs would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     found = 0
     for name in options.campaigns or CAMPAIGNS:
         campaign, cases = CAMPAIGNS[name]
