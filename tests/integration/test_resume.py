@@ -49,7 +49,9 @@ def slow(*arguments, **options):
     return run_network(*arguments, **options)
 def write_last(self, i, j, *arguments, **options):
     last = (len(self.grid.row_sizes) - 1, len(self.grid.col_sizes) - 1)
-    while (i, j) == last and not (ending.is_set() or os.path.exists({released!r})):
+    for _ in range(6000):  # two minutes, so that a test that fails leaves nothing running
+        if (i, j) != last or ending.is_set() or os.path.exists({released!r}):
+            break
         time.sleep(0.02)
     return write(self, i, j, *arguments, **options)
 def noted_shutdown(*arguments, **options):
