@@ -53,7 +53,7 @@ def test_the_page_on_scaling_is_what_its_record_says() -> None:
 
 
 def test_reading_deflate_is_measured_with_either_library(tmp_path: Path) -> None:
-    record = deflate.measure(tmp_path, side=300, rounds=1)
+    record = deflate.measure(tmp_path, side=300, rounds=1, name="baseline/grey")
     assert [r["codec"] for r in record["rows"]] == ["zlib", "libdeflate"]
     assert all(0 < r["read"] < r["wall"] for r in record["rows"])
     assert "| zlib |" in page.deflate(record | {"machine": machine.describe()})
