@@ -103,12 +103,27 @@ def scaling(record: dict[str, Any]) -> str:
     )
 
 
+def deflate(record: dict[str, Any]) -> str:
+    rows = [
+        [r["codec"], f"{r['read']:.2f} s", f"{r['read_mb_per_s']:.0f} MB/s", f"{r['wall']:.1f} s",
+         f"{r['cpu']:.1f} s"]
+        for r in record["rows"]
+    ]  # fmt: skip
+    head = [f"{record['side']}² px, {record['model']}", "reading alone", "of pixels",
+            "a whole run", "its processor time"]  # fmt: skip
+    return markdown(head, rows) + "\n\n" + _machine(record)
+
+
+MEASURED = ("engine", "network", "deflate", "peers", "scaling")
+"""What ``python -m benchmarks`` measures."""
+
 TABLES: dict[str, Callable[[Any], str]] = {
     "engine": engine,
     "network": network,
     "int8": int8,
     "peers": peers,
     "scaling": scaling,
+    "deflate": deflate,
 }
 
 
