@@ -136,9 +136,20 @@ def describe_scene(
         "halo": f"{cost.halo} px",
         "computed": f"{cost.useful:.0%} of the pixels computed are written",
         "memory": f"about {cost.memory_bytes / 2**20:.0f} MB with {cost.workers} workers",
-        "time": f"about {cost.seconds:.0f} s on this machine's processor",
+        "time": f"{_duration(cost.seconds)} on this machine's processor",
         "temporary_disk": f"{cost.disk_bytes / 2**20:.0f} MB",
     }
+
+
+def _duration(seconds: float) -> str:
+    """No more exact than an estimate is."""
+    if seconds < 1:
+        return "less than a second"
+    if seconds < 120:
+        return f"about {seconds:.0f} s"
+    if seconds < 2 * 3600:
+        return f"about {seconds / 60:.0f} min"
+    return f"about {seconds / 3600:.1f} h"
 
 
 def _crs_name(crs: str | None) -> str:
