@@ -17,6 +17,7 @@ from nirgeo.cli.errors import reports_errors
 from nirgeo.cli.reporting import Reporter, reporter_for
 from nirgeo.cli.rio import rio_env, rio_verbosity
 from nirgeo.cli.scenes import expand
+from nirgeo.cli.told import warnings_told
 from nirgeo.cli.usage import JsonLinesCommand
 from nirgeo.errors import OptionError, TargetError
 
@@ -212,17 +213,18 @@ def colorize_one(
     made = [path] + ([_item_target(path, options["overwrite"])] if options["stac"] else [])
     _spare([file for file in (scene, *stack.values(), *reference) if file is not None], made)
     taken = None if options["taken"] is None else parse_interval(options["taken"])
-    opened = open_scene(
-        scene,
-        nir=options["nir"],
-        red=options["red"],
-        green=options["green"],
-        stack=stack or None,
-        nodata=options["nodata"],
-        scale=options["scale"],
-        bounds=options["bounds"],
-        chunk=options["chunk"],
-    )
+    with warnings_told(reporter.warning):
+        opened = open_scene(
+            scene,
+            nir=options["nir"],
+            red=options["red"],
+            green=options["green"],
+            stack=stack or None,
+            nodata=options["nodata"],
+            scale=options["scale"],
+            bounds=options["bounds"],
+            chunk=options["chunk"],
+        )
     device = shared.resolve_device(options["device"], client)
     workers = options["workers"]
     if options["memory"] is not None:

@@ -11,6 +11,7 @@ from nirgeo.cli import options as shared
 from nirgeo.cli.doubts import doubts
 from nirgeo.cli.errors import reports_errors
 from nirgeo.cli.reporting import PROTOCOL, Silent, print_json
+from nirgeo.cli.told import warnings_told
 from nirgeo.plaintext import plain
 
 
@@ -73,11 +74,15 @@ def describe_scene(
     from nirgeo.scene import open_scene, view_of, with_chunk
     from nirgeo.tiling import DEFAULT_CHUNK_TILES, Window
 
-    scene = open_scene(
-        path,
-        **{r: options[r] for r in ("nir", "red", "green", "nodata", "scale", "bounds", "chunk")},
-        stack=stack or None,
-    )
+    warned: list[str] = []
+    with warnings_told(warned.append):
+        scene = open_scene(
+            path,
+            **{
+                r: options[r] for r in ("nir", "red", "green", "nodata", "scale", "bounds", "chunk")
+            },
+            stack=stack or None,
+        )
     workers = options["workers"]
     if options["memory"] is not None:
         plan = plan_for(
@@ -113,7 +118,7 @@ def describe_scene(
     computing = {name: options[name] for name in ("runtime", "precision")}
     colouriser = engine.colouriser_of(model, **computing)
     cost = estimate(region, grid.shape, tiles, colouriser, workers)
-    notes += doubts(scene, model, scaling, gsd, nodata=options["nodata"])
+    notes = warned + notes + doubts(scene, model, scaling, gsd, nodata=options["nodata"])
     rows, cols = (-(-side // (tiles * 64)) for side in (region.height, region.width))
     return {
         "scene": path or ", ".join(stack.values()),

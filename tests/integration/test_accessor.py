@@ -16,7 +16,7 @@ from pictures import command, punch_holes, read, scene_values
 
 import nirgeo
 import nirgeo.accessor
-from nirgeo.errors import BandError, GridError, RadiometryError
+from nirgeo.errors import BandError, BandWarning, GridError, RadiometryError
 from nirgeo.modelfile import Model
 
 DATES = np.array(["2024-03-01", "2024-06-01", "2024-09-01"], dtype="datetime64[ns]")
@@ -134,6 +134,11 @@ def test_bands_with_different_nodata_are_refused(tiny: Model) -> None:
         dataset.nirgeo.colorize(tiny)
     with pytest.raises(BandError, match=r"near infrared|--nir"):
         dataset[["scl", "red"]].nirgeo.colorize(tiny)
+
+
+def test_a_dataset_of_red_alone_is_coloured_with_a_warning(tiny: Model) -> None:
+    with pytest.warns(BandWarning, match=r"1: red"):
+        cube()[["red"]].nirgeo.colorize(tiny)
 
 
 def test_an_empty_cube_is_refused(tiny: Model) -> None:
