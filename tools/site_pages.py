@@ -23,7 +23,9 @@ from mkdocs.structure.files import File, Files
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.nav import Navigation
     from mkdocs.structure.pages import Page
+    from mkdocs.utils.templates import TemplateContext
 
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = "nirgeo/weights"
@@ -95,6 +97,17 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
         return before + _site_link(target, here, uri) + after
 
     return _outside_code(markdown, lambda text: _LINK.sub(on_site, text))
+
+
+def on_page_context(
+    context: TemplateContext, *, page: Page, config: MkDocsConfig, nav: Navigation
+) -> TemplateContext:
+    """Columns without a use give their room to code and pictures."""
+    if page.parent is None:  # alone in its part of the navigation
+        page.meta["hide"] = ["navigation"]
+    elif page.file.src_uri.endswith(".ipynb"):
+        page.meta["hide"] = ["toc"]
+    return context
 
 
 def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
