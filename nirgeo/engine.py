@@ -215,6 +215,28 @@ def with_reference(recipe: Recipe, path: str | os.PathLike[str], grid: Grid) -> 
     return replace(recipe, reference=open_reference(absolute_scene(os.fspath(path)), grid))
 
 
+def model_for(
+    scene: xr.DataArray,
+    model: str | os.PathLike[str] | AnyModel = AUTO,
+    *,
+    scale: str | Scaling | None = None,
+    nodata: float | None = None,
+) -> tuple[AnyModel, Scaling]:
+    """The model that :func:`colorize` takes for a scene (band, y, x), and the scene's scaling.
+
+    Parameters and errors are those of :func:`colorize`.
+    """
+    scene, _ = with_axes(scene)
+    view = view_of(scene)
+    if view is None:
+        _, _, numbers, scaling = _array_parts(scene, scale, nodata)
+        return pick_model(model, scaling.quantity, numbers), scaling
+    clues = view.source.clues
+    scaling = view.scaling if scale is None else _scaling(clues, scale)
+    roles = dict(view.source.roles)
+    return pick_model(model, scaling.quantity, roles, clues.product or ""), scaling
+
+
 def unlike_training(
     scene: xr.DataArray,
     model: str | os.PathLike[str] | AnyModel = AUTO,
@@ -228,16 +250,13 @@ def unlike_training(
     and errors are those of :func:`colorize`.
     """
     scene, _ = with_axes(scene)
+    chosen, scaling = model_for(scene, model, scale=scale, nodata=nodata)
+    recipe = Recipe(colouriser_of(chosen), scaling)
     view = view_of(scene)
     if view is not None:
-        source = view.source
-        scaling = view.scaling if scale is None else _scaling(source.clues, scale)
-        chosen = pick_model(model, scaling.quantity, dict(source.roles), source.clues.product or "")
-        recipe = Recipe(colouriser_of(chosen), scaling)
-        tiles = _overview(source, recipe).tiles()
+        tiles = _overview(view.source, recipe).tiles()
     else:
-        array, blocks, numbers, scaling = _array_parts(scene, scale, nodata)
-        recipe = Recipe(colouriser_of(pick_model(model, scaling.quantity, numbers)), scaling)
+        array, blocks, numbers, _ = _array_parts(scene, scaling, nodata)
         eaten = _eaten(array, blocks, numbers, recipe)
         read = partial(_read_blocks, eaten, None, _array_nodata(array, nodata), recipe)
         tiles = sample_tiles((eaten.shape[1], eaten.shape[2]), read)

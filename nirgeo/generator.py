@@ -310,7 +310,7 @@ class LocalAffineGenerator(nn.Module):
         valid : (N, 1, H, W) float32, 1 where measured
         hint : (N, 3, H/stride, W/stride) float32 or None for an unknown colour
         """
-        return self._colours(x, self.features(x, valid, hint))
+        return self.colours(x, self.features(x, valid, hint))
 
     def with_error(
         self, x: Tensor, valid: Tensor, hint: Tensor | None = None
@@ -320,7 +320,7 @@ class LocalAffineGenerator(nn.Module):
         Only of a network that :attr:`GeneratorConfig.expects_error`.
         """
         features = self.features(x, valid, hint)
-        return self._colours(x, features), self.expected_error(x, features)
+        return self.colours(x, features), self.expected_error(x, features)
 
     def expected_error(self, x: Tensor, features: Tensor) -> Tensor:
         """Degrees, from the input and what the trunk made of it: (N, 1, H, W), at most 180."""
@@ -328,7 +328,8 @@ class LocalAffineGenerator(nn.Module):
         logarithm = self.error_table(x) + self._locally_affine(x, self.error_head(features))
         return logarithm.clamp(max=MAX_LOG_DEGREES).exp()
 
-    def _colours(self, x: Tensor, features: Tensor) -> Tensor:
+    def colours(self, x: Tensor, features: Tensor) -> Tensor:
+        """Working space, from the input and what the trunk made of it: (N, out, H, W)."""
         coarse = self.head(features)
         if self.config.smoothing > 1:
             # At the raster's edge the mean of the cells that are there.

@@ -69,8 +69,7 @@ def describe_scene(
     from nirgeo.estimate import estimate
     from nirgeo.georeference import grid_of
     from nirgeo.inference import NetworkColouriser
-    from nirgeo.radiometry import Scaling
-    from nirgeo.registry import AUTO, choose_model, load_model
+    from nirgeo.registry import AUTO, reason_for
     from nirgeo.scene import open_scene, view_of, with_chunk
     from nirgeo.tiling import DEFAULT_CHUNK_TILES, Window
 
@@ -94,8 +93,8 @@ def describe_scene(
         )
         scene, workers = with_chunk(scene, plan.chunk), plan.workers
     # Lazy: nothing but a few sample tiles is read, and what would be refused is refused here.
-    rgb = engine.colorize(scene, options["model"], nodata=options["nodata"])
-    scaling = Scaling.from_tag(rgb.attrs["nirgeo_scaling"], rgb.attrs["nirgeo_scaling_origin"])
+    model, scaling = engine.model_for(scene, options["model"], nodata=options["nodata"])
+    rgb = engine.colorize(scene, model, scale=scaling, nodata=options["nodata"])
     view = view_of(scene)
     if view is not None:
         source, region, grid, tiles = view.source, view.region, view.source.grid, view.chunk_tiles
@@ -110,11 +109,8 @@ def describe_scene(
         roles = engine.band_numbers(scene)
         notes, blocks = [], "as the variables have them"
     gsd = grid.ground_sampling_distance()
-    if options["model"] == AUTO:
-        product = "" if view is None else view.source.clues.product or ""
-        model, reason = choose_model(scaling.quantity, roles, product, gsd)
-    else:
-        model, reason = load_model(options["model"], scaling.quantity), "asked for"
+    asked = options["model"] != AUTO
+    reason = "asked for" if asked else reason_for(model.spec, scaling.quantity, gsd)
     computing = {name: options[name] for name in ("runtime", "precision")}
     colouriser = engine.colouriser_of(model, **computing)
     cost = estimate(region, grid.shape, tiles, colouriser, workers)

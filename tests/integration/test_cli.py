@@ -15,7 +15,7 @@ from helpers import NORTH_UP_10M, write_raster
 from pictures import command, events, listing, process, read, scene_values
 
 import nirgeo
-from nirgeo import errors
+from nirgeo import errors, registry
 from nirgeo.cli.colorize import colorize_command
 from nirgeo.cli.named_option import named_option
 from nirgeo.engine import reach
@@ -356,6 +356,25 @@ def test_info_as_text_and_json_say_the_same(tmp_path: Path, tiny: Model) -> None
         ).stdout
     )
     assert part["size"] == "100 × 100 px"
+
+
+def test_what_is_told_of_a_model_is_what_colours(
+    scene: Path, tmp_path: Path, tiny: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read once to be refused before the work, once to be used; no third reading could differ."""
+    read_paths = []
+    read_model = registry.read_model
+
+    def counted(path: str) -> Model:
+        read_paths.append(path)
+        return read_model(path)
+
+    monkeypatch.setattr(registry, "read_model", counted)
+    done = command("colorize", scene, "-o", tmp_path / "a.tif", "--model", tiny.path)
+    assert f"model: {tiny.spec.full_name}" in done.stderr
+    assert len(read_paths) == 2
+    command("info", scene, "--model", tiny.path)
+    assert len(read_paths) == 3
 
 
 def test_a_single_band_labelled_red_is_coloured_with_a_warning(tmp_path: Path, tiny: Model) -> None:
