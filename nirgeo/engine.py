@@ -21,6 +21,7 @@ from dask.base import compute
 from numpy.typing import NDArray
 
 from nirgeo import provenance
+from nirgeo.attributes import of_the_scene
 from nirgeo.bands import COLOURS, BandLabel, find_roles
 from nirgeo.baselines.model import BaselineColouriser, BaselineModel
 from nirgeo.colouriser import Colouriser, Overview, Tile, sample_tiles
@@ -357,8 +358,8 @@ def _assemble(
         for key, value in scene.coords.items()
         if key not in ("band", VALID) and "band" not in value.dims
     }
-    kept: dict[str, Any] = {
-        k: v for k, v in scene.attrs.items() if k in ("AREA_OR_POINT", RPC_ATTR)
+    kept = of_the_scene(scene.attrs) | {
+        key: scene.attrs[key] for key in (RPC_ATTR,) if key in scene.attrs
     }
     rgb = xr.DataArray(
         data,

@@ -164,6 +164,25 @@ def test_a_picture_survives_a_geotiff_and_a_zarr_store(tmp_path: Path, tiny: Mod
     assert again.attrs["nirgeo_model"] == tiny.spec.full_name
 
 
+def test_attributes_of_the_scene_are_kept_and_those_of_its_values_are_not(
+    tmp_path: Path, tiny: Model
+) -> None:
+    about = {"title": "Po plain", "cloud_cover": 12.5, "platforms": ["a", "b"]}
+    values = {"units": "1", "STATISTICS_MEAN": "812.5", "long_name": "near infrared"}
+    scene = nirgeo.open_scene(one_date(tmp_path / "scene.tif", 0))
+    for given in (scene, scene.load()):
+        rgb = given.assign_attrs(about | values | {"reader": object()}).nirgeo.colorize(tiny)
+        assert {k: v for k, v in rgb.attrs.items() if k in about} == about
+        assert not {*values, "reader"} & set(rgb.attrs)
+        assert rgb.attrs["nirgeo_scaling"] == scene.attrs["nirgeo_scaling"]
+    rgb = cube().assign_attrs(about | {"scale_factor": 7.0}).nirgeo.colorize(tiny)
+    assert rgb.attrs["title"] == about["title"]
+    assert rgb.attrs["nirgeo_scaling"] == "reflectance:0.0001,0.0"  # not the dataset's
+    rgb.isel(time=0).rio.to_raster(tmp_path / "first.tif")
+    with rasterio.open(tmp_path / "first.tif") as file:
+        assert file.tags()["title"] == about["title"]
+
+
 def test_a_preview_is_small_and_in_its_place(tmp_path: Path, tiny: Model) -> None:
     scene = nirgeo.open_scene(one_date(tmp_path / "scene.tif", 0))
     for array in (scene, nirgeo.colorize(scene, tiny)):
