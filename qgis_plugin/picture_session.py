@@ -60,7 +60,7 @@ def layer(name: str, title: str) -> QgsRasterLayer:
 
 
 def dialog(tool: str, **values: Any) -> Any:
-    """The tool's own dialog, with its advanced part open."""
+    """The tool's own dialog, filled in."""
     algorithm = QgsApplication.processingRegistry().createAlgorithmById(f"nirgeo:{tool}")
     made = AlgorithmDialog(algorithm, parent=iface.mainWindow())
     made.show()
