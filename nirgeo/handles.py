@@ -126,6 +126,19 @@ def bounded_cache() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def cache_of(size: int) -> Iterator[None]:
+    """A smaller block cache than ``CACHE_BYTES`` for the runs in this context and their threads.
+
+    A value that the user has set wins.
+    """
+    if "GDAL_CACHEMAX" in os.environ or "GDAL_CACHEMAX" in settings_here():
+        yield
+        return
+    with rasterio.Env(GDAL_CACHEMAX=size):
+        yield
+
+
 PIXEL_DRIVERS = ("GTiff", "JP2OpenJPEG")
 """GeoTIFF and JPEG 2000: formats whose files hold their pixels, and name no other file."""
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -315,9 +315,15 @@ class NetworkColouriser:
     prior: bool = True
     hint: HintField | None = None
     runtime: Runtime = REFERENCE
-    # The trunk's activations at a quarter of the resolution, the full-resolution fields and lookups
-    # around them, and what the heap keeps between two blocks: growth of a run's peak per worker.
-    bytes_per_pixel: ClassVar[int] = 170
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        """Growth of a run's peak per pixel of every worker's window.
+
+        The trunk's activations at a quarter of the resolution, the target's colours, and what the
+        heap can't use again between two blocks. ONNX Runtime computes the halo to the end.
+        """
+        return 155 if self.runtime.name == TORCH else 210
 
     @property
     def spec(self) -> ModelSpec:
