@@ -252,6 +252,17 @@ def open_dataset(path: str, drivers: tuple[str, ...] = ()) -> DatasetReader:
     ) from failure
 
 
+def descriptions(opened: DatasetReader | WarpedVRT) -> tuple[str, ...] | None:
+    """What a file says of each of its bands; None if one of that is not UTF-8.
+
+    GeoTIFF asks for no encoding of such text, and older software used that of its machine.
+    """
+    try:
+        return tuple((text or "").strip() for text in opened.descriptions)
+    except UnicodeDecodeError:
+        return None
+
+
 def forget_errors() -> None:
     """Clear this thread's last error of GDAL, after a failure that was dealt with.
 

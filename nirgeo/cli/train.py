@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,11 @@ if TYPE_CHECKING:
     help="Learn from this share of the places only, for learning curves.",
 )
 @click.option("--init", metavar="FILE", help="Model file whose weights a new run starts from.")
+@click.option(
+    "--teacher",
+    metavar="FILE",
+    help="Model file whose colours are learnt instead of the true ones, by a smaller network.",
+)
 @click.option("--name", help="Name of the model.  [default: the preset's]")
 @click.option("--minutes", type=float, help="Stop after this time; run again to go on.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
@@ -68,6 +74,7 @@ def train_command(
     validation_levels: tuple[str, ...],
     places: float | None,
     init: str | None,
+    teacher: str | None,
     name: str | None,
     minutes: float | None,
     device: str,
@@ -80,12 +87,18 @@ def train_command(
     per event, the configuration, and a checkpoint. No place may have scenes on both sides.
     """
     ctx.meta["nirgeo.reporter"] = Silent() if quiet else Terminal()
+    import torch
+
     from nirgeo.training.data import some_places
     from nirgeo.training.loop import Trainer
     from nirgeo.training.networks import model_spec
     from nirgeo.training.presets import configuration
+    from nirgeo.training.teacher import Teacher
 
-    config = configuration(preset, changes)
+    config, master = configuration(preset, changes), None
+    if teacher is not None:
+        master = Teacher(Path(teacher), config, torch.device(device))
+        config = replace(config, teacher=master.identity)
     sides = read_sides(
         config, (folders, levels), (validation, validation_levels or levels), index, quiet
     )
@@ -105,6 +118,7 @@ def train_command(
             sides[1],
             Path(out),
             spec=spec,
+            teacher=master,
             device=device,
             report=report,  # type: ignore[arg-type]
         )
