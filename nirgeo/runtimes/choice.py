@@ -2,8 +2,8 @@
 
 The rule, in full: ``auto`` is the fastest that was measured, which is torch in 32 and 16 bits and
 ONNX Runtime in 8 (``docs/performance.md``). So it depends on the options and never on the scene.
-Pictures of the two may differ by one level in a few pixels per million; that is why a picture's tags
-name the runtime and a run can't be resumed with the other one.
+Pictures of the two may differ by one level in a few pixels per million; that is why a picture's
+tags name the runtime and a run can't be resumed with the other one.
 """
 
 from __future__ import annotations
