@@ -186,7 +186,8 @@ def main() -> None:
             made = make(data, name)
             print(json.dumps(made), flush=True)
             known = [r for r in known if r["model"] != made["model"]] + [made]
-        known.sort(key=lambda r: r["model"])
+        shipped = {model.full_name for model in shipped_models()}
+        known = sorted((r for r in known if r["model"] in shipped), key=lambda r: r["model"])
         RECORD.parent.mkdir(exist_ok=True)
         RECORD.write_text(json.dumps(known, indent=1) + "\n", "utf-8")
     write_cards(known)

@@ -74,6 +74,12 @@ Afterwards gains and offsets were averaged over 7×7 cells (28 pixels), with `to
 what was learnt cell by cell painted soft blotches into uniform ground. The figures are measured
 after that; the number of cells was chosen on the validation places."""
 
+_PUPIL = """
+SMOOTHED is the best of RUN-2 with gains and offsets averaged over 7×7 cells (28 pixels), by
+`tools/smooth_model.py`: what was learnt cell by cell painted soft blotches into uniform ground. The
+last stage is a network with a seventh of the operations that learnt its colours, and averages its
+own in the same way."""
+
 FACTS = {
     "aerial-nir": Facts(
         summary="natural colour from the NIR band of 8-bit aerial pictures (cities, 0.6-5 m)",
@@ -104,8 +110,9 @@ FACTS = {
         stages=(
             "--preset satellite-nir --out RUN-1",
             "--preset satellite-nir-finish --init RUN-1/best.safetensors --out RUN-2",
+            "--preset satellite-nir-pupil --teacher SMOOTHED.safetensors --out RUN-3",
         ),
-        afterwards=_SMOOTHED,
+        afterwards=_PUPIL,
     ),
     "aerial-rgn": Facts(
         summary="blue for 8-bit colour-infrared aerial pictures (red, green, NIR; 0.6-5 m)",
