@@ -163,6 +163,11 @@ def wait_until(condition: Callable[[], bool], patience: float = 60.0) -> None:
         time.sleep(0.02)
 
 
+def kinds(log: list[dict[str, Any]]) -> list[str]:
+    """What a run told, but for how far the file is, which only a slow machine is told."""
+    return [event["event"] for event in log if event["event"] != "writing"]
+
+
 def kill_at(work: Work, target: Path, done: int) -> int:
     """Kill a run when so many chunks are in its journal; returns of how many it has told.
 
@@ -179,7 +184,7 @@ def kill(child: subprocess.Popen[str], target: Path) -> int:
     assert code == -signal.SIGKILL
     assert (state_of(target) / "journal.jsonl").exists()
     whole = [json.loads(line) for line in out.splitlines(keepends=True) if line.endswith("\n")]
-    return max([0, *(event.get("done", 0) for event in whole)])
+    return max([0, *(event["done"] for event in whole if event["event"] == "progress")])
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +241,7 @@ def test_a_run_killed_while_it_made_the_file(
     assert (state_of(target) / "result.tif").exists() != before
     log = work.run(target, "--resume")
     assert log[0] == {"event": "start", "protocol": 1, "total": CHUNKS, "resumed": CHUNKS}
-    assert [event["event"] for event in log] == ["start", "result"]
+    assert kinds(log) == ["start", "result"]
     assert target.read_bytes() == work.finished
     assert list(listing(tmp_path)) == ["out.tif"]
 
@@ -263,7 +268,7 @@ def test_a_run_killed_after_its_result_got_its_name_is_finished_by_resume(
     stamp = target.stat().st_mtime_ns
     log = work.run(target, "--resume")
     assert log[0] == {"event": "start", "protocol": 1, "total": CHUNKS, "resumed": CHUNKS}
-    assert [event["event"] for event in log] == ["start", "result"]
+    assert kinds(log) == ["start", "result"]
     assert target.stat().st_mtime_ns == stamp  # not made again
     assert target.read_bytes() == work.finished
     assert list(listing(target.parent)) == ["out.tif"]
@@ -399,7 +404,7 @@ def test_interrupted_while_gdal_made_the_file(
     status, out, err = stop(child, number)
     assert status == code, err
     assert time.monotonic() - started < 10
-    assert [event["event"] for event in events(out)] == ["error"]
+    assert kinds(events(out)) == ["error"]
     assert err.splitlines()[-1] == f"Error: {events(out)[-1]['code']}"
     assert "Traceback" not in err
     assert "ignored" not in err
