@@ -30,6 +30,8 @@ from nirgeo.training.networks import (
     optimizers,
     seeded,
 )
+from nirgeo.training.rebalance import ChromaRarity
+from nirgeo.training.start import whiten_stem
 from nirgeo.training.table import fit_table, input_range
 from nirgeo.training.validation import ValidationScore, place_means
 
@@ -96,6 +98,9 @@ class Trainer:
         self.seconds = 0.0
         self.best = math.inf
         self.table_places: dict[str, tuple[float, float]] = {}
+        self.rarity: ChromaRarity | None = None
+        if config.rebalance > 0:
+            self.rarity = ChromaRarity.measure(self.sampler, config.rebalance).to(self.device)
 
     @property
     def modules(self) -> dict[str, nn.Module]:
@@ -130,6 +135,8 @@ class Trainer:
         (self.folder / LOG).write_text("")
         if isinstance(self.network, LocalAffineGenerator):
             self._fit_table(self.network)
+            if self.config.whiten:
+                whiten_stem(self.network, self.sampler, self.config.seed)
         self.average.load_state_dict(self.network.state_dict())
         if self.selects:
             # A table alone, the score to beat: a fresh local affine generator is its table.
@@ -223,9 +230,14 @@ class Trainer:
         if len(config.predicted) < len(COLOURS):
             measured = colours[:, : len(COLOURS) - len(config.predicted)]
             prediction = torch.cat((measured, prediction), dim=1)
-        l1 = losses.reconstruction(prediction, colours, valid)
-        cosine = losses.direction(prediction, colours, valid, config.quantity)
+        weight = valid
+        if self.rarity is not None:
+            weight = valid * self.rarity.weights(colours)
+        l1 = losses.reconstruction(prediction, colours, weight)
+        cosine = losses.direction(prediction, colours, weight, config.quantity)
         loss = config.l1 * l1 + config.cosine * cosine
+        if config.squared > 0:
+            loss = loss + config.squared * losses.squares(prediction, colours, weight)
         if config.structure > 0:
             loss = loss + config.structure * losses.structure(prediction, colours, valid)
         record = {"l1": l1.item(), "cosine": cosine.item(), "learning_rate": rate}
