@@ -56,6 +56,7 @@ def calibrate_command(
     from nirgeo.errors import TrainingError
     from nirgeo.modelfile import Model, write_model
     from nirgeo.registry import load_model
+    from nirgeo.training.bright_end import doubt
     from nirgeo.training.config import TrainingConfig
     from nirgeo.training.data import Sampler
     from nirgeo.training.domain import training_domain
@@ -76,6 +77,8 @@ def calibrate_command(
         fit_error_head(
             network, Sampler(learnt, config), steps=steps, report=lambda *_: bar.update(1)
         )
+    if config.bands == ("nir",):
+        doubt(network, config.quantity)
     calibration = calibrate(network, others, config.quantity, by_scene=by_scene)
     spec = replace(
         spec,

@@ -233,14 +233,15 @@ class Trainer:
         weight = valid
         if self.rarity is not None:
             weight = valid * self.rarity.weights(colours)
-        l1 = losses.reconstruction(prediction, colours, weight)
-        cosine = losses.direction(prediction, colours, weight, config.quantity)
-        loss = config.l1 * l1 + config.cosine * cosine
-        if config.squared > 0:
-            loss = loss + config.squared * losses.squares(prediction, colours, weight)
+        terms = self._terms(prediction, colours, weight)
+        record = {"l1": terms["l1"].item(), "cosine": terms["cosine"].item(), "learning_rate": rate}
+        loss = self._weighed(terms)
+        if config.even_cast > 0:
+            evened = self._terms(losses.without_cast(prediction, colours, valid), colours, weight)
+            record |= {f"evened_{name}": evened[name].item() for name in ("l1", "cosine")}
+            loss = (1 - config.even_cast) * loss + config.even_cast * self._weighed(evened)
         if config.structure > 0:
             loss = loss + config.structure * losses.structure(prediction, colours, valid)
-        record = {"l1": l1.item(), "cosine": cosine.item(), "learning_rate": rate}
         if config.adversarial > 0 and self.step >= config.adversarial_from * config.steps:
             record["discriminator"] = self._train_discriminator(inputs, colours, prediction, valid)
             self.discriminator.requires_grad_(False)
@@ -267,6 +268,24 @@ class Trainer:
                 f"the loss is {record['l1']} at step {self.step}; lower learning_rate"
             )
         return record
+
+    def _terms(
+        self, prediction: torch.Tensor, colours: torch.Tensor, weight: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """What is wrong pixel by pixel, by name of its weight in the configuration."""
+        terms = {
+            "l1": losses.reconstruction(prediction, colours, weight),
+            "cosine": losses.direction(prediction, colours, weight, self.config.quantity),
+        }
+        if self.config.squared > 0:
+            terms["squared"] = losses.squares(prediction, colours, weight)
+        return terms
+
+    def _weighed(self, terms: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        total = self.config.l1 * terms["l1"] + self.config.cosine * terms["cosine"]
+        if "squared" in terms:
+            total = total + self.config.squared * terms["squared"]
+        return total
 
     def _train_discriminator(
         self,

@@ -22,6 +22,10 @@ FLOOR = 0.01
 """Added to the power of every pattern, as a part of the mean one without brightness: noise stays
 noise."""
 
+SIZE = 0.25
+"""Standard deviation of what the layer makes. With ones, the first steps drown in the noise of the
+head behind and switch all features off for good."""
+
 
 def whiten_stem(
     network: LocalAffineGenerator, sampler: Sampler, seed: int, *, batches: int = 8
@@ -41,7 +45,7 @@ def whiten_stem(
     scale = 1 / np.sqrt(np.maximum(power, 0) + FLOOR * power[:-1].mean())
     random = np.random.default_rng(seed).normal(size=(len(weight), len(power)))
     random /= np.linalg.norm(random, axis=1, keepdims=True)
-    rows = (random * scale) @ patterns.T
+    rows = SIZE * (random * scale) @ patterns.T
     with torch.no_grad():
         shaped = torch.from_numpy(rows.astype(np.float32)).view(len(weight), pixels, 3, 3)
         weight[:, :pixels].copy_(shaped)

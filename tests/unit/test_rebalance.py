@@ -19,7 +19,7 @@ from nirgeo.training.data import Sampler, TrainingScene
 from nirgeo.training.loop import Trainer
 from nirgeo.training.networks import build_generator
 from nirgeo.training.rebalance import ChromaRarity
-from nirgeo.training.start import whiten_stem
+from nirgeo.training.start import SIZE, whiten_stem
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -129,7 +129,7 @@ class TestWhitening:
         # How much of a feature changes from place to place, rather than being there everywhere.
         assert shares["plain"] < 0.2
         assert shares["whitened"] > 0.7
-        assert power.mean().item() == pytest.approx(1, abs=0.3)
+        assert power.mean().item() == pytest.approx(SIZE**2, rel=0.3)
         # Mask and hint are read as before.
         assert torch.equal(network.stem.weight[:, 16:], before[:, 16:])
 
