@@ -1,4 +1,4 @@
-"""Weights by rarity of colour, and the whitened first layer."""
+"""What makes a training look past brightness and casts: weights, whitening, evened casts."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch.nn import functional as F  # noqa: N812
 from nirgeo.errors import TrainingError
 from nirgeo.generator import LocalAffineGenerator
 from nirgeo.radiometry import Quantity
+from nirgeo.training import losses
 from nirgeo.training.config import TrainingConfig
 from nirgeo.training.data import Sampler, TrainingScene
 from nirgeo.training.loop import Trainer
@@ -143,3 +144,58 @@ class TestWhitening:
             made.append(network.stem.weight[:, :16].detach())
         assert torch.equal(made[0], made[1])
         assert not torch.equal(made[0], made[2])
+
+
+class TestCasts:
+    def test_a_cast_is_forgiven_and_nothing_else(self) -> None:
+        random = torch.Generator().manual_seed(3)
+        truth = torch.rand((2, 3, 64, 64), generator=random) * 0.5 + 0.1
+        valid = (torch.rand((2, 1, 64, 64), generator=random) > 0.3).float()
+        cast = torch.tensor([[0.8, 1.0, 1.4], [1.1, 0.9, 0.7]])[:, :, None, None]
+        evened = losses.without_cast(truth * cast, truth, valid)
+        torch.testing.assert_close(evened, truth)
+        noise = torch.rand(truth.shape, generator=random) * 0.1
+        evened = losses.without_cast(truth * cast + noise, truth, valid)
+        assert losses.reconstruction(evened, truth, valid) > 0.01
+        means = ((evened - truth) * valid).sum(dim=(2, 3))
+        torch.testing.assert_close(means, torch.zeros_like(means), atol=2e-2, rtol=0)
+
+    def test_black_and_far_too_bright_stay_finite(self) -> None:
+        truth, valid = torch.full((1, 3, 64, 64), 0.4), torch.ones((1, 1, 64, 64))
+        for value in (-0.1, 0.0, 1e-6, 1.0):
+            evened = losses.without_cast(torch.full_like(truth, value), truth, valid)
+            assert evened.abs().max() <= 2 * abs(value)
+
+    def test_a_training_logs_both(self, tmp_path: Path) -> None:
+        trainer = Trainer(replace(CONFIG, even_cast=0.5), [meadow(0.1)], None, tmp_path)
+        trainer.start()
+        darker = torch.tensor([0.6, 0.8, 0.7])
+        trainer.network.table.values.mul_(darker)
+        record = trainer._train_step()
+        assert 0 < record["evened_l1"] < 0.4 * record["l1"]
+        assert 0 < record["evened_cosine"] < record["cosine"]
+        with pytest.raises(TrainingError, match=r"even_cast 2"):
+            replace(CONFIG, even_cast=2.0)
+
+    def test_squares_go_for_the_mean_and_l1_for_the_commoner(self) -> None:
+        truth = torch.zeros((1, 3, 64, 64))
+        truth[..., :20] = 1.0  # 31%
+        valid = torch.ones((1, 1, 64, 64))
+        levels = torch.linspace(0, 1, 65)
+        best = []
+        for loss in (losses.squares, losses.reconstruction):
+            found = [float(loss(level.expand_as(truth), truth, valid)) for level in levels]
+            best.append(float(levels[int(np.argmin(found))]))
+        assert best == [pytest.approx(20 / 64, abs=0.01), 0]
+
+
+def test_an_exponent_acts_on_the_measured_bands_alone() -> None:
+    scene = meadow(0.0)
+    plain = Sampler([scene], CONFIG).batch(0)
+    bent = Sampler([scene], replace(CONFIG, nir_gamma=0.4)).batch(0)
+    assert (bent.colours == 0.5).all()
+    for patch in bent.inputs:
+        lowest, highest = patch.min(), patch.max()
+        assert 0 < lowest < highest < 1
+    # The draw moves what is drawn after it, so ranges are compared, not pixels.
+    assert np.ptp([p.mean() for p in bent.inputs]) > 1.5 * np.ptp([p.mean() for p in plain.inputs])
