@@ -34,17 +34,17 @@ def _positions(network: LocalAffineGenerator) -> torch.Tensor:
 
 
 def make_neutral(network: LocalAffineGenerator) -> None:
-    """Turn the table beyond the training to grey, and end the correction where it starts.
+    """Turn the table to grey one knot beyond the training, and end the correction there.
 
     Raises
     ------
     TrainingError : a network of several bands, or one whose training held every value
     """
-    first, positions = first_knot_beyond(network), _positions(network)
-    if first == len(positions):
+    grey, positions = first_knot_beyond(network) + 1, _positions(network)
+    if grey >= len(positions):
         raise TrainingError("the training held values up to the end of the table")
-    network.table.values[0, first:] = positions[first:, None]
-    network.input_range[0, 3] = positions[first]
+    network.table.values[0, grey:] = positions[grey:, None]
+    network.input_range[0, 3] = positions[grey]
 
 
 def doubt(network: LocalAffineGenerator, quantity: Quantity) -> None:
