@@ -163,10 +163,11 @@ def main() -> None:
     known = json.loads(RECORD.read_text("utf-8")) if RECORD.exists() else []
     if sys.argv[1:] != ["--cards"]:
         data, names = Path(sys.argv[1]), sys.argv[2:]
-        for name in names or [shipped.full_name for shipped in shipped_models()]:
+        for name in names or [model.full_name for model in shipped_models()]:
             made = make(data, name)
             print(json.dumps(made), flush=True)
-            known = [r for r in known if r["model"] != made["model"]] + [made]
+            shipped = {model.full_name for model in shipped_models()} - {made["model"]}
+            known = [r for r in known if r["model"] in shipped] + [made]
         known.sort(key=lambda r: r["model"])
         RECORD.parent.mkdir(exist_ok=True)
         RECORD.write_text(json.dumps(known, indent=1) + "\n", "utf-8")

@@ -41,6 +41,7 @@ def calibrate_command(
     index: str | None,
     levels: tuple[str, ...],
     validation_levels: tuple[str, ...],
+    without: tuple[str, ...],
     overwrite: bool,
     quiet: bool,
     verbose: bool,
@@ -70,7 +71,7 @@ def calibrate_command(
     spec = loaded.spec
     config = TrainingConfig.from_json(dict(spec.training["config"]))
     learnt, others = read_sides(
-        config, (folders, levels), (validation, validation_levels or levels), index, quiet
+        config, (folders, levels), (validation, validation_levels or levels), index, without, quiet
     )
     network = with_error_head(loaded)
     with click.progressbar(length=steps, label="learning errors", hidden=quiet) as bar:

@@ -110,11 +110,12 @@ class Trainer:
             "discriminator": self.discriminator,
         }
 
-    def start(self, initial: Path | None = None) -> None:
+    def start(self, initial: Path | None = None, *, new_table: bool = False) -> None:
         """Fit the table, or take up the checkpoint in the folder.
 
         With ``initial``, a model file of the same shape, a new run starts from its weights, table
-        included. The score of step 0 stays that of a newly fitted table.
+        included unless there is to be a ``new_table``. The score of step 0 stays that of a newly
+        fitted table.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         config_file = self.folder / "config.json"
@@ -146,7 +147,7 @@ class Trainer:
             )
             self._validate()
         if initial is not None:
-            self._take_weights(initial)
+            self._take_weights(initial, new_table)
 
     def _fit_table(self, network: LocalAffineGenerator) -> None:
         knots, maximum = network.config.knots, network.config.table_max
@@ -173,12 +174,15 @@ class Trainer:
             self._fit_table(network)
         return network.requires_grad_(False)
 
-    def _take_weights(self, initial: Path) -> None:
+    def _take_weights(self, initial: Path, new_table: bool) -> None:
         model = read_model(initial)
         shape = generator_shape(model.spec.architecture, model.spec.generator)
         if shape != generator_config(self.config):
             raise TrainingError(f"{initial}: its network has another shape than this configuration")
         weights = load_generator(model).state_dict()
+        if new_table:
+            fitted = self.network.state_dict()
+            weights |= {name: fitted[name].clone() for name in ("table.values", "input_range")}
         self.network.load_state_dict(weights)
         self.average.load_state_dict(weights)
 

@@ -104,7 +104,7 @@ def test_info_about_a_scene(scene: Path) -> None:
     assert found["size"] == "110 × 90 px"
     assert found["roles"] == ["nir=1"]
     assert found["crs"] == "EPSG:32632"
-    assert found["model"] == "satellite-nir@2"
+    assert found["model"] == "satellite-nir@3"
     assert "scaling" in command("info", scene).stdout
 
 
