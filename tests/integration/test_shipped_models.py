@@ -18,8 +18,9 @@ import torch
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 
 import nirgeo
+from nirgeo.domain import remarks
 from nirgeo.modelfile import load_generator, read_model
-from nirgeo.radiometry import Quantity
+from nirgeo.radiometry import Quantity, to_working
 from nirgeo.registry import choose_model, load_model, shipped_models
 
 GOLDEN = Path(__file__).parents[1] / "data"
@@ -98,6 +99,17 @@ def test_scenes_through_air_are_told_from_those_of_the_surface() -> None:
     usual = load_model("satellite-rgn").spec.domain["green"].dark_high
     assert 0.05 < usual < 0.09
     assert np.isinf(load_model("satellite-rgn-toa").spec.domain["green"].dark_high)
+
+
+def test_the_scene_of_brandenburg_was_not_corrected_for_its_air(brandenburg: Path) -> None:
+    with rasterio.open(brandenburg.with_name(brandenburg.name.replace("B08", "B03"))) as file:
+        green = file.read(1)[None, ::8, ::8] * np.float32(0.0001)
+    valid = green[0] > 0
+    domain = load_model("satellite-rgn").spec.domain
+    for air, said in ((0.0, True), (0.05, False)):
+        surface = to_working(np.maximum(green - np.float32(air), 0), Quantity.REFLECTANCE)
+        found = remarks(domain, ["green"], Quantity.REFLECTANCE, [(surface, valid)])
+        assert any("even the darkest green" in remark for remark in found) is said
 
 
 @pytest.mark.parametrize("prior", [True, False], ids=["prior", "no-prior"])
