@@ -79,6 +79,11 @@ Afterwards gains and offsets were averaged over 7×7 cells (28 pixels), with `to
 what was learnt cell by cell painted soft blotches into uniform ground. The figures are measured
 after that; the number of cells was chosen on the validation places."""
 
+_SMOOTHED_LITTLE = """
+Afterwards gains and offsets were averaged over 3×3 cells (12 pixels), with `tools/smooth_model.py`,
+against blotches in uniform ground. The figures are measured after that; the number of cells was
+chosen on the validation place."""
+
 _WHITE = """
 
 Beyond the brightest near infrared of the training the table was turned to white, with
@@ -102,7 +107,7 @@ FACTS = {
             "--preset aerial-nir-finish --set steps=700 --set validate_every=175 --new-table "
             f"{_WITHOUT} --init RUN-2/best.safetensors --out RUN-3",
         ),
-        afterwards=_SMOOTHED,
+        afterwards=_SMOOTHED_LITTLE,
         calibration_options=("--by-scene", _WITHOUT),
     ),
     "satellite-nir": Facts(
