@@ -41,6 +41,7 @@ ROUNDS ?= 3
 benchmark: $(VENV)/.test build/peers/.done
 	$(BIN)/python -m benchmarks network
 	$(BIN)/python -m benchmarks engine --side $(SIDE) --rounds $(ROUNDS)
+	$(BIN)/python -m benchmarks deflate --side $(SIDE) --rounds $(ROUNDS)
 	$(BIN)/python -m benchmarks peers --side $(SIDE) --rounds $(ROUNDS)
 	$(BIN)/python -m benchmarks scaling --sides $(SIDES) --middle $(SIDE) --rounds 1
 	$(BIN)/python -m benchmarks page

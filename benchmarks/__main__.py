@@ -21,7 +21,7 @@ def _rounded(value: Any) -> Any:
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("what", choices=("engine", "network", "peers", "scaling", "page"))
+    parser.add_argument("what", choices=(*page.MEASURED, "page"))
     parser.add_argument("--folder", type=Path, default=Path("build/benchmarks"), help="scenes")
     parser.add_argument("--records", type=Path, default=page.RECORDS, help="where records go")
     parser.add_argument("--side", type=int, default=4096, help="of the scene, px")
@@ -45,6 +45,10 @@ def main(arguments: list[str]) -> int:
         from benchmarks import network
 
         record = network.measure(chosen.rounds, chosen.model)
+    elif chosen.what == "deflate":
+        from benchmarks import deflate
+
+        record = deflate.measure(folder, chosen.side, chosen.rounds, chosen.model)
     elif chosen.what == "peers":
         from benchmarks.peers import measure
 

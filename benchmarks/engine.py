@@ -2,7 +2,7 @@
 
     python -m benchmarks engine [--side 8192] [--rounds 3]
 
-*Bare* is the network alone on the windows of the run (halo included), values in memory, in the
+*Bare* is the network alone on the windows of the run, values in memory, in the
 better of two ways to use the cores: one worker per core, or one worker with all cores. *End to end*
 is ``open_scene`` → ``colorize`` → ``write_geotiff``: reading, network, block store, COG.
 """
@@ -32,8 +32,11 @@ from nirgeo.tiling import input_window
 WAYS = (("torch", "fp32"), ("onnx", "fp32"), ("onnx", "int8"))
 
 
-def windows_in_memory(path: Path, model: Model) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Inputs and masks of every chunk's window, as the network gets them."""
+Piece = tuple[np.ndarray, np.ndarray, tuple[slice, slice]]
+
+
+def windows_in_memory(path: Path, model: Model) -> list[Piece]:
+    """Inputs and masks of every chunk's window, as the network gets them, and its target."""
     view = view_of(nirgeo.open_scene(path))
     assert view is not None
     halo, stride = nirgeo_engine.reach(model)
@@ -44,19 +47,23 @@ def windows_in_memory(path: Path, model: Model) -> list[tuple[np.ndarray, np.nda
         pad = ((0, window.pad_bottom), (0, window.pad_right))
         inputs = np.sqrt(np.clip(view.scaling.apply(values), 0, None)).astype(np.float32)
         inputs[:, ~valid] = 0
-        found.append((np.pad(inputs, ((0, 0), *pad), mode="edge"), np.pad(valid, pad, mode="edge")))
+        padded = np.pad(inputs, ((0, 0), *pad), mode="edge"), np.pad(valid, pad, mode="edge")
+        found.append((*padded, window.crop))
     return found
 
 
 def bare(
-    windows: list[tuple[np.ndarray, np.ndarray]], model: Model, way: tuple[str, str], workers: int
+    windows: list[Piece], model: Model, way: tuple[str, str], workers: int
 ) -> tuple[float, float]:
     """Wall and processor seconds."""
     runtime = choose_runtime(*way)
     cores = os.cpu_count() or 1
     wall, cpu = time.perf_counter(), time.process_time()
     with intra_op_threads(cores // workers), ThreadPoolExecutor(workers) as pool:
-        jobs = [pool.submit(run_network, x, v, model, "cpu", None, runtime) for x, v in windows]
+        jobs = [
+            pool.submit(run_network, x, v, model, "cpu", None, runtime, target=crop)
+            for x, v, crop in windows
+        ]
         for job in jobs:
             job.result()
     return time.perf_counter() - wall, time.process_time() - cpu
@@ -85,7 +92,7 @@ def measure(folder: Path, side: int, rounds: int, name: str = "satellite-nir") -
     assert isinstance(model, Model)
     scene = make_scene(folder / f"scene-{side}.tif", side)
     windows = windows_in_memory(scene, model)
-    computed = sum(v.size for _, v in windows)
+    computed = sum(v.size for _, v, _ in windows)
     cores = os.cpu_count() or 1
     shapes = sorted({1, cores})
     for way in WAYS:  # builds networks and sessions

@@ -4,8 +4,9 @@
 
 *Roof* is a float32 matrix product of 2048 × 2048, timed in turn with the network. Seconds are
 processor time of the process, so that other work on the machine counts less. *Trunk* is the part
-with convolutions; *network* is all of it. Row streaming is judged by what it could save at most:
-the pixels that are computed and not written.
+with convolutions, over a whole window; *network* is all that a chunk of the default size takes.
+*Useful* is the share of the convolutions' operations that the chunk's own pixels would need; row
+streaming is judged by it, since it could save no more than the rest.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
+from nirgeo.generator import GeneratorConfig
 from nirgeo.inference import intra_op_threads, network, run_network
 from nirgeo.modelfile import Model
 from nirgeo.registry import load_model
 from nirgeo.runtimes.choice import Runtime
 from nirgeo.tiling import DEFAULT_CHUNK_TILES, TILE
+from nirgeo.windowed import Span, cells_behind
 
 MATRIX = 2048
 WAYS = {
@@ -33,24 +35,14 @@ WAYS = {
 }
 
 
-def convolution_flops(net: Any, side: int) -> float:
-    """Multiplications and additions of every convolution for one square window."""
-    total = 0.0
-    handles = []
-
-    def count(module: nn.Module, _: Any, output: torch.Tensor) -> None:
-        nonlocal total
-        assert isinstance(module, nn.Conv2d)
-        total += 2.0 * module.weight.numel() * output.shape[2] * output.shape[3]
-
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d):
-            handles.append(module.register_forward_hook(count))
-    with torch.inference_mode():
-        net(torch.zeros(1, net.config.in_bands, side, side), torch.ones(1, 1, side, side))
-    for handle in handles:
-        handle.remove()
-    return total
+def convolution_flops(config: GeneratorConfig, side: int, target: tuple[int, int]) -> float:
+    """Multiplications and additions of every convolution for a square window and its target."""
+    cells = [span.length**2 for span in cells_behind(Span(*target), side, config)]
+    width = config.width
+    total = cells[1] * config.stem_channels * width * 9
+    total += sum(cells[2:-1]) * (width * width * 9 + width * width)
+    total += cells[-2] * width * config.out_bands * (config.in_bands + 1)
+    return 2.0 * total
 
 
 def measure(rounds: int, name: str = "satellite-nir") -> dict[str, Any]:
@@ -58,12 +50,13 @@ def measure(rounds: int, name: str = "satellite-nir") -> dict[str, Any]:
     assert isinstance(model, Model)
     net: Any = network(model)
     chunk = DEFAULT_CHUNK_TILES * TILE
-    side = chunk + 2 * net.halo
-    side += -side % net.stride
+    side = chunk + 2 * (-(-net.halo // net.stride) * net.stride)
     random = np.random.default_rng(0)
     inputs = (0.4 + 0.1 * random.standard_normal((len(model.spec.bands), side, side))).astype("f4")
     valid = np.ones((side, side), dtype=np.bool_)
     a = torch.randn(MATRIX, MATRIX)
+    start = -(-net.halo // net.stride) * net.stride
+    target = slice(start, start + chunk)
 
     def trunk() -> Any:
         with torch.inference_mode():
@@ -72,12 +65,15 @@ def measure(rounds: int, name: str = "satellite-nir") -> dict[str, Any]:
             return part(x, torch.from_numpy(valid).float()[None, None], None)
 
     work: dict[str, Callable[[], Any]] = {
-        name: lambda way=way: run_network(inputs, valid, model, "cpu", None, way)  # type: ignore[misc]
+        name: lambda way=way: run_network(  # type: ignore[misc]
+            inputs, valid, model, "cpu", None, way, target=(target, target)
+        )
         for name, way in WAYS.items()
     }
     work["trunk"] = trunk
     seconds: dict[str, list[float]] = {name: [] for name in (*work, "roof")}
-    flops = convolution_flops(net, side)
+    whole = convolution_flops(net.config, side, (0, side))
+    flops = convolution_flops(net.config, side, (target.start, target.stop))
     with intra_op_threads(1):
         for function in work.values():
             function()
@@ -92,15 +88,15 @@ def measure(rounds: int, name: str = "satellite-nir") -> dict[str, Any]:
         "rounds": rounds,
         "window": side,
         "halo": net.halo,
-        "useful": chunk**2 / side**2,
-        "flops_per_pixel": flops / side**2,
+        "useful": whole / side**2 * chunk**2 / flops,
+        "flops_per_pixel": whole / side**2,
         "roof_gflops": roof / 1e9,
-        "trunk_of_roof": flops / median(seconds["trunk"]) / roof,
+        "trunk_of_roof": whole / median(seconds["trunk"]) / roof,
         "network_of_roof": flops / torch_s / roof,
         "rows": [
             {
                 "way": way,
-                "mpix_per_s": side**2 / 1e6 / median(seconds[way]),
+                "mpix_per_s": chunk**2 / 1e6 / median(seconds[way]),
                 "times_torch": torch_s / median(seconds[way]),
             }
             for way in WAYS

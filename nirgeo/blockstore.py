@@ -11,13 +11,16 @@ from __future__ import annotations
 import os
 import struct
 import threading
+import zlib
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nirgeo.tiling import TILE, ChunkGrid
+from nirgeo.tiling import TILE, ChunkGrid, Window
 
 MAX_TIFF_TILE_TILES = 16
 _PAGE = 4096
@@ -105,6 +108,7 @@ class BlockStore:
         tiles = self._across * -(-grid.height // self.tile)
         self.size = self._first + tiles * self._tile_bytes
         self._fd = -1
+        self._resumed = False
         self._lock = threading.Lock()
 
     def create(self) -> None:
@@ -123,14 +127,15 @@ class BlockStore:
         with open(self.path, "rb") as file:
             same = file.read(len(self._header)) == self._header
         if same and os.fstat(self._fd).st_size == self.size:
+            self._resumed = True
             return True
         self.close()
         return False
 
-    def write(self, i: int, j: int, block: NDArray[Any], *, sync: bool = True) -> None:
-        """Write chunk (i, j): ``block`` is (samples, height, width).
+    def write(self, i: int, j: int, block: NDArray[Any], *, sync: bool = True) -> int:
+        """Write chunk (i, j): ``block`` is (samples, height, width). Returns its checksum.
 
-        Zeros are not written: they are what the file reads as anyway, and it stays sparse. Without
+        Zeros are not written where the file reads as zeros anyway, so it stays sparse. Without
         ``sync`` the chunk is safe after the next :meth:`sync`.
         """
         window = self.grid.window(i, j)
@@ -138,23 +143,40 @@ class BlockStore:
         if block.shape != expected:
             raise ValueError(f"chunk ({i}, {j}) is {expected}, got {block.shape}")
         if not block.any():
-            return
-        for top in range(0, window.height, self.tile):
-            for left in range(0, window.width, self.tile):
-                part = block[:, top : top + self.tile, left : left + self.tile]
-                row, col = (window.row + top) // self.tile, (window.col + left) // self.tile
-                self._write_tile(row, col, part)
+            empty = _checksum_of_zeros(len(list(self._tiles(window))), self._tile_bytes)
+            if not self._resumed or self.holds(i, j, empty):
+                return empty
+        checksum = 0
+        for top, left, position in self._tiles(window):
+            part = block[:, top : top + self.tile, left : left + self.tile]
+            tile = np.zeros((self.tile, self.tile, self.samples), dtype=self.dtype)
+            tile[: part.shape[1], : part.shape[2]] = part.transpose(1, 2, 0)
+            data = tile.tobytes()
+            checksum = zlib.crc32(data, checksum)
+            self._write_at(data, position)
         if sync:
             self.sync()
+        return checksum
+
+    def holds(self, i: int, j: int, checksum: int) -> bool:
+        """Whether chunk (i, j) reads as it was when :meth:`write` returned this checksum."""
+        found = 0
+        with open(self.path, "rb") as file:
+            for _, _, position in self._tiles(self.grid.window(i, j)):
+                file.seek(position)
+                found = zlib.crc32(file.read(self._tile_bytes), found)
+        return found == checksum
 
     def sync(self) -> None:
         """Everything written so far is on disk when this returns."""
         _sync(self._fd)
 
-    def _write_tile(self, row: int, col: int, part: NDArray[Any]) -> None:
-        tile = np.zeros((self.tile, self.tile, self.samples), dtype=self.dtype)
-        tile[: part.shape[1], : part.shape[2]] = part.transpose(1, 2, 0)
-        self._write_at(tile.tobytes(), self._first + (row * self._across + col) * self._tile_bytes)
+    def _tiles(self, window: Window) -> Iterator[tuple[int, int, int]]:
+        """The TIFF tiles of a chunk: (row and column in the chunk, position in the file)."""
+        for top in range(0, window.height, self.tile):
+            for left in range(0, window.width, self.tile):
+                row, col = (window.row + top) // self.tile, (window.col + left) // self.tile
+                yield top, left, self._first + (row * self._across + col) * self._tile_bytes
 
     def _write_at(self, data: bytes, position: int) -> None:
         if hasattr(os, "pwrite"):
@@ -176,6 +198,14 @@ class BlockStore:
 
 
 _BINARY = getattr(os, "O_BINARY", 0)
+
+
+@cache
+def _checksum_of_zeros(tiles: int, tile_bytes: int) -> int:
+    found, zeros = 0, bytes(tile_bytes)
+    for _ in range(tiles):
+        found = zlib.crc32(zeros, found)
+    return found
 
 
 def _sync(fd: int) -> None:

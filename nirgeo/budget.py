@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 from nirgeo.errors import OptionError
 from nirgeo.estimate import Estimate, estimate
+from nirgeo.handles import CACHE_BYTES
 from nirgeo.radiometry import Scaling
+from nirgeo.runtimes.choice import FP32, TORCH
 from nirgeo.tiling import DEFAULT_CHUNK_TILES, Window
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 SIDES = (16, 12, 8, 6, 4, 3, 2, 1)
 """Sides of a chunk in tiles that are tried."""
+
+_LEAST_CACHE = 2**25
+"""Holds a row of blocks of a scene that a small budget may be for."""
 
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])(?:i?B)?", re.IGNORECASE)
@@ -40,6 +45,11 @@ def parse_size(text: str) -> int:
     if found is None or float(found[1]) == 0:
         raise OptionError(f"--memory {text}: need a size such as 600M or 2G")
     return int(float(found[1]) * _UNITS[found[2].upper()])
+
+
+def cache_within(memory: int) -> int:
+    """Bytes of GDAL's block cache in a budget: a sixteenth of it, what it is anyway at most."""
+    return min(CACHE_BYTES, max(memory // 16, _LEAST_CACHE))
 
 
 @dataclass(frozen=True)
@@ -106,6 +116,8 @@ def plan_for(
     model: str | AnyModel,
     *,
     device: str = "cpu",
+    runtime: str = TORCH,
+    precision: str = FP32,
     chunk: int | None = None,
     workers: int | None = None,
 ) -> Plan:
@@ -133,9 +145,11 @@ def plan_for(
         product = source.clues.product or ""
         picked = pick_model(model, view.scaling.quantity, dict(source.roles), product)
         shape, region = source.grid.shape, view.region
-    colouriser = colouriser_of(picked, device=device)
+    colouriser = colouriser_of(picked, device=device, runtime=runtime, precision=precision)
 
     def cost_of(side: int, count: int) -> Estimate:
-        return estimate(region, shape, side, colouriser, count, rate=1.0)
+        return estimate(
+            region, shape, side, colouriser, count, rate=1.0, cache_bytes=cache_within(size)
+        )
 
     return fit(size, cost_of, chunk=chunk, workers=workers)

@@ -8,8 +8,10 @@ with the scene.
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,11 +24,12 @@ from rasterio import Affine
 from rasterio.crs import CRS
 from rasterio.env import get_gdal_config
 from rasterio.errors import CRSError
-from rasterio.io import MemoryFile
+from rasterio.io import DatasetReader, MemoryFile
+from rasterio.windows import Window as RasterWindow
 
 from nirgeo import expected_error
 from nirgeo.errors import OptionError, TargetError
-from nirgeo.handles import GDAL_ERRORS, forget_errors, unset
+from nirgeo.handles import GDAL_ERRORS, adopt, forget_errors, settings_here, unset
 from nirgeo.interruption import copy_raster
 from nirgeo.plaintext import plain
 from nirgeo.provenance import DESCRIPTION, NAMESPACE
@@ -338,8 +341,30 @@ def _read_back(path: Path) -> None:
     """Decode every block once: GDAL can lose the end of a file on a full disk without a word."""
     with rasterio.open(path) as file:
         levels = [None, *range(len(file.overviews(1)))]
+    rows = []
     for level in levels:
-        with rasterio.open(path, **({} if level is None else {"overview_level": level})) as file:
-            for _, window in file.block_windows(1):
-                file.read(window=window)
-                file.dataset_mask(window=window)
+        with _at_level(path, level) as file:
+            step = file.block_shapes[0][0]
+            rows += [(level, top) for top in range(0, file.height, step)]
+    cores = os.cpu_count() or 1
+    pool = ThreadPoolExecutor(cores, initializer=adopt, initargs=(settings_here(),))
+    try:
+        for _ in pool.map(lambda row: _decode(path, *row), rows):
+            pass
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _at_level(path: Path, level: int | None) -> DatasetReader:
+    return rasterio.open(path, **({} if level is None else {"overview_level": level}))
+
+
+def _decode(path: Path, level: int | None, top: int) -> None:
+    """One row of blocks."""
+    with _at_level(path, level) as file:
+        height, width = file.block_shapes[0]
+        rows = min(height, file.height - top)
+        for left in range(0, file.width, width):
+            window = RasterWindow(left, top, min(width, file.width - left), rows)
+            file.read(window=window)
+            file.dataset_mask(window=window)

@@ -157,7 +157,7 @@ class Colouriser(Protocol):
         """What an output says of what was found out about the scene."""
 
     def paint(self, inputs: FloatArray, valid: Mask, window: InputWindow) -> FloatArray:
-        """Colours (colours, H, W) in working space.
+        """Colours of the window's target (colours, h, w) in working space.
 
         The colours of a pixel depend on nothing but the pixels within ``halo`` of it, the place of
         the window's origin modulo ``stride``, and what :meth:`seen` was told.
@@ -172,7 +172,7 @@ class Colouriser(Protocol):
     def paint_with_error(
         self, inputs: FloatArray, valid: Mask, window: InputWindow
     ) -> tuple[FloatArray, FloatArray]:
-        """:meth:`paint`, and the expected angular error in degrees (H, W).
+        """:meth:`paint`, and the expected angular error in degrees (h, w).
 
         Only of a colouriser that :attr:`expects_error`.
         """

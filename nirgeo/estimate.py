@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from nirgeo.colouriser import Colouriser
+from nirgeo.handles import CACHE_BYTES
 from nirgeo.inference import intra_op_threads
 from nirgeo.tiling import ChunkGrid, Window, input_window
 
-_BASE_BYTES = 700 * 2**20
-"""Interpreter, torch, GDAL and its block cache, the heap between two steps."""
+_BASE_BYTES = 430 * 2**20
+"""Interpreter, torch, GDAL without its block cache, the heap between two steps."""
 
 _PROBE = 512
 _LONG = 1.0
@@ -40,11 +41,13 @@ def estimate(
     workers: int | None = None,
     *,
     rate: float | None = None,
+    cache_bytes: int = CACHE_BYTES,
 ) -> Estimate:
     """Costs of colorizing a region of a raster of (height, width), on all cores by default.
 
     The memory is a bound that a test holds; the time is scaled up from ``rate``, the pixels per
-    second of one core, which is measured now on one small block if it is not given.
+    second of one core, which is measured now on one small block if it is not given. ``cache_bytes``
+    is the size of GDAL's block cache.
     """
     grid = ChunkGrid(region.height, region.width, chunk_tiles)
 
@@ -69,7 +72,7 @@ def estimate(
     return Estimate(
         halo=colouriser.halo,
         useful=useful / computed,
-        memory_bytes=_BASE_BYTES + min(workers, len(grid)) * one_worker,
+        memory_bytes=_BASE_BYTES + cache_bytes + min(workers, len(grid)) * one_worker,
         disk_bytes=useful * samples,
         seconds=computed / rate / min(workers, cores),
         workers=workers,

@@ -285,8 +285,8 @@ class LocalAffineGenerator(nn.Module):
         inside = rising * falling
         return inside if inside.shape[1] == 1 else inside.amin(dim=1, keepdim=True)
 
-    def features(self, x: Tensor, valid: Tensor, hint: Tensor | None) -> Tensor:
-        """What the trunk makes of its surroundings: (N, width, H/s, W/s)."""
+    def folded(self, x: Tensor, valid: Tensor, hint: Tensor | None) -> Tensor:
+        """What enters the trunk: (N, stem channels, H/s, W/s)."""
         factor = self.config.shuffle
         low = self.input_range[:, 0].view(1, -1, 1, 1)
         high = self.input_range[:, 3].view(1, -1, 1, 1)
@@ -297,8 +297,11 @@ class LocalAffineGenerator(nn.Module):
                 folded.shape[0], HINT_CHANNELS, folded.shape[2], folded.shape[3]
             )
         features = torch.cat((folded, coverage, hint), dim=1)
-        features = features.contiguous(memory_format=torch.channels_last)
-        features = F.relu(self.blocks(self.stem(features)))
+        return features.contiguous(memory_format=torch.channels_last)
+
+    def features(self, x: Tensor, valid: Tensor, hint: Tensor | None) -> Tensor:
+        """What the trunk makes of its surroundings: (N, width, H/s, W/s)."""
+        features = F.relu(self.blocks(self.stem(self.folded(x, valid, hint))))
         return F.dropout2d(features, self.dropout, self.training)
 
     def forward(self, x: Tensor, valid: Tensor, hint: Tensor | None = None) -> Tensor:
@@ -310,7 +313,7 @@ class LocalAffineGenerator(nn.Module):
         valid : (N, 1, H, W) float32, 1 where measured
         hint : (N, 3, H/stride, W/stride) float32 or None for an unknown colour
         """
-        return self._colours(x, self.features(x, valid, hint))
+        return self.colours(x, self.features(x, valid, hint))
 
     def with_error(
         self, x: Tensor, valid: Tensor, hint: Tensor | None = None
@@ -320,29 +323,50 @@ class LocalAffineGenerator(nn.Module):
         Only of a network that :attr:`GeneratorConfig.expects_error`.
         """
         features = self.features(x, valid, hint)
-        return self._colours(x, features), self.expected_error(x, features)
+        return self.colours(x, features), self.expected_error(x, features)
+
+    def colours(self, x: Tensor, features: Tensor) -> Tensor:
+        """Working space (N, out, H, W), from the input and what the trunk made of it."""
+        return self.coloured(x, self.upsampled(self.coarse_colours(features)))
 
     def expected_error(self, x: Tensor, features: Tensor) -> Tensor:
         """Degrees, from the input and what the trunk made of it: (N, 1, H, W), at most 180."""
-        assert self.error_head is not None
-        logarithm = self.error_table(x) + self._locally_affine(x, self.error_head(features))
-        return logarithm.clamp(max=MAX_LOG_DEGREES).exp()
+        return self.degrees(x, self.upsampled(self.coarse_error(features)))
 
-    def _colours(self, x: Tensor, features: Tensor) -> Tensor:
-        coarse = self.head(features)
+    def coarse_colours(self, features: Tensor) -> Tensor:
+        """Gains and offsets of the colours: (N, out·(in+1), H/s, W/s)."""
+        coarse: Tensor = self.head(features)
         if self.config.smoothing > 1:
             # At the raster's edge the mean of the cells that are there.
             side = self.config.smoothing
             coarse = F.avg_pool2d(coarse, side, 1, side // 2, count_include_pad=False)
-        return torch.addcmul(self.table(x), self.fade(x), self._locally_affine(x, coarse))
+        return coarse
 
-    def _locally_affine(self, x: Tensor, coarse: Tensor) -> Tensor:
-        """Gains and offsets (N, out·(in+1), H/s, W/s), upsampled and applied: (N, out, H, W)."""
-        field = F.interpolate(
+    def coarse_error(self, features: Tensor) -> Tensor:
+        """Gains and offset of the expected error's logarithm: (N, in+1, H/s, W/s)."""
+        assert self.error_head is not None
+        coarse: Tensor = self.error_head(features)
+        return coarse
+
+    def upsampled(self, coarse: Tensor) -> Tensor:
+        """A field of the coarse grid at full resolution."""
+        return F.interpolate(
             coarse, scale_factor=float(self.stride), mode="bilinear", align_corners=False
         )
+
+    def coloured(self, x: Tensor, field: Tensor) -> Tensor:
+        """Colours from the input and gains and offsets, both at full resolution."""
+        return torch.addcmul(self.table(x), self.fade(x), self._affine(x, field))
+
+    def degrees(self, x: Tensor, field: Tensor) -> Tensor:
+        """Expected error from the input and gains and offset, both at full resolution."""
+        logarithm = self.error_table(x) + self._affine(x, field)
+        return logarithm.clamp(max=MAX_LOG_DEGREES).exp()
+
+    def _affine(self, x: Tensor, field: Tensor) -> Tensor:
+        """Gains and offsets (N, out·(in+1), H, W) applied: (N, out, H, W)."""
         bands = self.config.in_bands
-        colours = coarse.shape[1] // (bands + 1)
+        colours = field.shape[1] // (bands + 1)
         result = field[:, bands * colours :]
         for band in range(bands):
             gain = field[:, band * colours : (band + 1) * colours]

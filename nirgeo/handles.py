@@ -126,6 +126,19 @@ def bounded_cache() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def cache_of(size: int) -> Iterator[None]:
+    """A smaller block cache than ``CACHE_BYTES`` for the runs in this context and their threads.
+
+    A value that the user has set wins.
+    """
+    if "GDAL_CACHEMAX" in os.environ or "GDAL_CACHEMAX" in settings_here():
+        yield
+        return
+    with rasterio.Env(GDAL_CACHEMAX=size):
+        yield
+
+
 PIXEL_DRIVERS = ("GTiff", "JP2OpenJPEG")
 """GeoTIFF and JPEG 2000: formats whose files hold their pixels, and name no other file."""
 
@@ -237,6 +250,17 @@ def open_dataset(path: str, drivers: tuple[str, ...] = ()) -> DatasetReader:
     raise SourceError(
         f"{public(path)}: not {wanted} that GDAL can read ({conceal(failure, path)})"
     ) from failure
+
+
+def descriptions(opened: DatasetReader | WarpedVRT) -> tuple[str, ...] | None:
+    """What a file says of each of its bands; None if one of that is not UTF-8.
+
+    GeoTIFF asks for no encoding of such text, and older software used that of its machine.
+    """
+    try:
+        return tuple((text or "").strip() for text in opened.descriptions)
+    except UnicodeDecodeError:
+        return None
 
 
 def forget_errors() -> None:

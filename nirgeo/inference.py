@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,9 @@ Output = Literal["display", "reflectance"]
 # torch sends a single small image to another convolution kernel than a large one (the limit is
 # 20480 values entering the layer), and the last bit differs. It does not do so for a batch of two.
 _SMALL_INPUT = 20480
+
+_STRIP = 64
+"""Rows whose colours are rendered at once."""
 
 
 @dataclass(frozen=True)
@@ -202,9 +205,18 @@ def model_input(
 
 def model_output(working: NDArray[np.float32], recipe: Recipe) -> NDArray[Any]:
     """Working-space colours (3, H, W) to what is written: uint8, or float32 reflectance in 0–1."""
-    if recipe.spec.quantity is Quantity.COUNTS:
-        return quantize(working, brightness=recipe.brightness, gamma=recipe.gamma)
-    return _shown(from_working(np.nan_to_num(working, nan=0.0), recipe.spec.quantity), recipe)
+    result = np.empty(working.shape, dtype=recipe.dtype)
+    # In strips, since the intermediate arrays then stay in the processor's cache.
+    for top in range(0, working.shape[1], _STRIP):
+        strip = working[:, top : top + _STRIP]
+        if recipe.spec.quantity is Quantity.COUNTS:
+            shown = quantize(strip, brightness=recipe.brightness, gamma=recipe.gamma)
+        else:
+            shown = _shown(
+                from_working(np.nan_to_num(strip, nan=0.0), recipe.spec.quantity), recipe
+            )
+        result[:, top : top + _STRIP] = shown
+    return result
 
 
 def _shown(reflectance: NDArray[np.float32], recipe: Recipe) -> NDArray[Any]:
@@ -223,43 +235,68 @@ def run_network(
     hint: NDArray[np.float32] | None = None,
     runtime: Runtime = REFERENCE,
     *,
+    target: tuple[slice, slice] | None = None,
     expect_error: bool = False,
 ) -> NDArray[np.float32]:
     """What the network makes, in working space, for inputs whose size is a multiple of the stride.
 
-    (len(spec.made), H, W), and with ``expect_error`` one plane more: degrees. ``inputs`` is
+    (len(spec.made), h, w), and with ``expect_error`` one plane more: degrees. ``inputs`` is
     (bands, H, W) in working space with 0 where ``valid`` is False; ``hint`` is
-    (3, H/stride, W/stride), or None where nothing is known of the colours.
+    (3, H/stride, W/stride), or None where nothing is known of the colours; ``target`` are the rows
+    and columns that are wanted, all of them if it is None.
     """
-    import torch
-
+    target = target or (slice(0, inputs.shape[1]), slice(0, inputs.shape[2]))
     if runtime.name != TORCH:
         from nirgeo.runtimes import onnx_session
 
-        return onnx_session.run(
+        made = onnx_session.run(
             inputs, valid, model, runtime.precision, hint, expect_error=expect_error
         )
-    if device_name != "cpu":
+    elif device_name != "cpu":
         from nirgeo.accelerator import NetworkKey
         from nirgeo.lane import Block, lane_of
 
         key = NetworkKey(model, half=runtime.precision == FP16, expect_error=expect_error)
-        return lane_of(device_name).run(Block(key, inputs, valid, hint))
-    net = network(model)
+        made = lane_of(device_name).run(Block(key, inputs, valid, hint))
+    else:
+        return _run_torch(inputs, valid, model, hint, target, expect_error=expect_error)
+    return np.ascontiguousarray(made[:, *target])
+
+
+def _run_torch(
+    inputs: NDArray[np.float32],
+    valid: NDArray[np.bool_],
+    model: Model,
+    hint: NDArray[np.float32] | None,
+    target: tuple[slice, slice],
+    *,
+    expect_error: bool,
+) -> NDArray[np.float32]:
+    import torch
+
+    from nirgeo.generator import LocalAffineGenerator
+    from nirgeo.windowed import paint, smallest_input
+
+    net: Any = network(model)
     x = torch.from_numpy(inputs)[None]
     mask = torch.from_numpy(valid.astype(np.float32))[None, None]
     # The layer with the fewest values decides: in a narrow network that is not the first one.
-    if inputs.shape[1] * inputs.shape[2] * net.config.narrowest <= _SMALL_INPUT:
+    if isinstance(net, LocalAffineGenerator):
+        least: float = smallest_input(net.config, valid.shape, target)
+    else:
+        least = valid.size * net.config.narrowest
+    if least <= _SMALL_INPUT:
         x, mask = x.expand(2, -1, -1, -1), mask.expand(2, -1, -1, -1)
     field = None
     if hint is not None:
         field = torch.from_numpy(hint)[None].expand(x.shape[0], -1, -1, -1)
     with torch.inference_mode():
         x = x.contiguous(memory_format=torch.channels_last)
-        if expect_error:
-            made = torch.cat(net.with_error(x, mask.contiguous(), field), dim=1)[0]
+        mask = mask.contiguous()
+        if isinstance(net, LocalAffineGenerator):
+            made = paint(net, x, mask, field, target, expect_error=expect_error)[0]
         else:
-            made = net(x, mask.contiguous(), field)[0]
+            made = net(x, mask, field)[0][:, *target].contiguous()
         result: NDArray[np.float32] = made.numpy()
     return result
 
@@ -278,9 +315,15 @@ class NetworkColouriser:
     prior: bool = True
     hint: HintField | None = None
     runtime: Runtime = REFERENCE
-    # The trunk's activations at a quarter of the resolution, the full-resolution fields and lookups
-    # around them, and what the heap keeps between two blocks: growth of a run's peak per worker.
-    bytes_per_pixel: ClassVar[int] = 170
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        """Growth of a run's peak per pixel of every worker's window.
+
+        The trunk's activations at a quarter of the resolution, the target's colours, and what the
+        heap can't use again between two blocks. ONNX Runtime computes the halo to the end.
+        """
+        return 155 if self.runtime.name == TORCH else 210
 
     @property
     def spec(self) -> ModelSpec:
@@ -326,13 +369,13 @@ class NetworkColouriser:
     def paint(
         self, inputs: NDArray[np.float32], valid: NDArray[np.bool_], window: InputWindow
     ) -> NDArray[np.float32]:
-        return self._colours(inputs, self._run(inputs, valid, window))
+        return self._colours(inputs, self._run(inputs, valid, window), window)
 
     def paint_with_error(
         self, inputs: NDArray[np.float32], valid: NDArray[np.bool_], window: InputWindow
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         out = self._run(inputs, valid, window, expect_error=True)
-        return self._colours(inputs, out[:-1]), out[-1]
+        return self._colours(inputs, out[:-1], window), out[-1]
 
     def _run(
         self,
@@ -347,16 +390,23 @@ class NetworkColouriser:
             rows, cols = (side // self.stride for side in window.shape)
             hint = self.hint.cells(window.read.row, window.read.col, rows, cols, self.stride)
         return run_network(
-            inputs, valid, self.model, self.device, hint, self.runtime, expect_error=expect_error
+            inputs,
+            valid,
+            self.model,
+            self.device,
+            hint,
+            self.runtime,
+            target=window.crop,
+            expect_error=expect_error,
         )
 
     def _colours(
-        self, inputs: NDArray[np.float32], out: NDArray[np.float32]
+        self, inputs: NDArray[np.float32], out: NDArray[np.float32], window: InputWindow
     ) -> NDArray[np.float32]:
         """What the network made, and the measured bands that stay."""
         if not self.copies:
             return out
-        known = dict(zip(self.spec.bands, inputs, strict=True))
+        known = dict(zip(self.spec.bands, inputs[:, *window.crop], strict=True))
         known |= dict(zip(self.spec.made, out, strict=True))
         return np.stack([known[colour] for colour in self.spec.colours])
 
@@ -400,19 +450,16 @@ def colorize_block(
     with np.errstate(invalid="ignore", over="ignore"):
         measured = model_quantity(values, recipe)
         inputs = model_input(measured, valid, recipe)
-    crop = (slice(None), *window.crop)
     error = None
     if recipe.wants_error:
         painted, error = recipe.colouriser.paint_with_error(inputs, valid, window)
-        error = np.ascontiguousarray(error[window.crop])
         if recipe.max_error is not None:
             target_valid = target_valid & (error <= np.float32(recipe.max_error))
     else:
         painted = recipe.colouriser.paint(inputs, valid, window)
     if recipe.reference is not None:
         painted = _referenced(painted, inputs, valid, window, recipe.reference, recipe)
-    working = painted[crop]
-    rgb = model_output(np.ascontiguousarray(working), recipe)
+    rgb = model_output(painted, recipe)
     if recipe.spec.quantity is Quantity.REFLECTANCE:
         # The root of a reflectance, squared, is not always the same number.
         for colour, band in recipe.colouriser.copies.items():

@@ -4,7 +4,8 @@ The first line is the identity of the work. A line is written after its chunk wa
 killed run loses at most the chunks it was computing. A torn last line is not an error.
 
 Every line carries a checksum. A damaged line that still reads as JSON could name a chunk that was
-never written, and its hole would become part of the picture.
+never written, and its hole would become part of the picture. A chunk's line also holds the checksum
+of its pixels, so that a disk that returns others is noticed.
 """
 
 from __future__ import annotations
@@ -15,11 +16,22 @@ import threading
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from nirgeo.errors import ResumeError
 
-FORMAT = 2  # 2: lines with checksums
+FORMAT = 3  # 2: lines with checksums; 3: pixels with checksums
+
+
+class Finished(NamedTuple):
+    """Chunk (i, j) is on disk."""
+
+    i: int
+    j: int
+    valid: int
+    """Number of its valid pixels."""
+    pixels: int
+    """What :meth:`nirgeo.blockstore.BlockStore.write` returned for it."""
 
 
 class Journal:
@@ -35,8 +47,8 @@ class Journal:
         self._file = open(self.path, "w", encoding="utf-8")  # noqa: SIM115 (closed by close)
         self._append([{"format": FORMAT, "identity": dict(identity)}])
 
-    def resume(self, identity: Mapping[str, Any]) -> dict[tuple[int, int], int] | None:
-        """Chunks an earlier run of the same work finished, with their numbers of valid pixels.
+    def resume(self, identity: Mapping[str, Any]) -> dict[tuple[int, int], Finished] | None:
+        """Chunks (i, j) an earlier run of the same work finished.
 
         None means that there is nothing to resume from.
 
@@ -58,20 +70,18 @@ class Journal:
         if not records or records[0].get("format") != FORMAT:
             return None
         _compare(records[0].get("identity"), json.loads(json.dumps(dict(identity))))
-        finished: dict[tuple[int, int], int] = {}
+        finished: dict[tuple[int, int], Finished] = {}
         for record in records[1:]:
             try:
-                i, j = record["chunk"]
-                finished[(int(i), int(j))] = int(record["valid"])
+                i, j = map(int, record["chunk"])
+                finished[i, j] = Finished(i, j, int(record["valid"]), int(record["pixels"]))
             except (KeyError, TypeError, ValueError):
                 break
         # Written again without what could not be trusted, so that appending starts on a new line;
         # beside the old one, which stays whole until the new one is.
         rewritten = self.path.with_suffix(".new")
         self._file = open(rewritten, "w", encoding="utf-8")  # noqa: SIM115 (closed by close)
-        for record in [records[0]] + [
-            {"chunk": list(chunk), "valid": valid} for chunk, valid in finished.items()
-        ]:
+        for record in [records[0], *map(_chunk_record, finished.values())]:
             self._file.write(_line(record))
         self._sync()
         self.close()
@@ -79,9 +89,9 @@ class Journal:
         self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
         return finished
 
-    def done(self, chunks: Iterable[tuple[int, int, int]]) -> None:
-        """Chunks (i, j) are on disk and have so many valid pixels."""
-        self._append({"chunk": [i, j], "valid": valid} for i, j, valid in chunks)
+    def done(self, chunks: Iterable[Finished]) -> None:
+        """These chunks are on disk."""
+        self._append(map(_chunk_record, chunks))
 
     def _append(self, records: Iterable[Mapping[str, Any]]) -> None:
         lines = "".join(map(_line, records))
@@ -97,6 +107,10 @@ class Journal:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _chunk_record(chunk: Finished) -> dict[str, Any]:
+    return {"chunk": [chunk.i, chunk.j], "valid": chunk.valid, "pixels": chunk.pixels}
 
 
 def _checksum(record: Mapping[str, Any]) -> int:

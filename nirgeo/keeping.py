@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nirgeo.blockstore import BlockStore
-from nirgeo.journal import Journal
+from nirgeo.journal import Finished, Journal
 
 MAX_WAITING = 64
 """Chunks written and not yet synced, before :meth:`Keeper.put` waits for the disk."""
@@ -35,7 +35,7 @@ class Keeper:
         self.valid: dict[tuple[int, int], int] = {}
         self._store = store
         self._journal = journal
-        self._waiting: list[tuple[int, int, int]] = []
+        self._waiting: list[Finished] = []
         self._changed = threading.Condition()
         self._ending = False
         self._failure: BaseException | None = None
@@ -58,13 +58,13 @@ class Keeper:
             finite = np.isfinite(colours).all(axis=0) if colours.dtype.kind == "f" else None
             valid = np.ones(colours.shape[1:], dtype=np.bool_) if finite is None else finite
         mask = np.where(valid, 255, 0).astype(colours.dtype)
-        self._store.write(i, j, np.concatenate((colours, mask[None])), sync=False)
+        pixels = self._store.write(i, j, np.concatenate((colours, mask[None])), sync=False)
         count = int(valid.sum())
         with self._changed:
             self._changed.wait_for(lambda: len(self._waiting) < MAX_WAITING or self._failure)
             if self._failure is not None:
                 raise self._failure
-            self._waiting.append((i, j, count))
+            self._waiting.append(Finished(i, j, count, pixels))
             self.valid[i, j] = count
             self._changed.notify_all()
 

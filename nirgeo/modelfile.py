@@ -274,7 +274,7 @@ def write_model(
     os.replace(partial, target)
 
 
-def _here(model: Model) -> Model:
+def on_this_machine(model: Model) -> Model:
     """The model's file on this machine, where the package may lie elsewhere.
 
     Raises
@@ -306,7 +306,7 @@ def load_generator(model: Model) -> nn.Module:
     from nirgeo.architectures import build, generator_shape
     from nirgeo.generator import channels_last
 
-    model = _here(model)
+    model = on_this_machine(model)
     if sha256_of(model.path) != model.sha256:
         raise ModelError(f"{model.path}: changed since it was opened (its sha256 differs)")
     try:

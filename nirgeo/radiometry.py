@@ -231,13 +231,13 @@ class DisplayCurve:
         ``brightness`` multiplies the reflectance; the rendered value is raised to ``1 / gamma``,
         so that more of either is brighter.
         """
-        linear = np.clip(reflectance * np.float32(self.gain * brightness), 0.0, 1.0)
-        srgb = np.where(
-            linear <= 0.0031308,
-            linear * np.float32(12.92),
-            np.float32(1.055) * np.power(linear, np.float32(1 / 2.4)) - np.float32(0.055),
-        ).astype(np.float32)
-        return quantize(srgb, gamma=gamma)
+        linear = reflectance * np.float32(self.gain * brightness)
+        np.clip(linear, 0.0, 1.0, out=linear)
+        srgb: FloatArray = np.power(linear, np.float32(1 / 2.4))
+        srgb *= np.float32(1.055)
+        srgb -= np.float32(0.055)
+        np.multiply(linear, np.float32(12.92), out=srgb, where=linear <= np.float32(0.0031308))
+        return quantize(srgb.astype(np.float32, copy=False), gamma=gamma)
 
     def invert(
         self, unit: FloatArray, *, brightness: float = 1.0, gamma: float = 1.0
@@ -253,7 +253,9 @@ class DisplayCurve:
 def quantize(unit: FloatArray, *, brightness: float = 1.0, gamma: float = 1.0) -> NDArray[np.uint8]:
     """Values in 0–1 to 8-bit counts, rounded half to even; NaN becomes 0."""
     picture = unit if brightness == 1 else unit * np.float32(brightness)
-    picture = np.clip(np.nan_to_num(picture, nan=0.0), 0.0, 1.0)
+    picture = np.nan_to_num(picture, nan=0.0)
+    np.clip(picture, 0.0, 1.0, out=picture)
     if gamma != 1:
         picture = np.power(picture, np.float32(1 / gamma))
-    return np.rint(picture * np.float32(255.0)).astype(np.uint8)
+    picture *= np.float32(255.0)
+    return np.rint(picture, out=picture).astype(np.uint8)

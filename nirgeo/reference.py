@@ -104,14 +104,16 @@ class Reference:
         quantity: Quantity,
         curve: DisplayCurve,
     ) -> FloatArray:
-        """``painted`` (3, H, W) with the reference's colours where it has any.
+        """``painted`` (3, h, w) with the reference's colours where it has any.
 
-        ``guide`` (H, W) is the band whose detail is carried over; all in working space.
+        ``painted`` is the window's target, ``guide`` (H, W) all of the window in the band whose
+        detail is carried over; all in working space.
         """
-        read = window.read
+        read, (down, across) = window.read, window.crop
+        shown = guide[window.crop]
         guide, valid = guide[: read.height, : read.width], valid[: read.height, : read.width]
-        rows: Doubles = np.arange(read.row, read.row + read.height, dtype=np.float64) + 0.5
-        cols: Doubles = np.arange(read.col, read.col + read.width, dtype=np.float64) + 0.5
+        rows: Doubles = np.arange(down.start, down.stop, dtype=np.float64) + (read.row + 0.5)
+        cols: Doubles = np.arange(across.start, across.stop, dtype=np.float64) + (read.col + 0.5)
         spots = self._in_reference(rows, cols)
         if spots is None:
             return painted
@@ -132,11 +134,8 @@ class Reference:
         )
         spread = _interpolate(fields, spots[0] - first_row, spots[1] - first_col)
         share = spread[-1]
-        offset = (spread[:3] - spread[6:9]) + spread[3:6] * guide
-        result = painted.copy()
-        part = result[:, : read.height, : read.width]
-        part[:] = (part * (1 - share) + offset).astype(np.float32)
-        return result
+        offset = (spread[:3] - spread[6:9]) + spread[3:6] * shown
+        return (painted * (1 - share) + offset).astype(np.float32)
 
     def _in_reference(self, rows: Doubles, cols: Doubles) -> tuple[Doubles, Doubles] | None:
         """Rows and columns in the reference, in blocks, of every crossing of scene positions.

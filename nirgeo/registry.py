@@ -39,6 +39,8 @@ class ShippedModel:
     file: str
     sha256: str
     quantity: Quantity | None = None
+    int8_sha256: str | None = None
+    """Hash of the file of ranges beside it; None if it ships without one."""
 
     @property
     def full_name(self) -> str:
@@ -59,6 +61,7 @@ def _listed(folder: str) -> tuple[ShippedModel, ...]:
             os.path.join(folder, e["file"]),
             e["sha256"],
             Quantity(e["quantity"]) if "quantity" in e else None,
+            e.get("int8_sha256"),
         )
         for e in json.loads(text)
     ]
@@ -91,6 +94,12 @@ def shipped_path(sha256: str) -> str | None:
     """Where a shipped network with this hash lies on this machine; None if there is none."""
     files = [m.file for m in shipped_models() if m.sha256 == sha256]
     return str(_weights_folder() / files[0]) if files else None
+
+
+def shipped_at(path: str | os.PathLike[str]) -> ShippedModel | None:
+    """The shipped network whose file this is; None if it is another file."""
+    folder, wanted = _weights_folder(), Path(path).resolve()
+    return next((m for m in shipped_models() if (folder / m.file).resolve() == wanted), None)
 
 
 def load_model(name: str | os.PathLike[str], quantity: Quantity | None = None) -> AnyModel:

@@ -138,7 +138,8 @@ def open_rgb(
 def _find_colours(path: str) -> dict[str, str]:
     with handles.gdal_env(path):
         opened = handles.dataset(path)
-        names = [(text or "").strip().lower() for text in opened.descriptions]
+        told = handles.descriptions(opened) or ("",) * opened.count
+        names = [text.lower() for text in told]
         kinds = list(opened.colorinterp)
     for labels in (names, [kind.name for kind in kinds]):
         if all(labels.count(colour) == 1 for colour in COLOURS):

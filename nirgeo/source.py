@@ -259,13 +259,14 @@ def as_stored(dtype: np.dtype[Any], value: float) -> float | None:
 
 def _labels(opened: Any, path: str, first_number: int) -> list[BandLabel]:
     stem = Path(without_query(path)).stem
+    told = handles.descriptions(opened) or ("",) * opened.count
     labels = []
     for index in range(1, opened.count + 1):
         tags = {k.lower(): v for k, v in opened.tags(index).items()}
         labels.append(
             BandLabel(
                 number=first_number + index - 1,
-                description=(opened.descriptions[index - 1] or "").strip(),
+                description=told[index - 1],
                 common_name=tags.get("common_name", tags.get("eo:common_name", "")),
                 colorinterp=opened.colorinterp[index - 1].name,
                 file_stem=stem,
@@ -395,7 +396,8 @@ def open_source(
         raise SourceError("no scene given: name a file, or bands with --stack ROLE=FILE")
     try:
         return _look(entries, dict(roles or {}), nodata)
-    except handles.GdalError as error:  # GDAL opens a file whose georeference it can't read
+    except (handles.GdalError, UnicodeDecodeError) as error:
+        # GDAL opens a file whose georeference it can't read, or hands on what is no text.
         handles.forget_errors()
         handles.close_all()  # an open dataset would say it once and then work without
         names = ", ".join(
@@ -416,7 +418,8 @@ def _look(
     grids: list[Grid] = []
     notes: list[str] = []
     for entry, wanted in entries:
-        found_bands, grid = _entry_bands(entry, wanted, len(bands) + 1, nodata)
+        found_bands, grid, note = _entry_bands(entry, wanted, len(bands) + 1, nodata)
+        notes += [note] if note else []
         if wanted is not None:
             explicit.setdefault(wanted, str(found_bands[0].label.number))
         bands += found_bands
@@ -480,8 +483,8 @@ def _look(
 
 def _entry_bands(
     entry: str | StackedBand, role: str | None, first_number: int, nodata: float | None
-) -> tuple[list[SourceBand], Grid]:
-    """The bands of one file, or the one of a stack, on its own grid."""
+) -> tuple[list[SourceBand], Grid, str]:
+    """The bands of one file, or the one of a stack, on its own grid; and what to say about it."""
     stacked = entry if isinstance(entry, StackedBand) else None
     file = entry.path if isinstance(entry, StackedBand) else entry
     drivers = stacked.drivers if stacked is not None else ()
@@ -515,7 +518,11 @@ def _entry_bands(
                     missing = stacked.nodata
             dtype = opened.dtypes[index - 1]
             bands.append(SourceBand(file, index, label, dtype, missing, drivers=drivers))
-        return bands, read_grid(opened)
+        note = ""
+        if handles.descriptions(opened) is None:
+            name = Path(without_query(file)).name
+            note = f"{name}: its descriptions of bands are not UTF-8, and not used"
+        return bands, read_grid(opened), note
 
 
 def _refuse_bad_transform(band: SourceBand, grid: Grid) -> None:

@@ -113,7 +113,11 @@ def write_geotiff(
                 journal.create(identity)
                 finished = {}
             chunks = [(i, j) for i, j, _ in grid.windows()]
-            finished = {chunk: finished[chunk] for chunk in chunks if chunk in finished}
+            finished = {
+                (i, j): finished[i, j]
+                for i, j in chunks
+                if (i, j) in finished and store.holds(i, j, finished[i, j].pixels)
+            }
             todo = [chunk for chunk in chunks if chunk not in finished]
             if on_start is not None:
                 on_start(len(finished), len(grid))
@@ -122,7 +126,7 @@ def write_geotiff(
             with keeper:
                 _compute(data, valid, todo, keeper, workers, report, client, identity)
             report()
-            counts = finished | keeper.valid
+            counts = {chunk: kept.valid for chunk, kept in finished.items()} | keeper.valid
             if not any(counts.values()):
                 raise EmptySceneError(_why_empty(rgb))
             store.close()

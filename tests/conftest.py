@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,12 @@ from nirgeo.inference import intra_op_threads
 # deadline, since a busy machine is no bug.
 settings.register_profile("nirgeo", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("nirgeo")
+
+
+# A shell starts what runs in the background without Ctrl-C, and our child processes would inherit
+# that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,13 @@
     python tools/make_int8.py DATA             # every shipped network; some minutes
     python tools/make_int8.py DATA NAME...     # some of them
     python tools/make_int8.py --cards          # only write the cards' sections from the record
+    python tools/make_int8.py --registry       # only list the files that there are
 
 DATA holds ``satellite`` and ``aerial``, each with ``train`` and ``val``, and ``index.csv``. Ranges
 are measured on training places; the price is measured on validation places, with the same
 evaluation as everything else. Convolutions outside the network's sequences stay in 32 bits only if
-8 bits cost too much otherwise. Writes ``NAME-1.int8.safetensors`` beside the weights, the record
-``docs/performance/int8.json`` and a section of each model's card.
+8 bits cost too much otherwise. Writes ``NAME-1.int8.safetensors`` beside the weights, its hash into
+the registry, the record ``docs/performance/int8.json`` and a section of each model's card.
 """
 
 from __future__ import annotations
@@ -27,17 +28,18 @@ from nirgeo import inference
 from nirgeo.evaluation.predict import ModelPredictor
 from nirgeo.evaluation.scenes import find_scenes, read_scene
 from nirgeo.evaluation.score import evaluate
-from nirgeo.modelfile import Model
+from nirgeo.modelfile import Model, sha256_of
 from nirgeo.registry import load_model, shipped_models
 from nirgeo.runtimes.activation_ranges import Watch
 from nirgeo.runtimes.choice import FP32, INT8, ONNX
-from nirgeo.runtimes.int8 import write_ranges
+from nirgeo.runtimes.int8 import SUFFIX, write_ranges
 from nirgeo.scene import VALID
 from nirgeo.source import open_source
 from nirgeo.training.data import SceneEntry
 
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "docs" / "performance" / "int8.json"
+WEIGHTS = ROOT / "nirgeo" / "weights"
 SCENES = 96
 """Training scenes that ranges are measured on, spread over the places."""
 
@@ -80,8 +82,22 @@ def measure_ranges(model: Model, scenes: list[SceneEntry], keep: tuple[str, ...]
         "how": "tools/make_int8.py: least mean square over training scenes",
     }
     write_ranges(model, watch.ranges(None if model.spec.tones is None else HINTS), facts)
+    list_ranges()
     for key in [k for k in inference_sessions() if k[0] == model.sha256]:
         del inference_sessions()[key]
+
+
+def list_ranges() -> None:
+    """Write the hash of every file of ranges into the registry, and forget what it said before."""
+    registry = WEIGHTS / "registry.json"
+    entries = json.loads(registry.read_text("utf-8"))
+    for entry in entries:
+        entry.pop("int8_sha256", None)
+        ranges = (WEIGHTS / entry["file"]).with_suffix(SUFFIX)
+        if ranges.exists():
+            entry["int8_sha256"] = sha256_of(ranges)
+    registry.write_text(json.dumps(entries, indent=1) + "\n", "utf-8")
+    shipped_models.cache_clear()
 
 
 def inference_sessions() -> dict[Any, Any]:
@@ -161,6 +177,9 @@ def write_cards(records: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     known = json.loads(RECORD.read_text("utf-8")) if RECORD.exists() else []
+    if sys.argv[1:] == ["--registry"]:
+        list_ranges()
+        return
     if sys.argv[1:] != ["--cards"]:
         data, names = Path(sys.argv[1]), sys.argv[2:]
         for name in names or [model.full_name for model in shipped_models()]:

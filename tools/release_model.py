@@ -398,8 +398,13 @@ def release(source: Path, name: str, version: int) -> None:
     for old in (e for e in entries if e["name"] == name and e["version"] < version):
         for suffix in (".safetensors", ".int8.safetensors", ".md", ".json"):
             (WEIGHTS / old["file"]).with_suffix(suffix).unlink(missing_ok=True)
-    entries = [e for e in entries if e["name"] != name]
-    entries.append({"name": name, "version": version, "file": target.name, "sha256": sha256})
+    before = next((e for e in entries if (e["name"], e["version"]) == (name, version)), {})
+    entry = {"name": name, "version": version, "file": target.name, "sha256": sha256}
+    if before.get("sha256") == sha256:
+        entry = before | entry
+    else:  # ranges of other weights; tools/make_int8.py makes them anew
+        target.with_suffix(".int8.safetensors").unlink(missing_ok=True)
+    entries = [e for e in entries if e["name"] != name] + [entry]
     entries.sort(key=lambda e: (e["name"], e["version"]))
     registry.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
     print(f"{target}: {target.stat().st_size / 2**20:.2f} MiB, best step {training['best_step']}")

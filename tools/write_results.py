@@ -258,7 +258,21 @@ def _torture(records: Path) -> str:
         cells.append([*row, "; ".join(outcomes), str(len(record["findings"]))])
     total = sum(record["cases"] for record in found.values())
     cells.append(["all", "", str(total), "", str(sum(len(r["findings"]) for r in found.values()))])
-    return markdown(["campaign", "seed", "cases", "how they ended", "findings"], cells)
+    table = markdown(["campaign", "seed", "cases", "how they ended", "findings"], cells)
+    figures = [record["figures"] for record in found.values()]
+
+    def largest(name: str) -> float:
+        return max(f.get(name, 0) for f in figures)
+
+    def total_of(name: str) -> int:
+        return sum(int(f.get(name, 0)) for f in figures)
+
+    return (
+        f"{table}\n\nThe slowest file took {largest('longest case in seconds'):.1f} s, the "
+        f"hungriest {largest('largest growth of a case in MiB'):.0f} MiB. Killed runs had finished "
+        f"{total_of('finished chunks')} chunks; {total_of('finished chunks computed again')} of "
+        "them were computed again."
+    )
 
 
 TABLES: dict[str, Callable[..., str]] = {

@@ -166,7 +166,8 @@ class BaselineColouriser:
 
     def paint(self, inputs: FloatArray, valid: Mask, window: InputWindow) -> FloatArray:
         context = Context(self.spec.quantity, survey=self.survey)
-        return self.model.baseline.predict(inputs, valid, context)
+        made = self.model.baseline.predict(inputs, valid, context)
+        return np.ascontiguousarray(made[:, *window.crop])
 
     def paint_with_error(
         self, inputs: FloatArray, valid: Mask, window: InputWindow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -194,6 +194,22 @@ def colorize_one(
     client: Client | None = None,
 ) -> None:
     # Imported here so that --help answers at once.
+    from nirgeo.budget import cache_within, parse_size
+    from nirgeo.handles import cache_of
+
+    memory = options["memory"]
+    with nullcontext() if memory is None else cache_of(cache_within(parse_size(memory))):
+        _colorize_one(scene, stack, target, reporter, options, client)
+
+
+def _colorize_one(
+    scene: str | None,
+    stack: dict[str, str],
+    target: tuple[str, str | None],
+    reporter: Reporter,
+    options: dict[str, Any],
+    client: Client | None,
+) -> None:
     from nirgeo import engine, provenance
     from nirgeo.acquisition import parse_interval
     from nirgeo.cog import check_creation_options
@@ -283,6 +299,8 @@ def _within(
         opened,
         options["model"],
         device=device,
+        runtime=options["runtime"],
+        precision=options["precision"],
         chunk=options["chunk"],
         workers=1 if alone else options["workers"],
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import signal
+import sys
 import threading
 import traceback
 import warnings
@@ -43,6 +44,31 @@ def terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+@contextmanager
+def _unreadable_messages_dropped() -> Iterator[None]:
+    """GDAL repeats a damaged file's bytes in its messages, and rasterio's log takes them for UTF-8.
+
+    It can't raise where it fails, so a traceback is printed for what is no more than a line of a
+    log: first as of an error that nobody catches, then as of one that can't be raised.
+    """
+    before = sys.excepthook, sys.unraisablehook
+
+    def uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        if not isinstance(error, UnicodeDecodeError) or trace is not None:
+            before[0](kind, error, trace)
+
+    def unraisable(what: sys.UnraisableHookArgs) -> None:
+        of_the_log = what.object == "rasterio._env.log_error"
+        if not isinstance(what.exc_value, UnicodeDecodeError) or not of_the_log:
+            before[1](what)
+
+    sys.excepthook, sys.unraisablehook = uncaught, unraisable
+    try:
+        yield
+    finally:
+        sys.excepthook, sys.unraisablehook = before
+
+
 def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
     """Turn errors of a command into a line and an exit code.
 
@@ -54,7 +80,7 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
         context = click.get_current_context()
         verbose = bool(kwargs.get("verbose")) or rio_verbosity(context) > 0
         try:
-            with terminable(), warnings.catch_warnings():
+            with terminable(), _unreadable_messages_dropped(), warnings.catch_warnings():
                 # rasterio's, for every scene without a georeference; its pixels are what counts.
                 warnings.filterwarnings("ignore", message="Dataset has no geotransform")
                 command(*args, **kwargs)

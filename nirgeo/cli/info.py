@@ -64,9 +64,10 @@ def describe_scene(
     path: str | None, stack: dict[str, str], options: dict[str, Any]
 ) -> dict[str, Any]:
     from nirgeo import engine
-    from nirgeo.budget import plan_for
+    from nirgeo.budget import cache_within, parse_size, plan_for
     from nirgeo.estimate import estimate
     from nirgeo.georeference import grid_of
+    from nirgeo.handles import CACHE_BYTES
     from nirgeo.inference import NetworkColouriser
     from nirgeo.radiometry import Scaling
     from nirgeo.registry import AUTO, choose_model, load_model
@@ -78,12 +79,15 @@ def describe_scene(
         **{r: options[r] for r in ("nir", "red", "green", "nodata", "scale", "bounds", "chunk")},
         stack=stack or None,
     )
-    workers = options["workers"]
+    workers, cache = options["workers"], CACHE_BYTES
     if options["memory"] is not None:
+        cache = cache_within(parse_size(options["memory"]))
         plan = plan_for(
             options["memory"],
             scene,
             options["model"],
+            runtime=options["runtime"],
+            precision=options["precision"],
             chunk=options["chunk"],
             workers=options["workers"],
         )
@@ -112,7 +116,7 @@ def describe_scene(
         model, reason = load_model(options["model"], scaling.quantity), "asked for"
     computing = {name: options[name] for name in ("runtime", "precision")}
     colouriser = engine.colouriser_of(model, **computing)
-    cost = estimate(region, grid.shape, tiles, colouriser, workers)
+    cost = estimate(region, grid.shape, tiles, colouriser, workers, cache_bytes=cache)
     notes += doubts(scene, model, scaling, gsd, nodata=options["nodata"])
     rows, cols = (-(-side // (tiles * 64)) for side in (region.height, region.width))
     return {

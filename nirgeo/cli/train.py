@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,11 @@ if TYPE_CHECKING:
 )
 @click.option("--init", metavar="FILE", help="Model file whose weights a new run starts from.")
 @click.option("--new-table", is_flag=True, help="Fit the table anew; --init's is left out.")
+@click.option(
+    "--teacher",
+    metavar="FILE",
+    help="Model file whose colours are learnt instead of the true ones, by a smaller network.",
+)
 @click.option("--name", help="Name of the model.  [default: the preset's]")
 @click.option("--minutes", type=float, help="Stop after this time; run again to go on.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
@@ -71,6 +77,7 @@ def train_command(
     places: float | None,
     init: str | None,
     new_table: bool,
+    teacher: str | None,
     name: str | None,
     minutes: float | None,
     device: str,
@@ -83,12 +90,18 @@ def train_command(
     per event, the configuration, and a checkpoint. No place may have scenes on both sides.
     """
     ctx.meta["nirgeo.reporter"] = Silent() if quiet else Terminal()
+    import torch
+
     from nirgeo.training.data import some_places
     from nirgeo.training.loop import Trainer
     from nirgeo.training.networks import model_spec
     from nirgeo.training.presets import configuration
+    from nirgeo.training.teacher import Teacher
 
-    config = configuration(preset, changes)
+    config, master = configuration(preset, changes), None
+    if teacher is not None:
+        master = Teacher(Path(teacher), config, torch.device(device))
+        config = replace(config, teacher=master.identity)
     sides = read_sides(
         config, (folders, levels), (validation, validation_levels or levels), index, without, quiet
     )
@@ -108,6 +121,7 @@ def train_command(
             sides[1],
             Path(out),
             spec=spec,
+            teacher=master,
             device=device,
             report=report,  # type: ignore[arg-type]
         )

@@ -24,7 +24,8 @@ from safetensors.numpy import save_file
 from torch import Tensor, nn
 
 from nirgeo.errors import ModelError, OptionError
-from nirgeo.modelfile import Model, sha256_of
+from nirgeo.modelfile import Model, on_this_machine, sha256_of
+from nirgeo.registry import shipped_at
 from nirgeo.runtimes.onnx_export import replace_module
 from nirgeo.tensorfile import open_tensors
 
@@ -70,14 +71,17 @@ def read_ranges(model: Model) -> Ranges:
     Raises
     ------
     OptionError : the model has none
-    ModelError : they are damaged, or those of another model
+    ModelError : they are damaged, or those of another model; or a shipped model's are not those
+        that the registry lists
     """
+    model = on_this_machine(model)
     path = ranges_path(model)
     if not path.is_file():
         raise OptionError(
             f"--precision int8: {model.spec.full_name} has no {path.name} beside its weights; "
             "tools/make_int8.py makes one"
         )
+    _check_shipped(model, path)
     places: dict[str, Range] = {}
     try:
         with open_tensors(path, max_bytes=MAX_BYTES) as file:
@@ -105,6 +109,18 @@ def read_ranges(model: Model) -> Ranges:
     return Ranges(places)
 
 
+def _check_shipped(model: Model, path: Path) -> None:
+    shipped = shipped_at(model.path)
+    if shipped is None:
+        return
+    found = sha256_of(path)
+    if found != shipped.int8_sha256:
+        listed = f"{shipped.int8_sha256[:12]}…" if shipped.int8_sha256 else "that there is none"
+        raise ModelError(
+            f"{path}: its sha256 is {found[:12]}…, the registry says {listed}; reinstall nirgeo"
+        )
+
+
 def ranges_sha256(model: Model) -> str:
     """Hash of the model's file of ranges.
 
@@ -113,7 +129,7 @@ def ranges_sha256(model: Model) -> str:
     OptionError, ModelError : see :func:`read_ranges`
     """
     read_ranges(model)
-    return sha256_of(ranges_path(model))
+    return sha256_of(ranges_path(on_this_machine(model)))
 
 
 def scale_and_zero(low: float, high: float) -> tuple[float, int]:

@@ -85,6 +85,9 @@ def _build(model: Model, precision: str, expect_error: bool, threads: int) -> _S
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # An arena of its own would keep the most that any pass has needed, for every worker.
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
     # Threads that wait would take the cores from other workers.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     built = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

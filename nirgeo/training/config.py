@@ -51,6 +51,9 @@ class TrainingConfig:
 
     Colour hint: ``hint_share`` of the patches get one, made from the truth with an error of its log
     ratios of up to ``hint_error``; the others learn to do without.
+
+    ``teacher`` names the model, and the hash of its file, whose colours are learnt instead of the
+    true ones (see :mod:`nirgeo.training.teacher`).
     """
 
     quantity: Quantity
@@ -108,6 +111,7 @@ class TrainingConfig:
     hint_error: float = 0.3
     validate_every: int = 200
     seed: int = 0
+    teacher: str = ""
 
     def __post_init__(self) -> None:
         if self.patch < 64 or self.patch % 64:

@@ -145,7 +145,7 @@ def _residuals(
     )
     with torch.no_grad():
         features = network.features(inputs, valid, hint)
-        made = network._colours(inputs, features)
+        made = network.colours(inputs, features)
         if made.shape[1] < len(COLOURS):
             made = torch.cat((colours[:, : len(COLOURS) - made.shape[1]], made), dim=1)
     predicted, truth = (

@@ -33,6 +33,7 @@ from nirgeo.training.networks import (
 from nirgeo.training.rebalance import ChromaRarity
 from nirgeo.training.start import whiten_stem
 from nirgeo.training.table import fit_table, input_range
+from nirgeo.training.teacher import Teacher
 from nirgeo.training.validation import ValidationScore, place_means
 
 Report = Callable[[Mapping[str, Any]], None]
@@ -68,6 +69,7 @@ class Trainer:
         folder: Path,
         *,
         spec: ModelSpec | None = None,
+        teacher: Teacher | None = None,
         device: str = "cpu",
         report: Report = lambda event: None,
     ) -> None:
@@ -87,6 +89,7 @@ class Trainer:
         self.report = report
         self.sampler = Sampler(training, config)
         self.spec = spec
+        self.teacher = teacher
         generator = torch.Generator().manual_seed(config.seed)
         self.network = seeded(build_generator, config, generator).to(self.device)
         self.network.dropout = config.dropout  # type: ignore[assignment]
@@ -138,6 +141,8 @@ class Trainer:
             self._fit_table(self.network)
             if self.config.whiten:
                 whiten_stem(self.network, self.sampler, self.config.seed)
+            if self.teacher is not None:
+                self.teacher.lend_tables(self.network)
         self.average.load_state_dict(self.network.state_dict())
         if self.selects:
             # A table alone, the score to beat: a fresh local affine generator is its table.
@@ -220,6 +225,9 @@ class Trainer:
             torch.from_numpy(a).to(self.device).contiguous(memory_format=torch.channels_last)
             for a in self.sampler.batch(self.step)
         )
+        if self.teacher is not None:
+            made = self.teacher(inputs, valid, hint)
+            colours = torch.cat((colours[:, : len(COLOURS) - made.shape[1]], made), dim=1)
         rate = learning_rate(self.step, config)
         for group in self.optimizers["generator"].param_groups:
             group["lr"] = rate

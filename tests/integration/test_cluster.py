@@ -80,9 +80,9 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     seen: list[tuple[int, int]] = []
     original = BlockStore.write
 
-    def write(self: BlockStore, i: int, j: int, block: NDArray[Any], *, sync: bool = True) -> None:
+    def write(self: BlockStore, i: int, j: int, block: NDArray[Any], *, sync: bool = True) -> int:
         seen.append((i, j))
-        original(self, i, j, block, sync=sync)
+        return original(self, i, j, block, sync=sync)
 
     monkeypatch.setattr(BlockStore, "write", write)
     return seen
@@ -168,10 +168,10 @@ def test_chunks_under_way_are_bounded(
         most = max(most, under_way)
         return submit(self, *arguments, **options)
 
-    def writing(self: BlockStore, *arguments: Any, **options: Any) -> None:
+    def writing(self: BlockStore, *arguments: Any, **options: Any) -> int:
         nonlocal under_way
         under_way -= 1
-        write(self, *arguments, **options)
+        return write(self, *arguments, **options)
 
     monkeypatch.setattr(Client, "submit", submitting)
     monkeypatch.setattr(BlockStore, "write", writing)

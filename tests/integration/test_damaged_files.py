@@ -32,7 +32,8 @@ TESTS = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
-    ("campaign", "cases"), [("scenes", 25), ("models", 20), ("shipped-models", 15), ("journals", 8)]
+    ("campaign", "cases"),
+    [("scenes", 25), ("models", 20), ("ranges", 10), ("shipped-models", 15), ("journals", 8)],
 )
 def test_a_small_campaign_finds_nothing(tmp_path: Path, campaign: str, cases: int) -> None:
     # In a process of its own: it forks, and this one has threads.
@@ -90,6 +91,47 @@ def test_a_georeference_that_can_not_be_read(tmp_path: Path, tiny: Model) -> Non
     with pytest.raises(SourceError, match=r"scene\.tif: .*damaged"):
         nirgeo.open_scene(scene)
     assert "internal" not in command("info", scene, "--json", expect=1).output
+
+
+def scene_of_two_bands(tmp_path: Path) -> tuple[Path, bytes]:
+    pixels = np.stack([scene_values(80, 90, seed=k) for k in range(2)])
+    scene = write_raster(tmp_path / "scene.tif", pixels, descriptions=("nir", "green"))
+    return scene, scene.read_bytes()
+
+
+def test_a_description_in_another_encoding(tmp_path: Path, tiny: Model) -> None:
+    # "grün" as older software wrote it. Its bands have numbers all the same.
+    scene, raw = scene_of_two_bands(tmp_path)
+    options = ("--model", tiny.path, "--scale", "1e-4", "-o", tmp_path / "rgb.tif")
+    command("colorize", scene, *options)
+    expected = (tmp_path / "rgb.tif").read_bytes()
+    scene.write_bytes(raw.replace(b"green", b"gr\xfcn "))
+    with rasterio.open(scene) as file, pytest.raises(UnicodeDecodeError):
+        assert file.descriptions
+    line = command("colorize", scene, *options, "--overwrite", expect=1).stderr
+    assert "nothing says which band is near infrared" in line
+    said = command("colorize", scene, *options, "--overwrite", "--nir", 1).stderr
+    assert "scene.tif: its descriptions of bands are not UTF-8, and not used" in said
+    assert (tmp_path / "rgb.tif").read_bytes() == expected
+    assert "not UTF-8" in command("info", scene, "--nir", 1).output
+
+
+def test_a_message_of_gdal_that_is_no_text_stays_out_of_sight(tmp_path: Path, tiny: Model) -> None:
+    # GDAL names the attribute that it does not understand, with the bytes that it has.
+    scene, raw = scene_of_two_bands(tmp_path)
+    scene.write_bytes(raw.replace(b'<Item name="', b'<Ite\xed\xa0name="', 1))
+    options = ("--nir", 1, "--model", tiny.path, "--scale", "1e-4", "-q")
+    code = (
+        "import sys\nfrom nirgeo.cli.main import main\n"
+        "before = sys.excepthook, sys.unraisablehook\n"
+        "try: main()\nfinally: assert (sys.excepthook, sys.unraisablehook) == before"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, ("colorize", scene, *options))],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_block_that_ends_early_holds_no_leftovers_of_memory(tmp_path: Path) -> None:

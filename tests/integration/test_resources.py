@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import rasterio
@@ -133,6 +134,15 @@ def test_handles_and_threads_do_not_grow_with_scenes(
 # --- temporary files ------------------------------------------------------------------------------
 
 
+def everything_in(folder: Path) -> set[str]:
+    """What is there just now; ``rglob`` fails where a folder goes while it looks."""
+    return {
+        str(Path(place, name).relative_to(folder))
+        for place, folders, files in os.walk(folder)
+        for name in (*folders, *files)
+    }
+
+
 def test_temporary_files_lie_beside_the_target(tmp_path: Path, tiny: Model) -> None:
     # GDAL makes some too, for overviews and mask.
     for name in ("in", "out", "tmp", "cwd"):
@@ -147,7 +157,7 @@ def test_temporary_files_lie_beside_the_target(tmp_path: Path, tiny: Model) -> N
     )
     while child.poll() is None:
         for name, found in seen.items():
-            found |= {str(p.relative_to(tmp_path / name)) for p in (tmp_path / name).rglob("*")}
+            found |= everything_in(tmp_path / name)
     _, err = child.communicate()
     assert child.returncode == 0, err
     assert seen["in"] == {"scene.tif"}
@@ -218,6 +228,19 @@ print(json.dumps({"code": child.returncode, "peak": peak}))
 """
 
 
+def measured(*arguments: object) -> int:
+    """Peak memory of a command and its children, in bytes."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["code"] == 0, done.stderr
+    return int(found["peak"])
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("workers", [2, 8])
@@ -228,15 +251,21 @@ def test_peak_memory_of_a_run_and_its_children(
     side = 4096  # two chunks for each of eight workers
     scene = dense_scene(tmp_path / "scene.tif", side)
     arguments = ["colorize", scene, "-o", tmp_path / "out.tif", "--model", full_size.path]
-    arguments += ["--scale", "1e-4", "--workers", workers, "-q"]
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["code"] == 0, done.stderr
+    peak = measured(*arguments, "--scale", "1e-4", "--workers", workers, "-q")
     stated = estimate(Window(0, 0, side, side), (side, side), 16, colouriser_of(full_size), workers)
-    assert found["peak"] <= stated.memory_bytes, (found["peak"], stated)
-    assert found["peak"] > 0.5 * stated.memory_bytes  # or it says nothing
+    assert peak <= stated.memory_bytes, (peak, stated)
+    assert peak > 0.5 * stated.memory_bytes  # or it says nothing
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_run_stays_within_its_budget(tmp_path: Path, full_size: Model) -> None:
+    budget = 600 * 2**20
+    scene = dense_scene(tmp_path / "scene.tif", 4096)
+    arguments = ["colorize", scene, "--model", full_size.path, "--scale", "1e-4", "-q"]
+    assert measured(*arguments, "-o", tmp_path / "small.tif", "--memory", "600M") <= budget
+    # And without it the same scene takes more, or the test says nothing.
+    assert measured(*arguments, "-o", tmp_path / "large.tif", "--workers", 2) > budget
+    first, second = (tmp_path / name for name in ("small.tif", "large.tif"))
+    with rasterio.open(first) as small, rasterio.open(second) as large:
+        np.testing.assert_array_equal(small.read(), large.read())

@@ -19,6 +19,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import pytest
+import rasterio
 import xarray as xr
 from helpers import random_model, write_raster
 from numpy.typing import NDArray
@@ -26,32 +27,60 @@ from pictures import command, events, listing, punch_holes, read, scene_values, 
 
 import nirgeo
 from nirgeo.errors import ResumeError, TargetLockedError
-from nirgeo.journal import Journal
+from nirgeo.journal import Finished, Journal
 from nirgeo.modelfile import Model
 from nirgeo.target import Target
 
 CHUNKS = 30  # of one tile each
+EMPTY = (2, 1)  # the one without a valid pixel
 
-# Chunks take their time, so that a run is still at work when it is stopped. With "slow copy" the
-# last step does, before it and after it: the result then lies in the working folder, unpublished.
+# Chunks take their time, and the last one is not kept before the run is told to end, or a file says
+# that it may. So a run that is stopped among its chunks can't be done before, however slow the
+# machine is for whoever stops it.
 SLOW = """
-import time
+import os, threading, time
+from concurrent.futures import ThreadPoolExecutor
 import nirgeo.inference as inference
-run_network = inference.run_network
+from nirgeo.blockstore import BlockStore
+run_network, write, shutdown = inference.run_network, BlockStore.write, ThreadPoolExecutor.shutdown
+ending = threading.Event()
 def slow(*arguments, **options):
     time.sleep(0.05)
     return run_network(*arguments, **options)
-inference.run_network = slow
+def write_last(self, i, j, *arguments, **options):
+    last = (len(self.grid.row_sizes) - 1, len(self.grid.col_sizes) - 1)
+    for _ in range(6000):  # two minutes, so that a test that fails leaves nothing running
+        if (i, j) != last or ending.is_set() or os.path.exists({released!r}):
+            break
+        time.sleep(0.02)
+    return write(self, i, j, *arguments, **options)
+def noted_shutdown(*arguments, **options):
+    ending.set()
+    shutdown(*arguments, **options)
+inference.run_network, BlockStore.write = slow, write_last
+ThreadPoolExecutor.shutdown = noted_shutdown
 """
-SLOW_COPY = """
-import time
+
+
+def slow_chunks(released: Path | str = "") -> str:
+    return SLOW.format(released=str(released))
+
+
+# The last step waits, before it or after it, for the signal that ends the run: after it the result
+# lies in the working folder, unpublished. A file says when it has come so far.
+WAITING_COPY = """
+import pathlib, time
 import nirgeo.cog as cog
 write_cog = cog.write_cog
-def slow(*arguments):
-    time.sleep({before})
+def wait():
+    pathlib.Path({reached!r}).touch()
+    time.sleep(120)
+def waiting(*arguments):
+    if {before}:
+        wait()
     write_cog(*arguments)
-    time.sleep({after})
-cog.write_cog = slow
+    wait()
+cog.write_cog = waiting
 """
 # Here it is GDAL's own part of the last step that takes its time.
 SLOW_READING = """
@@ -89,8 +118,10 @@ class Work:
         options = ("--model", self.model.path, "--chunk", 1, "--progress", "jsonl", "-o", target)
         return ["colorize", self.scene, "--scale", "0.0001", "--workers", 2, *options, *more]
 
-    def begin(self, target: Path, *more: object, prelude: str = SLOW) -> subprocess.Popen[str]:
-        return start(*self.arguments(target, *more), prelude=prelude)
+    def begin(
+        self, target: Path, *more: object, prelude: str | None = None
+    ) -> subprocess.Popen[str]:
+        return start(*self.arguments(target, *more), prelude=prelude or slow_chunks())
 
     def run(self, target: Path, *more: object, expect: int = 0) -> list[dict[str, Any]]:
         return events(command(*self.arguments(target, *more), expect=expect).stdout)
@@ -101,7 +132,7 @@ def work(tmp_path_factory: pytest.TempPathFactory, tiny: Model) -> Work:
     folder = tmp_path_factory.mktemp("work")
     values, valid = scene_values(310, 370), punch_holes(310, 370)
     values[~valid] = 0
-    values[128:192, 64:128] = 0  # a chunk without a valid pixel
+    values[128:192, 64:128] = 0
     scene = write_raster(folder / "scene.tif", values, nodata=0)
     unfinished = Work(scene, tiny, b"")
     unfinished.run(folder / "whole.tif")
@@ -125,21 +156,30 @@ def stop(child: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str
     return child.returncode, out, err
 
 
-def wait_until(condition: Callable[[], bool], patience: float = 20.0) -> None:
+def wait_until(condition: Callable[[], bool], patience: float = 60.0) -> None:
     deadline = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
-def kill_at(work: Work, target: Path, done: int, *more: object, prelude: str = SLOW) -> None:
-    child = work.begin(target, *more, prelude=prelude)
-    wait_for(child, done)
-    if done == CHUNKS:
-        time.sleep(0.5)  # into the last step
-    code, _, _ = stop(child, signal.SIGKILL)
+def kill_at(work: Work, target: Path, done: int) -> int:
+    """Kill a run when so many chunks are in its journal; returns of how many it has told.
+
+    It tells of one when it ends the next, so nothing may be waited for that it tells at the end.
+    """
+    child = work.begin(target)
+    journal = state_of(target) / "journal.jsonl"
+    wait_until(lambda: journal.exists() and journal.read_bytes().count(b"\n") > done)
+    return kill(child, target)
+
+
+def kill(child: subprocess.Popen[str], target: Path) -> int:
+    code, out, _ = stop(child, signal.SIGKILL)
     assert code == -signal.SIGKILL
-    assert (target.parent / f".{target.name}.nirgeo" / "journal.jsonl").exists()
+    assert (state_of(target) / "journal.jsonl").exists()
+    whole = [json.loads(line) for line in out.splitlines(keepends=True) if line.endswith("\n")]
+    return max([0, *(event.get("done", 0) for event in whole)])
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +194,12 @@ def killed(work: Work, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Pa
     return copy
 
 
+@pytest.fixture
+def reached(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a run says that it has come to what a test waits for."""
+    return tmp_path_factory.mktemp("sign") / "reached"
+
+
 def state_of(target: Path) -> Path:
     return target.parent / f".{target.name}.nirgeo"
 
@@ -164,11 +210,11 @@ def state_of(target: Path) -> Path:
 @pytest.mark.parametrize("done", [1, 13, CHUNKS - 1])
 def test_a_killed_run_is_resumed_to_identical_bytes(tmp_path: Path, work: Work, done: int) -> None:
     target = tmp_path / "out.tif"
-    kill_at(work, target, done)
+    told = kill_at(work, target, done)
     assert not target.exists()
     log = work.run(target, "--resume")
     assert log[0]["event"] == "start"
-    assert done <= log[0]["resumed"] < CHUNKS
+    assert max(done, told) <= log[0]["resumed"] < CHUNKS
     assert log[0]["total"] == CHUNKS
     assert log[1] == {"event": "progress", "done": log[0]["resumed"] + 1, "total": CHUNKS}
     assert (log[-1]["event"], log[-1]["path"]) == ("result", str(target))
@@ -176,14 +222,18 @@ def test_a_killed_run_is_resumed_to_identical_bytes(tmp_path: Path, work: Work, 
     assert list(listing(tmp_path)) == ["out.tif"]
 
 
-@pytest.mark.parametrize(("before", "after"), [(5, 0), (0, 5)], ids=["before", "after"])
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 def test_a_run_killed_while_it_made_the_file(
-    tmp_path: Path, work: Work, before: float, after: float
+    tmp_path: Path, reached: Path, work: Work, before: bool
 ) -> None:
     target = tmp_path / "out.tif"
-    kill_at(work, target, CHUNKS, prelude=SLOW_COPY.format(before=before, after=after))
+    copying = WAITING_COPY.format(before=before, reached=str(reached))
+    child = work.begin(target, prelude=copying)
+    wait_for(child, CHUNKS)
+    wait_until(reached.exists)
+    kill(child, target)
     assert not target.exists()
-    assert (state_of(target) / "result.tif").exists() == (after > 0)
+    assert (state_of(target) / "result.tif").exists() != before
     log = work.run(target, "--resume")
     assert log[0] == {"event": "start", "protocol": 1, "total": CHUNKS, "resumed": CHUNKS}
     assert [event["event"] for event in log] == ["start", "result"]
@@ -320,11 +370,14 @@ def test_with_resume_an_interrupted_run_keeps_its_chunks(
     assert list(listing(tmp_path)) == ["out.tif"]
 
 
-def test_interrupted_while_it_made_the_file(tmp_path: Path, work: Work) -> None:
-    target = tmp_path / "out.tif"
-    child = work.begin(target, prelude=SLOW_COPY.format(before=5, after=5))
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+def test_interrupted_while_it_made_the_file(
+    tmp_path: Path, reached: Path, work: Work, before: bool
+) -> None:
+    copying = WAITING_COPY.format(before=before, reached=str(reached))
+    child = work.begin(tmp_path / "out.tif", prelude=copying)
     wait_for(child, CHUNKS)
-    time.sleep(0.3)
+    wait_until(reached.exists)
     assert stop(child, signal.SIGINT)[0] == 130
     assert listing(tmp_path) == {}
 
@@ -367,18 +420,15 @@ def test_with_resume_an_interruption_while_gdal_made_the_file_costs_no_chunk(
     assert list(listing(tmp_path)) == ["out.tif"]
 
 
-def test_interrupted_before_it_began(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, work: Work
-) -> None:
+def test_interrupted_before_it_began(tmp_path: Path, reached: Path, work: Work) -> None:
     # While the scene is opened there is no state yet; nothing may appear.
-    opening = tmp_path_factory.mktemp("sign") / "opening"
     prelude = (
         "import pathlib, time, nirgeo.scene as s\n"
-        f"def wait(*a, **k):\n    pathlib.Path({str(opening)!r}).touch()\n    time.sleep(60)\n"
+        f"def wait(*a, **k):\n    pathlib.Path({str(reached)!r}).touch()\n    time.sleep(60)\n"
         "s.open_scene = wait\n"
     )
     child = work.begin(tmp_path / "out.tif", prelude=prelude)
-    wait_until(opening.exists, patience=60)
+    wait_until(reached.exists)
     code, out, err = stop(child, signal.SIGINT)
     assert code == 130, err
     assert events(out)[-1]["code"] == "interrupted"
@@ -567,7 +617,7 @@ def add_impossible_chunks(state: Path) -> int:
     before = journal.read_bytes()
     with journal.open("a") as file:
         for chunk in ([99, 0], [-1, 0]):
-            file.write(line_of({"chunk": chunk, "valid": 5}))
+            file.write(line_of({"chunk": chunk, "valid": 5, "pixels": 0}))
     return before.count(b"\n") - 1
 
 
@@ -606,6 +656,51 @@ def other_format(state: Path) -> int:
     return 0
 
 
+def without_checksums_of_pixels(state: Path) -> int:
+    """A journal of the format before: with nothing to hold its pixels against, none is taken."""
+    journal = state / "journal.jsonl"
+    first, *chunks = map(json.loads, journal.read_bytes().splitlines())
+    lines = [{"format": 2, "identity": first["identity"]}]
+    lines += [{"chunk": chunk["chunk"], "valid": chunk["valid"]} for chunk in chunks]
+    journal.write_text("".join(map(line_of, lines)))
+    return 0
+
+
+def change_a_pixel(state: Path) -> int:
+    return change_a_chunk(state, lambda data: bytes([data[0] ^ 1]) + data[1:])
+
+
+def lose_half_a_chunk(state: Path) -> int:
+    """As a disk does that said too early that all was written."""
+    return change_a_chunk(state, lambda data: data[: len(data) // 2] + bytes(len(data) // 2))
+
+
+def colour_an_empty_chunk(state: Path) -> int:
+    return change_a_chunk(state, lambda data: b"\x01" + data[1:], EMPTY)
+
+
+def change_a_chunk(
+    state: Path, change: Callable[[bytes], bytes], chosen: tuple[int, int] | None = None
+) -> int:
+    """Change the pixels of a chunk behind the journal's back: of a finished one, if none is chosen.
+    Returns how many finished ones are as they were."""
+    _, *chunks = map(json.loads, (state / "journal.jsonl").read_bytes().splitlines())
+    finished = [tuple(chunk["chunk"]) for chunk in chunks]
+    i, j = chosen or next(chunk for chunk in finished if chunk != EMPTY)
+    with rasterio.open(state / "blocks.tif") as file:
+        start = int(file.get_tag_item(f"BLOCK_OFFSET_{j}_{i}", "TIFF", bidx=1))
+        length = int(file.get_tag_item(f"BLOCK_SIZE_{j}_{i}", "TIFF", bidx=1))
+    with (state / "blocks.tif").open("r+b") as store:
+        store.seek(start)
+        before = store.read(length)
+        after = change(before)
+        assert len(after) == length
+        assert after != before
+        store.seek(start)
+        store.write(after)
+    return len(finished) - finished.count((i, j))
+
+
 def no_store(state: Path) -> int:
     (state / "blocks.tif").unlink()
     return 0
@@ -628,6 +723,10 @@ def short_store(state: Path) -> int:
         empty_journal,
         no_journal,
         other_format,
+        without_checksums_of_pixels,
+        change_a_pixel,
+        lose_half_a_chunk,
+        colour_an_empty_chunk,
         no_store,
         short_store,
     ],
@@ -655,7 +754,7 @@ def test_a_journal_stays_whole_while_it_is_rewritten(
     journal = Journal(tmp_path / "journal.jsonl")
     journal.create({"work": 1})
     for k in range(5):
-        journal.done([(0, k, 7)])
+        journal.done([Finished(0, k, 7, k)])
     journal.close()
     before = journal.path.read_bytes()
 
@@ -670,7 +769,9 @@ def test_a_journal_stays_whole_while_it_is_rewritten(
         with pytest.raises(Killed):
             Journal(journal.path).resume({"work": 1})
     assert journal.path.read_bytes() == before
-    assert Journal(journal.path).resume({"work": 1}) == {(0, k): 7 for k in range(5)}
+    assert Journal(journal.path).resume({"work": 1}) == {
+        (0, k): Finished(0, k, 7, k) for k in range(5)
+    }
     with pytest.raises(ResumeError, match="work"):
         Journal(journal.path).resume({"work": 2})
 
@@ -680,12 +781,13 @@ def test_a_journal_stays_whole_while_it_is_rewritten(
 
 @pytest.mark.parametrize("options", [(), ("--overwrite",), ("--resume",)], ids=str)
 def test_a_target_that_is_being_written_is_refused(
-    tmp_path: Path, work: Work, options: tuple[str, ...]
+    tmp_path: Path, reached: Path, work: Work, options: tuple[str, ...]
 ) -> None:
     target = tmp_path / "out.tif"
-    first = work.begin(target, prelude=SLOW.replace("0.05", "0.3"))
+    first = work.begin(target, prelude=slow_chunks(released=reached))
     wait_for(first, 1)
     log = work.run(target, *options, expect=1)
+    reached.touch()
     (error,) = [e for e in log if e["event"] == "error"]
     assert error["code"] == "target-locked"
     assert str(target) in error["message"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from pictures import painting_model, punch_holes, read, scene_values, whole_pict
 from safetensors.numpy import save_file
 
 import nirgeo
-from nirgeo import heap
+from nirgeo import heap, registry
 from nirgeo.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from nirgeo.errors import ModelError, OptionError, ResumeError
 from nirgeo.inference import network, run_network
@@ -232,6 +234,34 @@ class TestRanges:
         int8.ranges_path(model).write_bytes(b"nonsense")
         with pytest.raises(ModelError, match="not a readable"):
             int8.read_ranges(model)
+
+    def test_those_of_a_shipped_model_are_the_ones_that_the_registry_lists(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shutil.copytree(registry._weights_folder(), tmp_path / "weights")
+        monkeypatch.setattr(registry, "_weights_folder", lambda: tmp_path / "weights")
+        model = registry.load_model("aerial-nir")
+        assert isinstance(model, Model)
+        places = dict(int8.read_ranges(model).places)
+        name = next(iter(places))
+        places[name] = (2 * places[name][0], 2 * places[name][1])
+        int8.write_ranges(model, int8.Ranges(places), {})  # sound, and of these weights
+        with pytest.raises(ModelError, match=r"its sha256 is .*reinstall nirgeo"):
+            int8.read_ranges(model)
+        values = xr.DataArray(np.ones((64, 64), dtype=np.float32), dims=("y", "x"))
+        with pytest.raises(ModelError, match="reinstall nirgeo"):
+            nirgeo.colorize(values, model, scale="1", precision="int8")
+        # Elsewhere it is a file of its owner's.
+        own = shutil.copy(model.path, tmp_path)
+        shutil.copy(int8.ranges_path(model), tmp_path)
+        assert int8.read_ranges(read_model(own)).places == places
+
+    def test_on_a_machine_where_the_package_lies_elsewhere(self) -> None:
+        model = registry.load_model("aerial-nir")
+        assert isinstance(model, Model)
+        elsewhere = replace(model, path="/nowhere/aerial-nir.safetensors")
+        assert int8.read_ranges(elsewhere) == int8.read_ranges(model)
+        assert int8.ranges_sha256(elsewhere) == int8.ranges_sha256(model)
 
     def test_ranges_of_no_layer(self, tmp_path: Path) -> None:
         net = load_generator(random_model(tmp_path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -22,6 +23,7 @@ CAMPAIGNS: dict[str, tuple[Callable[[int, int, Path], Record], int]] = {
     "two-at-once": (places.two_at_once, 20),
     "scenes": (fuzz.scenes, 1200),
     "models": (fuzz.models, 500),
+    "ranges": (fuzz.ranges, 200),
     "shipped-models": (fuzz.shipped_models, 200),
     "journals": (fuzz.journals, 400),
     "rasters": (rasters.rasters, 600),
@@ -41,6 +43,8 @@ def main() -> int:
         parser.error(f"no campaign {unknown[0]!r}; there are {', '.join(CAMPAIGNS)}")
     if options.record is not None:
         Record.after_case = lambda record: keep(record, options.record)
+    # A shell starts what runs in the background without Ctrl-C, and our runs would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     found = 0
     for name in options.campaigns or CAMPAIGNS:
         campaign, cases = CAMPAIGNS[name]

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
 import shutil
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx  # noqa: F401  (a run in 8 bits imports it; here before the forks)
+import onnxruntime  # noqa: F401
 import rasterio
 import torch
 from click.testing import CliRunner
 from helpers import write_raster
 from pictures import painting_model, punch_holes, read, scene_values, whole_picture
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.shutil import copy
 
 import nirgeo.cli.colorize
@@ -31,6 +35,8 @@ from nirgeo.errors import ModelError
 from nirgeo.modelfile import Model, load_generator, read_model
 from nirgeo.provenance import NAMESPACE
 from nirgeo.radiometry import Quantity, Scaling
+from nirgeo.runtimes.activation_ranges import Watch
+from nirgeo.runtimes.int8 import SUFFIX, ranges_path, read_ranges, write_ranges
 from torture.damage import damaged
 from torture.judge import Case, apart, judged
 from torture.record import Record
@@ -69,6 +75,8 @@ class Attempt:
     target: Path
     band: int
     """The number of the band that it took for near infrared."""
+    resumed: int = 0
+    """Chunks that it took from an earlier run."""
 
     @property
     def ended(self) -> tuple[str, list[str]]:
@@ -88,7 +96,10 @@ def colorize(folder: Path, scene: Path, *more: object) -> Attempt:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         problems.append(f"exception {result.exception!r}")
     if result.exit_code == 0:
-        return Attempt("right picture", problems + left_behind(out, target.name), target, band)
+        events = map(json.loads, result.stdout.splitlines())
+        resumed = next(event["resumed"] for event in events if event["event"] == "start")
+        problems += left_behind(out, target.name)
+        return Attempt("right picture", problems, target, band, resumed)
     errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
     if len(errors) != 1 or "Traceback" in result.stderr or len(errors[0]) > 1500:
         problems.append(f"not one line: {result.stderr[-800:]}")
@@ -223,7 +234,7 @@ def differences(scene: Path, attempt: Attempt, model: Model) -> list[str]:
         values = file.read(band)
         flags = file.mask_flag_enums[band - 1]
         valid = np.ones(values.shape, np.bool_)
-        if rasterio.enums.MaskFlags.all_valid not in flags:
+        if MaskFlags.all_valid not in flags and not _holds_measurements(file, flags):
             valid = file.read_masks(band) != 0
         wanted = (file.shape, file.crs, file.transform)
     if values.dtype.kind == "f":
@@ -248,6 +259,18 @@ def differences(scene: Path, attempt: Attempt, model: Model) -> list[str]:
             f"{wrong.sum()} pixels of other colours, in rows {np.nonzero(wrong)[0][:3]}"
         )
     return problems
+
+
+def _holds_measurements(file: rasterio.DatasetReader, flags: Sequence[MaskFlags]) -> bool:
+    """Whether what masks a band is the fourth band of aerial pictures, which GDAL takes for alpha.
+
+    Opaque and clear are the ends of a type, or 255.
+    """
+    if MaskFlags.alpha not in flags:
+        return False
+    alpha = file.read(file.colorinterp.index(ColorInterp.alpha) + 1)
+    top = 1 if alpha.dtype.kind == "f" else np.iinfo(alpha.dtype).max
+    return bool((~np.isin(alpha, (0, 255, top))).mean() > 0.02)
 
 
 # --- model files ----------------------------------------------------------------------------------
@@ -287,9 +310,55 @@ def _model_case(place: Path, data: bytes, scene: Path) -> Case:
             path.write_bytes(data)
             more = ("--nir", 1, "--scale", "1e-4", "--model", path)
             attempt = colorize(place, scene, *more)
-            if attempt.target.exists() and not is_baseline_file(path):
-                # Its weights are others, but these are the colours that they make.
-                attempt.problems += differences(scene, attempt, read_model(path))
+            if attempt.target.exists():
+                # Its numbers are others, but these are the colours that they make.
+                if is_baseline_file(path):
+                    attempt.outcome = "a picture of its numbers"
+                else:
+                    attempt.problems += differences(scene, attempt, read_model(path))
+            return attempt.ended
+        finally:
+            shutil.rmtree(place)
+
+    return case
+
+
+def ranges(seed: int, cases: int, folder: Path) -> Record:
+    """Damaged ranges for 8 bits beside a sound model that is nobody's but the user's."""
+    torch.set_num_threads(1)
+    scene = write_raster(folder / "scene.tif", scene_values(HEIGHT, WIDTH))
+    model = painting_model(folder, name="tiny", seed=11)
+    assert apart(lambda: _measure_ranges(model)) == 0
+    data = ranges_path(model).read_bytes()
+    numbers = range(8 + struct.unpack_from("<Q", data)[0], len(data))
+
+    def make() -> Iterator[tuple[str, Case]]:
+        for number in range(cases):
+            spoilt = damaged(data, random.Random(f"{seed} {number}"), numbers)
+            yield str(number), _ranges_case(folder / f"case-{number}", model, spoilt, scene)
+
+    return judge(Record("ranges", seed), make())
+
+
+def _measure_ranges(model: Model) -> None:
+    network = load_generator(model)
+    watch = Watch(network)
+    with watch.watching(), torch.no_grad():
+        network(torch.rand(1, 1, 128, 128), torch.ones(1, 1, 128, 128), None)
+    write_ranges(model, watch.ranges(), {})
+
+
+def _ranges_case(place: Path, model: Model, data: bytes, scene: Path) -> Case:
+    def case() -> tuple[str, list[str]]:
+        torch.set_num_threads(1)
+        place.mkdir()
+        try:
+            own = Path(shutil.copy(model.path, place))
+            own.with_suffix(SUFFIX).write_bytes(data)
+            more = ("--nir", 1, "--scale", "1e-4", "--model", own, "--precision", "int8")
+            attempt = colorize(place, scene, *more)
+            if attempt.target.exists():
+                attempt.outcome = "a picture of its numbers"
             return attempt.ended
         finally:
             shutil.rmtree(place)
@@ -300,28 +369,35 @@ def _model_case(place: Path, data: bytes, scene: Path) -> Case:
 def shipped_models(seed: int, cases: int, folder: Path) -> Record:
     """Files of the package that were damaged: every one of them is refused by its hash."""
     weights = Path(registry.__file__).parent / "weights"
-    shipped = [*registry.shipped_models(), *registry.shipped_baselines()]
+    networks = registry.shipped_models()
+    files = [(one, one.file) for one in (*networks, *registry.shipped_baselines())]
+    files += [(one, str(Path(one.file).with_suffix(SUFFIX))) for one in networks if one.int8_sha256]
 
     def make() -> Iterator[tuple[str, Case]]:
         for number in range(cases):
             chance = random.Random(f"{seed} {number}")
-            one = chance.choice(shipped)
-            data = (weights / one.file).read_bytes()
+            one, file = chance.choice(files)
+            data = (weights / file).read_bytes()
             spoilt = damaged(data, chance)
             if spoilt != data:
-                yield f"{number} ({one.file})", _shipped_case(folder / f"{number}", one, spoilt)
+                place = folder / f"{number}"
+                yield f"{number} ({file})", _shipped_case(place, weights, one, file, spoilt)
 
     return judge(Record("shipped-models", seed), make())
 
 
-def _shipped_case(place: Path, one: registry.ShippedModel, data: bytes) -> Case:
+def _shipped_case(
+    place: Path, weights: Path, one: registry.ShippedModel, file: str, data: bytes
+) -> Case:
     def case() -> tuple[str, list[str]]:
-        path = place / one.file
-        path.parent.mkdir(parents=True)
-        path.write_bytes(data)
+        (place / file).parent.mkdir(parents=True)
+        shutil.copy(weights / one.file, place / one.file)
+        (place / file).write_bytes(data)
         registry._weights_folder = lambda: place
         try:
-            registry.load_model(one.full_name, one.quantity)
+            model = registry.load_model(one.full_name, one.quantity)
+            if isinstance(model, Model):
+                read_ranges(model)
         except ModelError:
             return "refused", []
         finally:
@@ -335,7 +411,8 @@ def _shipped_case(place: Path, one: registry.ShippedModel, data: bytes) -> Case:
 
 
 def journals(seed: int, cases: int, folder: Path) -> Record:
-    """Damaged journals of a killed run: ``--resume`` refuses, or ends with the right bytes."""
+    """Damaged journals and chunks of a killed run: ``--resume`` refuses, or ends with the right
+    bytes."""
     torch.set_num_threads(1)
     scene = write_raster(folder / "scene.tif", scene_values(HEIGHT, WIDTH))
     more = ("--nir", 1, "--scale", "1e-4", "--model", "baseline/grey", "--chunk", 1)
@@ -344,21 +421,21 @@ def journals(seed: int, cases: int, folder: Path) -> Record:
     whole = sha256_of(folder / "whole" / "out" / "rgb.tif")
     state = _state_of_a_killed_run(folder / "killed", scene, more)
     journal, store = ((state / n).read_bytes() for n in ("journal.jsonl", "blocks.tif"))
-    header = range(struct.unpack_from("<Q", store, 16 + 8 + 9 * 20 + 12)[0])
-    files = {
-        "journal.jsonl": (journal, range(len(journal))),
-        "blocks.tif": (store, header),
-    }
+    (first,) = struct.unpack_from("<Q", store, 16 + 8 + 9 * 20 + 12)
+    # What is hit most. Damage to a first line, or to a layout, leaves nothing to resume from.
+    parts = (
+        ("journal.jsonl", journal, range(journal.index(b"\n") + 1, len(journal))),
+        ("journal.jsonl", journal, range(len(journal))),
+        ("blocks.tif", store, range(first, len(store))),
+        ("blocks.tif", store, range(first)),
+    )
     run = (scene, *more)
 
     def make() -> Iterator[tuple[str, Case]]:
         for number in range(cases):
             chance = random.Random(f"{seed} {number}")
-            name = chance.choice(("journal.jsonl", "journal.jsonl", "blocks.tif"))
-            spoilt = damaged(files[name][0], chance, files[name][1])
-            # Pixels in the store carry no checksum; its layout must be as it was.
-            if name == "blocks.tif" and len(spoilt) == len(files[name][0]):
-                spoilt = spoilt[: files[name][1].stop] + files[name][0][files[name][1].stop :]
+            name, data, part = chance.choice(parts)
+            spoilt = damaged(data, chance, part)
             place = folder / f"case-{number}"
             yield f"{number} ({name})", _journal_case(place, state, (name, spoilt), run, whole)
 
@@ -373,13 +450,13 @@ def _state_of_a_killed_run(folder: Path, scene: Path, more: tuple[object, ...]) 
     """The working folder of a run that ended in the middle of its chunks."""
     folder.mkdir()
 
-    def write(self: BlockStore, *arguments: Any, **options: Any) -> None:
+    def write(self: BlockStore, *arguments: Any, **options: Any) -> int:
         nonlocal left
         left -= 1
         time.sleep(0.2)
         if left < 0:
             os._exit(9)
-        original(self, *arguments, **options)
+        return original(self, *arguments, **options)
 
     left = 7
     original, BlockStore.write = BlockStore.write, write  # type: ignore[method-assign]
@@ -400,6 +477,8 @@ def _journal_case(
             shutil.copytree(state, copied)
             (copied / spoilt[0]).write_bytes(spoilt[1])
             attempt = colorize(place, *run, "--resume")
+            if attempt.target.exists():
+                attempt.outcome += f", {'from' if attempt.resumed else 'without'} kept chunks"
             if attempt.target.exists() and sha256_of(attempt.target) != whole:
                 attempt.outcome = "wrong picture"
                 attempt.problems.append("other bytes than those of an uninterrupted run")

@@ -18,9 +18,8 @@ import rasterio
 
 from torture.record import Record
 from torture.runs import Run, Watched, Whole, arguments, left_behind, scene_of, sha256_of
-from torture.stops import MODEL, whole_of
+from torture.stops import MODEL, SMALL, whole_of
 
-SMALL = ("--chunk", 4)
 SIDE = 1536
 
 

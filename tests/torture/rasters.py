@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,12 @@ DTYPES = (
     *("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"),
     *("float32", "float64", "complex64"),
 )
-# Compressions of GDAL's GeoTIFF driver: some lose nothing and take every type, some do not.
+# Compressions of GDAL's GeoTIFF driver, as far as rasterio's GDAL has them. Some take bytes only.
+OF_ONE_BIT = ("ccittrle", "ccittfax3", "ccittfax4")
+OF_BYTES = ("jpeg", "webp", *OF_ONE_BIT)
 COMPRESSIONS = (
-    *("none", "deflate", "lzw", "packbits", "zstd", "lzma"),
-    *("lerc", "lerc_deflate", "lerc_zstd", "jpeg", "webp", "jxl", "ccittfax4"),
+    *("none", "deflate", "lzw", "packbits", "zstd", "lzma", "lerc", "lerc_deflate", "lerc_zstd"),
+    *OF_BYTES,
 )
 VALUES = ("ordinary", "all zero", "one value", "extremes", "full range", "holes of nan", "negative")
 SCALES = (
@@ -78,6 +81,7 @@ class Strange:
     transform: str
     crs: str | None
     declared: int
+    """Side that a file of a few bytes says it has; 0 for an honest file."""
     explicit: bool
     seed: int
 
@@ -109,7 +113,7 @@ class Strange:
 
     def write(self, path: Path) -> bool:
         """Make the file; False if GDAL does not write such a thing."""
-        if self.declared:
+        if self.declared and path.suffix == ".vrt":
             path.write_text(
                 f'<VRTDataset rasterXSize="{self.declared}" rasterYSize="{self.declared}">'
                 '<VRTRasterBand dataType="UInt16" band="1"/></VRTDataset>'
@@ -121,6 +125,8 @@ class Strange:
             blocks = {"tiled": True, "blockxsize": side, "blockysize": side}
         mask = punch_holes(self.height, self.width) if self.masked == "mask" else None
         more = {"alpha": "yes"} if self.masked == "alpha" and self.bands > 1 else {}
+        if self.compress in OF_ONE_BIT:
+            more["nbits"] = "1"
         given_scale = self.scale != (1.0, 0.0)
         # Marks that rasterio would refuse for this type; GDAL keeps them as text.
         mark = f"{self.nodata:<9}" if self.nodata else None
@@ -143,33 +149,47 @@ class Strange:
             return False
         if mark is not None:
             _set_nodata(path, self.nodata)
+        if self.declared:
+            _set_size(path, self.declared)
         return True
+
+
+def _set_size(path: Path, side: int) -> None:
+    """Say in a small GeoTIFF that it is ``side`` pixels high and wide."""
+    raw = bytearray(path.read_bytes())
+    for tag in (256, 257):  # ImageWidth, ImageLength, as one 32-bit number each
+        struct.pack_into("<HII", raw, _entry(raw, tag) + 2, 4, 1, side)
+    path.write_bytes(raw)
+
+
+def _entry(raw: bytearray, tag: int) -> int:
+    """Where the first directory of a little-endian TIFF speaks of a tag."""
+    (start,) = struct.unpack_from("<I", raw, 4)
+    (count,) = struct.unpack_from("<H", raw, start)
+    places = range(start + 2, start + 2 + 12 * count, 12)
+    return next(place for place in places if struct.unpack_from("<H", raw, place)[0] == tag)
 
 
 def _set_nodata(path: Path, text: str) -> None:
     """Write any text where a GeoTIFF says which value is missing."""
-    import struct
-
     raw = bytearray(path.read_bytes())
-    (start,) = struct.unpack_from("<I", raw, 4)
-    (count,) = struct.unpack_from("<H", raw, start)
-    for entry in range(start + 2, start + 2 + 12 * count, 12):
-        if struct.unpack_from("<H", raw, entry)[0] == 42113:
-            data = text.encode() + b"\0"
-            if len(data) <= 4:
-                struct.pack_into("<I", raw, entry + 4, len(data))
-                raw[entry + 8 : entry + 12] = data.ljust(4, b"\0")
-            else:
-                struct.pack_into("<II", raw, entry + 4, len(data), len(raw))
-                raw += data
+    entry, data = _entry(raw, 42113), text.encode() + b"\0"
+    if len(data) <= 4:
+        struct.pack_into("<I", raw, entry + 4, len(data))
+        raw[entry + 8 : entry + 12] = data.ljust(4, b"\0")
+    else:
+        struct.pack_into("<II", raw, entry + 4, len(data), len(raw))
+        raw += data
     path.write_bytes(raw)
 
 
 def strange_rasters() -> st.SearchStrategy[Strange]:
-    """Everything at once; most of it is ordinary in most examples."""
+    """Everything at once; most of it is ordinary in most examples, or all would be refused for one
+    reason or another."""
 
-    def mostly(ordinary: Any, *others: Any) -> st.SearchStrategy[Any]:
-        return st.one_of(*[st.just(ordinary)] * 5, st.sampled_from(others))
+    def mostly(ordinary: Any, *others: Any, times: int = 5) -> st.SearchStrategy[Any]:
+        # Hypothesis takes equal branches of a choice for one; numbers it draws evenly.
+        return st.sampled_from((*[ordinary] * (times * len(others)), *others))
 
     return st.builds(
         Strange,
@@ -187,17 +207,28 @@ def strange_rasters() -> st.SearchStrategy[Strange]:
         scale=mostly(*SCALES, *NOT_FINITE),
         transform=mostly(*TRANSFORMS),
         crs=st.sampled_from(CRSS),
-        declared=mostly(0, 10**5, 10**6, 2**31 - 1),
+        declared=mostly(0, 10**5, 10**6, 2**31 - 1, times=12),
         explicit=st.booleans(),
         seed=st.integers(0, 2**32 - 1),
-    )
+    ).map(_written_by_gdal)
+
+
+def _written_by_gdal(raster: Strange) -> Strange:
+    """With the types and shapes that its compression needs."""
+    if raster.compress not in OF_BYTES:
+        return raster
+    fewest, most = {"webp": (3, 4), "jpeg": (1, 4)}.get(raster.compress, (1, 20))
+    bands = min(max(raster.bands, fewest), most)
+    block = -(-raster.block // 16) * 16
+    return replace(raster, dtype="uint8", bands=bands, block=block, interleave="pixel")
 
 
 def judged_raster(
     place: Path, raster: Strange, models: tuple[Model, Model]
 ) -> tuple[str, list[str]]:
     """Make a raster in an empty folder and colorize it."""
-    scene = place / ("scene.vrt" if raster.declared else "scene.tif")
+    in_xml = raster.declared and raster.tiled
+    scene = place / ("scene.vrt" if in_xml else "scene.tif")
     if not raster.write(scene):
         return "GDAL writes no such file", []
     # A VRT of nothing is nodata without saying so; any size of it that fits may be colorized.

@@ -12,6 +12,7 @@ from torture.runs import Run, Watched, Whole, arguments, left_behind, scene_of, 
 
 MODEL = "baseline/grey"  # the cheapest of all: what is tested is not the network
 SIDE = 8192
+SMALL = ("--chunk", 4)  # many chunks of a smaller scene, so that there are many moments among them
 
 
 def whole_of(scene: Path, folder: Path, *more: object, model: object = MODEL) -> Whole:
@@ -93,13 +94,13 @@ def _resumed_well(killed: Run, resumed: Run, target: Path, whole: Whole) -> list
     return problems
 
 
-def interruptions(seed: int, cases: int, folder: Path, *, side: int = SIDE // 4) -> Record:
+def interruptions(seed: int, cases: int, folder: Path, *, side: int = SIDE // 2) -> Record:
     """SIGINT and SIGTERM: exit codes of 130 and 143 and one line; nothing stays, or with
     ``--resume`` the finished chunks do, and a further run ends with the same bytes."""
     record = Record("interruptions", seed)
     chance = random.Random(seed)
     scene = scene_of(folder / "scene.tif", side)
-    whole = whole_of(scene, folder)
+    whole = whole_of(scene, folder, *SMALL)
     place = folder / "place"
     while record.cases < cases:
         place.mkdir()
@@ -119,7 +120,7 @@ def _interrupt(
     record: Record,
 ) -> None:
     moment, number, keep = how
-    more = ("--resume",) if keep else ()
+    more = (*SMALL, *(("--resume",) if keep else ()))
     run = Watched(arguments(scene, target, *more, model=MODEL), target, whole).end(moment, number)
     if run.code == 0:
         return
@@ -141,6 +142,7 @@ def _interrupt(
         problems += _made_well(target, whole)
         stage = "when all was done"
     elif keep:
-        again = Watched(arguments(scene, target, "--resume", model=MODEL), target, whole).end()
+        resume = arguments(scene, target, *SMALL, "--resume", model=MODEL)
+        again = Watched(resume, target, whole).end()
         problems += again.problems + _resumed_well(run, again, target, whole)
     record.add(f"{number.name} {stage}", problems, f"{number.name} after {moment:.2f} s")

@@ -361,6 +361,6 @@ def test_smoothing_averages_the_cells_that_are_there() -> None:
         total = sum(padded[:, i : i + rows, j : j + cols] for i, j in near)
         count = sum(ones[i : i + rows, j : j + cols] for i, j in near)
         mean = torch.from_numpy((total / count).astype(np.float32))[None]
-        wanted = plain.table(x) + plain.fade(x) * plain._locally_affine(x, mean)
+        wanted = plain.coloured(x, plain.upsampled(mean))
         np.testing.assert_allclose(smoothed(x, valid), wanted, atol=2e-5)
         assert (smoothed(x, valid) - plain(x, valid)).abs().max() > 0.05

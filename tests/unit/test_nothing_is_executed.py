@@ -113,8 +113,10 @@ def test_every_shipped_file_is_the_one_that_the_registry_lists() -> None:
             assert hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"], path.name
             listed.add(path)
             ranges = path.with_suffix(".int8.safetensors")
-            if ranges.exists():  # bound to the weights' own hash
-                assert read_ranges(read_model(path))
+            if "int8_sha256" in entry:
+                found = hashlib.sha256(ranges.read_bytes()).hexdigest()
+                assert found == entry["int8_sha256"], ranges.name
+                assert read_ranges(read_model(path))  # bound to the weights' own hash too
                 listed.add(ranges)
     assert listed == set(weights.rglob("*.safetensors"))
 

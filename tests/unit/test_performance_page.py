@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import engine, machine, page  # noqa: E402
+from benchmarks import deflate, engine, machine, page  # noqa: E402
 
 RECORDS = ROOT / "docs" / "performance"
 
@@ -50,6 +50,13 @@ def test_the_page_on_scaling_is_what_its_record_says() -> None:
     gpu = RECORDS / "gpu.json"
     made = tool["page"](record, json.loads(gpu.read_text("utf-8")) if gpu.exists() else None)
     assert (ROOT / "docs" / "scaling.md").read_text("utf-8") == made
+
+
+def test_reading_deflate_is_measured_with_either_library(tmp_path: Path) -> None:
+    record = deflate.measure(tmp_path, side=300, rounds=1, name="baseline/grey")
+    assert [r["codec"] for r in record["rows"]] == ["zlib", "libdeflate"]
+    assert all(0 < r["read"] < r["wall"] for r in record["rows"])
+    assert "| zlib |" in page.deflate(record | {"machine": machine.describe()})
 
 
 def test_a_run_is_measured_beside_the_bare_network(tmp_path: Path) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import dask.array as da
 import numpy as np
 import pytest
+import rasterio
 from helpers import write_raster
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nirgeo import budget, pieces
@@ -18,9 +20,9 @@ from nirgeo.cli.scenes import expand
 from nirgeo.errors import OptionError, SourceError
 from nirgeo.estimate import Estimate
 from nirgeo.hrefs import stem
-from nirgeo.journal import Journal
+from nirgeo.journal import Finished, Journal
 from nirgeo.keeping import Keeper
-from nirgeo.tiling import ChunkGrid, joined
+from nirgeo.tiling import TILE, ChunkGrid, joined
 
 # --- memory ---------------------------------------------------------------------------------------
 
@@ -120,13 +122,14 @@ def test_a_line_in_the_journal_comes_after_its_pixels(
 
     monkeypatch.setattr(store, "sync", lambda: (happened.append(("sync", None)), sync())[1])
 
-    def noted_done(chunks: list[tuple[int, int, int]]) -> None:
-        happened.append(("lines", [(i, j) for i, j, _ in chunks]))
+    def noted_done(chunks: list[Finished]) -> None:
+        happened.append(("lines", [(chunk.i, chunk.j) for chunk in chunks]))
         done(chunks)
 
-    def noted_write(i: int, j: int, block: object, *, sync: bool = True) -> None:
-        write(i, j, block, sync=sync)  # type: ignore[arg-type]
+    def noted_write(i: int, j: int, block: object, *, sync: bool = True) -> int:
+        pixels = write(i, j, block, sync=sync)  # type: ignore[arg-type]
         happened.append(("written", (i, j)))
+        return pixels
 
     monkeypatch.setattr(journal, "done", noted_done)
     monkeypatch.setattr(store, "write", noted_write)
@@ -145,7 +148,72 @@ def test_a_line_in_the_journal_comes_after_its_pixels(
             assert isinstance(which, list)
             assert set(which) <= synced
     journal.close()
-    assert Journal(journal.path).resume({"work": 1}) == {(i, j): 4096 for i, j, _ in grid.windows()}
+    finished = Journal(journal.path).resume({"work": 1})
+    assert finished is not None
+    assert {(i, j): 4096 for i, j, _ in grid.windows()} == {
+        chunk: kept.valid for chunk, kept in finished.items()
+    }
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    height=st.integers(1, 400),
+    width=st.integers(1, 400),
+    tiles=st.integers(1, 4),
+    dtype=st.sampled_from([np.uint8, np.float32]),
+    data=st.data(),
+)
+def test_a_byte_that_changes_spoils_the_chunk_that_it_lies_in(
+    height: int, width: int, tiles: int, dtype: type, data: st.DataObject
+) -> None:
+    grid = ChunkGrid(height, width, tiles)
+    random = np.random.default_rng(height * 401 + width)
+    with tempfile.TemporaryDirectory() as folder:
+        store = BlockStore(Path(folder) / "blocks.tif", grid, 2, dtype)
+        store.create()
+        checksums = {}
+        for i, j, window in grid.windows():
+            block = random.integers(1, 255, (2, window.height, window.width)).astype(dtype)
+            if random.random() < 0.5:  # an empty chunk is not written
+                block[:] = 0
+            checksums[i, j] = store.write(i, j, block)
+        store.close()
+
+        def spoilt() -> list[tuple[int, int]]:
+            return [chunk for chunk, found in checksums.items() if not store.holds(*chunk, found)]
+
+        assert spoilt() == []
+        raw = bytearray(store.path.read_bytes())
+        with rasterio.open(store.path) as file:  # GDAL knows where its tiles are
+            down, across = file.block_shapes[0]
+            row = data.draw(st.integers(0, (height - 1) // down), "row of tiles")
+            col = data.draw(st.integers(0, (width - 1) // across), "column of tiles")
+            start, length = (
+                int(file.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", bidx=1))
+                for what in ("OFFSET", "SIZE")
+            )
+        raw[start + data.draw(st.integers(0, length - 1), "byte")] ^= 1 << data.draw(
+            st.integers(0, 7), "bit"
+        )
+        store.path.write_bytes(raw)
+        assert spoilt() == [(row * down // (tiles * TILE), col * across // (tiles * TILE))]
+
+
+def test_an_empty_chunk_is_written_where_a_resumed_store_is_not_empty(tmp_path: Path) -> None:
+    grid = ChunkGrid(64, 128, 1)
+    store = BlockStore(tmp_path / "blocks.tif", grid, 2, np.float32)
+    empty = np.zeros((2, 64, 64), np.float32)
+    store.create()
+    store.write(0, 1, empty + 7)
+    store.close()
+    assert store.open()
+    untouched = store.path.stat().st_blocks
+    assert store.holds(0, 0, store.write(0, 0, empty))
+    assert store.path.stat().st_blocks == untouched  # a hole stays one
+    assert store.holds(0, 1, store.write(0, 1, empty))
+    store.close()
+    with rasterio.open(store.path) as file:
+        assert not file.read().any()
 
 
 def test_a_disk_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,195 @@
+"""The local affine generator on one window, computing no more than its target needs.
+
+``LocalAffineGenerator.forward`` gives every pixel of a window a colour, those of the halo too,
+which are then thrown away. Here a convolution computes only those cells that a later one will read,
+so that the halo shrinks from layer to layer; and what happens at full resolution happens for the
+target alone, in strips that stay in the processor's cache. The bits are those of ``forward``: the
+same sums over the same cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from nirgeo.generator import GeneratorConfig, LocalAffineGenerator, ResidualBlock
+from nirgeo.receptive_field import Conv, Upsample
+
+STRIP = 64
+"""Rows of the target that are brought to full resolution at once."""
+
+# Up to this dilation torch's convolutions sum in the same order whatever their padding is.
+_PADDED_ALIKE = 2
+
+# torch upsamples differently if height and width of the result together do not exceed this.
+_SMALL_SIDES = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Positions ``start`` … ``stop`` - 1 along one axis."""
+
+    start: int
+    stop: int
+
+    @property
+    def length(self) -> int:
+        return self.stop - self.start
+
+    def behind(self, operation: Conv | Upsample, size: int) -> Span:
+        """What this is computed from, on a grid of ``size`` positions; beyond it there is none."""
+        first, last = operation.behind(self.start, self.stop - 1)
+        return Span(max(0, first), min(size, last + 1))
+
+    def within(self, other: Span) -> slice:
+        """This part of an array that covers ``other``."""
+        return slice(self.start - other.start, self.stop - other.start)
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """A rectangle of the coarse grid that one stage of the network has."""
+
+    rows: Span
+    cols: Span
+
+    @property
+    def count(self) -> int:
+        return self.rows.length * self.cols.length
+
+    def within(self, other: Cells) -> tuple[Any, ...]:
+        """This part of an array (…, rows, columns) that covers ``other``."""
+        return (..., self.rows.within(other.rows), self.cols.within(other.cols))
+
+
+def cells_behind(pixels: Span, size: int, config: GeneratorConfig) -> list[Span]:
+    """The coarse cells that every stage must have for these pixels of a window of ``size``.
+
+    Stages are the folded input, what leaves the stem and every block, and the smoothed fields.
+    """
+    cells = size // config.shuffle
+    kernels = [(config.smoothing, 1), *((3, d) for d in reversed(config.block_dilations)), (3, 1)]
+    spans = [pixels.behind(Upsample(config.shuffle), cells)]
+    for kernel, dilation in kernels:
+        spans.append(spans[-1].behind(Conv(kernel, dilation), cells))
+    return spans[::-1]
+
+
+def paint(
+    net: LocalAffineGenerator,
+    x: Tensor,
+    valid: Tensor,
+    hint: Tensor | None,
+    target: tuple[slice, slice],
+    *,
+    expect_error: bool = False,
+) -> Tensor:
+    """Colours of the target, and with ``expect_error`` one plane more, in degrees: (N, out, h, w).
+
+    Equal to what ``forward`` or ``with_error`` give there. To be called in inference mode.
+
+    Parameters
+    ----------
+    x, valid, hint : as for ``forward``
+    target : rows and columns of the window that are wanted
+    """
+    config = net.config
+    rows, cols = (Span(part.start, part.stop) for part in target)
+    stages = _stages(rows, cols, (x.shape[2], x.shape[3]), config)
+    trunk, smooth = stages[-2:]
+    features = _trunk(net, x, valid, hint, stages)
+    fields = [net.coarse_colours(features)[smooth.within(trunk)]]
+    if expect_error:
+        fields.append(net.coarse_error(features)[smooth.within(trunk)])
+    del features
+    result = x.new_empty(x.shape[0], config.out_bands + len(fields) - 1, rows.length, cols.length)
+    for strip in _strips(rows):
+        shown = x[:, :, strip.start : strip.stop, cols.start : cols.stop]
+        full = [_upsampled(net, field, smooth, strip, cols) for field in fields]
+        out = result[:, :, strip.within(rows)]
+        out[:, : config.out_bands] = net.coloured(shown, full[0])
+        if expect_error:
+            out[:, config.out_bands :] = net.degrees(shown, full[1])
+    return result
+
+
+def smallest_input(
+    config: GeneratorConfig, shape: tuple[int, int], target: tuple[slice, slice]
+) -> int:
+    """Values that enter the smallest convolution of :func:`paint`, for a window of this shape."""
+    rows, cols = (Span(part.start, part.stop) for part in target)
+    stages = _stages(rows, cols, shape, config)
+    return min(stages[0].count * config.stem_channels, stages[-2].count * config.width)
+
+
+def _stages(rows: Span, cols: Span, shape: tuple[int, int], config: GeneratorConfig) -> list[Cells]:
+    spans = (
+        cells_behind(span, size, config) for span, size in zip((rows, cols), shape, strict=True)
+    )
+    return [Cells(*pair) for pair in zip(*spans, strict=True)]
+
+
+def _trunk(
+    net: LocalAffineGenerator, x: Tensor, valid: Tensor, hint: Tensor | None, stages: list[Cells]
+) -> Tensor:
+    """``features`` of the network, for the cells of the last stage but one."""
+    rows, cols = stages[0].rows, stages[0].cols
+    part = None if hint is None else hint[:, :, rows.start : rows.stop, cols.start : cols.stop]
+    factor = net.stride
+    pixels = (
+        ...,
+        slice(rows.start * factor, rows.stop * factor),
+        slice(cols.start * factor, cols.stop * factor),
+    )
+    features = _convolved(net.stem, net.folded(x[pixels], valid[pixels], part), *stages[:2])
+    for block, before, after in zip(net.blocks, stages[1:-2], stages[2:-1], strict=True):
+        assert isinstance(block, ResidualBlock)
+        spread = F.relu(_convolved(block.spatial, features, before, after), inplace=True)
+        features = block.pointwise(spread).add_(features[after.within(before)])
+    return F.relu(features, inplace=True)
+
+
+def _convolved(conv: nn.Conv2d, features: Tensor, before: Cells, after: Cells) -> Tensor:
+    """Cells ``after`` of a 3×3 convolution from those ``before``, with zeros beyond the window."""
+    reach = int(conv.dilation[0])
+    if reach > _PADDED_ALIKE:
+        same: Tensor = conv(features)
+        return same[after.within(before)]
+    (top, bottom), (left, right) = (
+        (reach - (b.start - a.start), reach - (a.stop - b.stop))
+        for a, b in ((before.rows, after.rows), (before.cols, after.cols))
+    )
+    if top == bottom and left == right:
+        padding = (top, left)
+    else:
+        features = F.pad(features, (left, right, top, bottom))
+        padding = (0, 0)
+    return F.conv2d(features, conv.weight, conv.bias, 1, padding, conv.dilation)
+
+
+def _strips(rows: Span) -> Iterator[Span]:
+    for start in range(rows.start, rows.stop, STRIP):
+        yield Span(start, min(start + STRIP, rows.stop))
+
+
+def _upsampled(
+    net: LocalAffineGenerator, field: Tensor, cells: Cells, rows: Span, cols: Span
+) -> Tensor:
+    """A field on ``cells`` at full resolution, for these pixels."""
+    factor = net.stride
+    needed = rows.behind(Upsample(factor), cells.rows.stop)
+    # torch interpolates each memory layout with a kernel of its own, whose last bits differ.
+    piece = field[:, :, needed.within(cells.rows)].contiguous(memory_format=torch.channels_last)
+    # And small pictures of few channels with yet another one.
+    lack = _SMALL_SIDES // factor + 1 - piece.shape[2] - piece.shape[3]
+    if lack > 0:
+        piece = F.pad(piece, (0, 0, 0, lack), mode="replicate")
+        piece = piece.contiguous(memory_format=torch.channels_last)
+    full = net.upsampled(piece)
+    top, left = needed.start * factor, cells.cols.start * factor
+    return full[:, :, rows.start - top : rows.stop - top, cols.start - left : cols.stop - left]
