@@ -97,9 +97,9 @@ FACTS = {
         data=_NAIP + _CITIES,
         attribution=_NAIP_SOURCE,
         limits=(
-            "Trained on cities of one state. Forest and farmland are rare in the data, and the "
-            "colour calibration of such pictures differs from flight to flight; a roof may become "
-            "a lawn where nothing around it tells."
+            "Trained on cities of one state: forest and farmland it has hardly seen. The colour "
+            "calibration of such pictures differs from flight to flight. Trees come out too bright "
+            "and too grey, and a roof may become a lawn where nothing around it tells."
         ),
         stages=(
             "--preset aerial-nir --out RUN-1",
