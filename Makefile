@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo docs pictures test test-slow torture test-qgis lint plugin benchmark clean
+.PHONY: demo docs pictures qgis-pictures test test-slow torture test-qgis lint plugin benchmark clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
@@ -22,6 +22,10 @@ docs: $(VENV)/.test
 
 pictures: $(VENV)/.test
 	$(BIN)/python tools/make_pictures.py
+
+# Needs QGIS and Xvfb.
+qgis-pictures: $(VENV)/.test
+	$(BIN)/python qgis_plugin/make_pictures.py
 
 test-slow: $(VENV)/.test
 	$(BIN)/pytest -m slow --timeout=1800

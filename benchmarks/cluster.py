@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 from distributed import Client, LocalCluster
-from synthetic import write_scene
+from scenes import make_scene
 
 import nirgeo
 from nirgeo.registry import load_model
@@ -61,7 +61,7 @@ def main() -> None:
     seconds: dict[int, list[float]] = {1: [], 2: []}
     copying: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        scene = write_scene(Path(folder) / "scene.tif", arguments.side)
+        scene = make_scene(Path(folder) / "scene.tif", arguments.side, border=False)
         for _ in range(arguments.rounds):
             for workers, found in seconds.items():
                 chunks, copy = one_run(

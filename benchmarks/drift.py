@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from synthetic import write_scene
+from scenes import make_scene
 
 from nirgeo.accelerator import Accelerator, NetworkKey
 from nirgeo.lane import Block
@@ -36,7 +36,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path, scale = arguments.scene, arguments.scale
         if path is None:
-            path, scale = write_scene(Path(folder) / "scene.tif", arguments.side), "1e-4"
+            path = make_scene(Path(folder) / "scene.tif", arguments.side, border=False)
+            scale = "1e-4"
         scene = open_scene(path, scale=scale)
         side = min(arguments.side, scene.sizes["y"], scene.sizes["x"]) // 8 * 8
         part = scene.isel(y=slice(0, side), x=slice(0, side))

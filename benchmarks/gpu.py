@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from synthetic import write_scene
+from scenes import make_scene
 
 import nirgeo
 from nirgeo import lane
@@ -129,7 +129,7 @@ def main() -> None:
     name = arguments.device if arguments.device != "cpu" else "cpu-lane"
     lane._lanes[name] = way
     with tempfile.TemporaryDirectory() as folder:
-        scene = write_scene(Path(folder) / "scene.tif", arguments.side)
+        scene = make_scene(Path(folder) / "scene.tif", arguments.side, border=False)
         phases: list[float] = []
         with Utilisation(arguments.device) as busy:
             started = time.perf_counter()

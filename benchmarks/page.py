@@ -7,19 +7,15 @@ python -m benchmarks page --check    # exit 1 if a table is not what the records
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tools import page_tables
+from tools.page_tables import markdown
+
 DOCS = Path(__file__).parents[1] / "docs"
 RECORDS = DOCS / "performance"
-BLOCK = re.compile(r"(<!-- table: (?P<what>[a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-
-
-def markdown(header: list[str], rows: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
 def _machine(record: dict[str, Any]) -> str:
@@ -130,14 +126,13 @@ TABLES: dict[str, Callable[[Any], str]] = {
 def filled(text: str, records: Path) -> str:
     """``text`` with every table made anew; one without a record says so."""
 
-    def table(match: re.Match[str]) -> str:
-        file = records / f"{match['what']}.json"
-        made = "*Not measured yet.*"
-        if file.exists():
-            made = TABLES[match["what"]](json.loads(file.read_text("utf-8")))
-        return f"{match[1]}\n{made}\n\n{match[3]}"
+    def made(what: str) -> str:
+        file = records / f"{what}.json"
+        if not file.exists():
+            return "*Not measured yet.*"
+        return TABLES[what](json.loads(file.read_text("utf-8")))
 
-    return BLOCK.sub(table, text)
+    return page_tables.filled(text, made)
 
 
 def draw(records: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""Near-infrared scenes of any size, made up: fields, texture and a slanted border of nodata."""
+"""Near-infrared scenes of any size, made up: fields, texture, and a slanted border of nodata."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from rasterio.windows import Window
 BLOCK = 512
 
 
-def make_scene(path: Path, side: int) -> Path:
-    """A square uint16 scene (reflectance × 10000), tiled and deflated; kept if it exists."""
+def make_scene(path: Path, side: int, *, border: bool = True) -> Path:
+    """A square uint16 scene (reflectance × 10000), tiled and deflated; kept if it exists.
+
+    ``border``: along the left side pixels are missing, as satellites' tracks leave them.
+    """
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,6 +31,9 @@ def make_scene(path: Path, side: int) -> Path:
         for row in range(0, side, BLOCK):
             height = min(BLOCK, side - row)
             strip = _strip(row, height, side)
+            if border:
+                rows, cols = np.indices(strip.shape)
+                strip[cols < (rows + row) * 0.05 - side * 0.01] = 0
             file.write(strip, 1, window=Window(0, row, side, height))
     partial.replace(path)
     return path
@@ -38,7 +44,4 @@ def _strip(row: int, height: int, side: int) -> np.ndarray:
     fields = random.beta(2.0, 3.0, (height // 32 + 1, side // 32 + 1))
     coarse = np.kron(fields, np.ones((32, 32)))[:height, :side]
     texture = random.normal(0, 0.015, (height, side))
-    values = np.clip((coarse * 0.5 + 0.05 + texture) * 10_000, 1, 12_000).astype(np.uint16)
-    rows, cols = np.indices((height, side))
-    values[cols < (rows + row) * 0.05 - side * 0.01] = 0
-    return values
+    return np.clip((coarse * 0.5 + 0.05 + texture) * 10_000, 1, 12_000).astype(np.uint16)

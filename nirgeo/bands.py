@@ -10,11 +10,12 @@ RGBN and BGRN files are common.
 from __future__ import annotations
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from nirgeo.errors import BandError
+from nirgeo.errors import BandError, BandWarning
 from nirgeo.plaintext import plain
 
 COLOURS = ("red", "green", "blue")
@@ -107,6 +108,16 @@ _WORDS: tuple[tuple[str, re.Pattern[str], int], ...] = tuple(
     )
 )
 
+# What else a band may be called: STAC's common names, and GDAL's interpretations.
+_NO_ROLE = re.compile(
+    r"^(?:coastal|yellow|pan(?:chromatic)?|red[ _-]?edge.*|(?:s|m|l)wir.*|cirrus|thermal|tir.*)$",
+    re.IGNORECASE,
+)
+
+# Sentinel-2 pads its band numbers, and so does HLS, whose B02 to B04 are the same colours.
+_PADDED = {"B02": "blue", "B03": "green", "B04": "red"}
+_PADDED_NAME = re.compile(r"(?<![a-z0-9])B0[234](?![a-z0-9])", re.IGNORECASE)
+
 _DESIGNATION = re.compile(
     r"(?<![a-z0-9])(?:sr_|toa_|vnir_)?(?:b|band[ _-]?)0*(\d{1,2}[an]?)(?![a-z0-9])"
     r"|(?<![a-z0-9])(xs\d)",
@@ -198,6 +209,17 @@ def _unlabelled(labels: Sequence[BandLabel]) -> bool:
     )
 
 
+def _something_else(label: BandLabel, claimed: Sequence[str], sensor: str | None) -> str | None:
+    """What a band is said to be that is not near infrared; None where nothing says so."""
+    if claimed:
+        return claimed[0]
+    for text in (label.description, label.common_name, label.colorinterp):
+        if text in COLOURS or _NO_ROLE.match(text.strip()):
+            return text.strip()
+    padded = _PADDED_NAME.search(label.file_stem) if sensor is None else None
+    return f"{_PADDED[padded[0].upper()]}, as Sentinel-2 names its bands" if padded else None
+
+
 def find_roles(
     labels: Sequence[BandLabel],
     *,
@@ -215,6 +237,10 @@ def find_roles(
     Raises
     ------
     BandError : a band asked for is not there, or nothing says which band is near infrared
+
+    Warns
+    -----
+    BandWarning : the only band is taken, and its label says that it is something else
     """
     explicit = explicit or {}
     sensor = sensor_of(product)
@@ -236,7 +262,17 @@ def find_roles(
             found[role] = label.number
     if "nir" not in found:
         if len(labels) == 1:
-            found = {"nir": labels[0].number}
+            (only,) = labels
+            said = _something_else(only, list(found), sensor)
+            if said is not None:
+                warnings.warn(
+                    f"the only band ({only.describe()}) is taken for near infrared, though its "
+                    f"label says {plain(said, 80)}; if it is near infrared, say --nir "
+                    f"{only.number}, else name another file",
+                    BandWarning,
+                    stacklevel=3,
+                )
+            found = {"nir": only.number}
         elif (
             len(labels) == 4
             and dtype == "uint8"

@@ -89,26 +89,25 @@ def _header(
     return bytes(out), first, tile_bytes
 
 
-class BlockStore:
-    """A raster of ``samples`` bands on disk that is written chunk by chunk, in any order.
+class TiledFile:
+    """A TIFF of ``samples`` bands whose tiles have their place before anything is written.
 
     Safe to call from several threads. Pixels never written are 0.
     """
 
-    def __init__(self, path: Path, grid: ChunkGrid, samples: int, dtype: Any) -> None:
+    def __init__(
+        self, path: Path, shape: tuple[int, int], samples: int, tile: int, dtype: Any
+    ) -> None:
         self.path = path
-        self.grid = grid
+        self.shape = shape
         self.samples = samples
+        self.tile = tile
         self.dtype = np.dtype(dtype).newbyteorder("<")
-        self.tile = tiff_tile(grid.tiles)
-        self._across = -(-grid.width // self.tile)
-        self._header, self._first, self._tile_bytes = _header(
-            grid.height, grid.width, samples, self.tile, self.dtype
-        )
-        tiles = self._across * -(-grid.height // self.tile)
+        self._across = -(-shape[1] // tile)
+        self._header, self._first, self._tile_bytes = _header(*shape, samples, tile, self.dtype)
+        tiles = self._across * -(-shape[0] // tile)
         self.size = self._first + tiles * self._tile_bytes
         self._fd = -1
-        self._resumed = False
         self._lock = threading.Lock()
 
     def create(self) -> None:
@@ -117,6 +116,66 @@ class BlockStore:
         self._write_at(self._header, 0)
         os.ftruncate(self._fd, self.size)
         _sync(self._fd)
+
+    def sync(self) -> None:
+        """Everything written so far is on disk when this returns."""
+        _sync(self._fd)
+
+    def _write_at(self, data: bytes, position: int) -> None:
+        if hasattr(os, "pwrite"):
+            view = memoryview(data)
+            while view:
+                written = os.pwrite(self._fd, view, position)
+                view, position = view[written:], position + written
+            return
+        with self._lock:  # Windows has no positioned write
+            os.lseek(self._fd, position, os.SEEK_SET)
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._fd, view) :]
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def write_part(self, row: int, col: int, part: NDArray[Any]) -> None:
+        """Write pixels from this row and column on: ``part`` is (samples, height, width).
+
+        Zeros are not written: they are what the file reads as anyway.
+        """
+        if not part.any():
+            return
+        pixels = part.transpose(1, 2, 0).astype(self.dtype, copy=False)
+        height, width = pixels.shape[:2]
+        step = self.samples * self.dtype.itemsize
+        for top in range(row - row % self.tile, row + height, self.tile):
+            for left in range(col - col % self.tile, col + width, self.tile):
+                rows = range(max(top, row), min(top + self.tile, row + height))
+                cols = range(max(left, col), min(left + self.tile, col + width))
+                here = pixels[
+                    rows[0] - row : rows[-1] + 1 - row, cols[0] - col : cols[-1] + 1 - col
+                ]
+                position = self._position(top, left)
+                if len(rows) == len(cols) == self.tile:
+                    self._write_at(here.tobytes(), position)
+                    continue
+                for r, line in zip(rows, here, strict=True):
+                    offset = (r - top) * self.tile + cols[0] - left
+                    self._write_at(line.tobytes(), position + offset * step)
+
+    def _position(self, row: int, col: int) -> int:
+        """Where the tile that begins at this pixel lies in the file."""
+        return self._first + (row // self.tile * self._across + col // self.tile) * self._tile_bytes
+
+
+class BlockStore(TiledFile):
+    """A raster of ``samples`` bands on disk that is written chunk by chunk, in any order."""
+
+    def __init__(self, path: Path, grid: ChunkGrid, samples: int, dtype: Any) -> None:
+        super().__init__(path, (grid.height, grid.width), samples, tiff_tile(grid.tiles), dtype)
+        self.grid = grid
+        self._resumed = False
 
     def open(self) -> bool:
         """Open what an earlier run left; False if it does not have this layout."""
@@ -167,34 +226,24 @@ class BlockStore:
                 found = zlib.crc32(file.read(self._tile_bytes), found)
         return found == checksum
 
-    def sync(self) -> None:
-        """Everything written so far is on disk when this returns."""
-        _sync(self._fd)
+    def read(self, i: int, j: int) -> NDArray[Any]:
+        """Chunk (i, j) as it was written: (samples, height, width)."""
+        window = self.grid.window(i, j)
+        block = np.empty((self.samples, window.height, window.width), dtype=self.dtype)
+        with open(self.path, "rb") as file:
+            for top, left, position in self._tiles(window):
+                file.seek(position)
+                tile = np.frombuffer(file.read(self._tile_bytes), dtype=self.dtype)
+                part = block[:, top : top + self.tile, left : left + self.tile]
+                square = tile.reshape(self.tile, self.tile, self.samples).transpose(2, 0, 1)
+                part[:] = square[:, : part.shape[1], : part.shape[2]]
+        return block
 
     def _tiles(self, window: Window) -> Iterator[tuple[int, int, int]]:
         """The TIFF tiles of a chunk: (row and column in the chunk, position in the file)."""
         for top in range(0, window.height, self.tile):
             for left in range(0, window.width, self.tile):
-                row, col = (window.row + top) // self.tile, (window.col + left) // self.tile
-                yield top, left, self._first + (row * self._across + col) * self._tile_bytes
-
-    def _write_at(self, data: bytes, position: int) -> None:
-        if hasattr(os, "pwrite"):
-            view = memoryview(data)
-            while view:
-                written = os.pwrite(self._fd, view, position)
-                view, position = view[written:], position + written
-            return
-        with self._lock:  # Windows has no positioned write
-            os.lseek(self._fd, position, os.SEEK_SET)
-            view = memoryview(data)
-            while view:
-                view = view[os.write(self._fd, view) :]
-
-    def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+                yield top, left, self._position(window.row + top, window.col + left)
 
 
 _BINARY = getattr(os, "O_BINARY", 0)

@@ -28,6 +28,7 @@ from rasterio.io import DatasetReader, MemoryFile
 from rasterio.windows import Window as RasterWindow
 
 from nirgeo import expected_error
+from nirgeo.blockstore import TiledFile
 from nirgeo.errors import OptionError, TargetError
 from nirgeo.handles import GDAL_ERRORS, adopt, forget_errors, settings_here, unset
 from nirgeo.interruption import copy_raster
@@ -51,7 +52,7 @@ COG_OPTIONS = frozenset(
 )
 
 # Options that move the picture to another grid; they can't be tried without the picture.
-_WARPING = frozenset(
+WARPING_OPTIONS = frozenset(
     (
         *("ALIGNED_LEVELS", "EXTENT", "RES", "TARGET_SRS", "TILING_SCHEME", "WARP_RESAMPLING"),
         *("ZOOM_LEVEL", "ZOOM_LEVEL_STRATEGY"),
@@ -102,7 +103,7 @@ def check_creation_options(options: Mapping[str, str], dtype: str) -> dict[str, 
             raise OptionError(
                 f"--co TARGET_SRS={known['TARGET_SRS']}: not a coordinate system ({error})"
             ) from error
-    tried = {name: value for name, value in known.items() if name not in _WARPING}
+    tried = {name: value for name, value in known.items() if name not in WARPING_OPTIONS}
     if tried:
         _try_options(tried, dtype)
     return known
@@ -199,14 +200,15 @@ def cog_options(given: Mapping[str, str]) -> dict[str, str]:
 
 def write_vrt(
     path: Path,
-    store: Path,
-    tile: int,
+    store: TiledFile,
     picture: Picture,
     areas: Sequence[Window] | None = None,
+    overviews: Sequence[TiledFile] = (),
 ) -> None:
     """Describe ``store`` (colours, then the mask as last band) as a georeferenced picture.
 
-    ``areas`` are all of it that is not 0, without overlap; None means everywhere.
+    ``areas`` are all of it that is not 0, without overlap; None means everywhere. ``overviews`` are
+    files beside the store with the same bands, each half as large as the one before.
     """
     grid = picture.grid
     parts = [Window(0, 0, grid.height, grid.width)] if areas is None else areas
@@ -238,6 +240,27 @@ def write_vrt(
     _metadata(root, picture.tags, NAMESPACE)
     if grid.rpcs:
         _metadata(root, dict(grid.rpcs), "RPC")
+    _bands(root, store, picture, parts, [_overview_vrt(file, picture) for file in overviews])
+    ET.ElementTree(root).write(path, encoding="unicode")
+
+
+def _overview_vrt(file: TiledFile, picture: Picture) -> Path:
+    """A VRT of an overview: GDAL looks for its mask nowhere but in the overview's dataset."""
+    height, width = file.shape
+    root = ET.Element("VRTDataset", rasterXSize=str(width), rasterYSize=str(height))
+    _bands(root, file, picture, [Window(0, 0, height, width)])
+    path = file.path.with_suffix(".vrt")
+    ET.ElementTree(root).write(path, encoding="unicode")
+    return path
+
+
+def _bands(
+    root: ET.Element,
+    store: TiledFile,
+    picture: Picture,
+    parts: Sequence[Window],
+    overviews: Sequence[Path] = (),
+) -> None:
     gdal_type = {"uint8": "Byte", "float32": "Float32"}[picture.dtype]
     for number, name in enumerate(picture.bands, start=1):
         band = ET.SubElement(root, "VRTRasterBand", dataType=gdal_type, band=str(number))
@@ -249,12 +272,15 @@ def write_vrt(
         else:
             ET.SubElement(band, "Description").text = plain(name)
             ET.SubElement(band, "ColorInterp").text = plain(name).capitalize()
+        for file in overviews:
+            overview = ET.SubElement(band, "Overview")
+            ET.SubElement(overview, "SourceFilename", relativeToVRT="1").text = file.name
+            ET.SubElement(overview, "SourceBand").text = str(number)
         for part in parts:
-            _simple_source(band, store, number, grid, tile, gdal_type, part)
+            _simple_source(band, store, number, gdal_type, part)
     mask = ET.SubElement(ET.SubElement(root, "MaskBand"), "VRTRasterBand", dataType="Byte")
     for part in parts:
-        _simple_source(mask, store, len(picture.bands) + 1, grid, tile, gdal_type, part)
-    ET.ElementTree(root).write(path, encoding="unicode")
+        _simple_source(mask, store, len(picture.bands) + 1, gdal_type, part)
 
 
 def _metadata(root: ET.Element, items: Mapping[str, str], domain: str | None = None) -> None:
@@ -270,24 +296,22 @@ def _domain(name: str | None) -> dict[str, str]:
 
 def _simple_source(
     band: ET.Element,
-    store: Path,
+    store: TiledFile,
     number: int,
-    grid: Grid,
-    tile: int,
     gdal_type: str,
     part: Window,
 ) -> None:
     source = ET.SubElement(band, "SimpleSource")
-    ET.SubElement(source, "SourceFilename", relativeToVRT="1").text = store.name
+    ET.SubElement(source, "SourceFilename", relativeToVRT="1").text = store.path.name
     ET.SubElement(source, "SourceBand").text = str(number)
     ET.SubElement(
         source,
         "SourceProperties",
-        RasterXSize=str(grid.width),
-        RasterYSize=str(grid.height),
+        RasterXSize=str(store.shape[1]),
+        RasterYSize=str(store.shape[0]),
         DataType=gdal_type,
-        BlockXSize=str(tile),
-        BlockYSize=str(tile),
+        BlockXSize=str(store.tile),
+        BlockYSize=str(store.tile),
     )
     size: dict[str, Any] = {
         "xOff": str(part.col),
@@ -300,24 +324,25 @@ def _simple_source(
 
 
 def write_cog(
-    store: Path,
-    tile: int,
+    store: TiledFile,
     picture: Picture,
     target: Path,
     options: Mapping[str, str],
     areas: Sequence[Window] | None = None,
+    overviews: Sequence[TiledFile] = (),
 ) -> None:
     """Copy the block store into a COG at ``target``.
 
     ``areas`` are all of it that is not 0: of a picture of hardly anything, hardly anything is read.
+    Without ``overviews`` (see :func:`write_vrt`) GDAL makes them.
 
     Raises
     ------
     TargetError : the disk is full, or GDAL can't write there
     OptionError : GDAL refuses a creation option that moves the picture to another grid
     """
-    vrt = store.with_suffix(".vrt")
-    write_vrt(vrt, store, tile, picture, areas)
+    vrt = store.path.with_suffix(".vrt")
+    write_vrt(vrt, store, picture, areas, overviews)
     # Overviews are made in a temporary file: beside the result, where there must be room anyway.
     place = unset({"CPL_TMPDIR": str(target.parent)})
     try:
@@ -326,7 +351,7 @@ def write_cog(
         _read_back(target)
     except GDAL_ERRORS as error:
         forget_errors()
-        moved = ", ".join(f"{k}={v}" for k, v in options.items() if k in _WARPING)
+        moved = ", ".join(f"{k}={v}" for k, v in options.items() if k in WARPING_OPTIONS)
         if moved:
             raise OptionError(
                 f"--co {moved}: GDAL can't write a COG with that ({error})"

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from nirgeo.attributes import of_the_scene
 from nirgeo.bands import BandLabel, find_roles
 from nirgeo.errors import BandError, GridError, RadiometryError
 from nirgeo.radiometry import Quantity, Scaling
@@ -61,7 +62,7 @@ def as_array(dataset: xr.Dataset) -> xr.DataArray:
         dim=xr.Variable("band", list(chosen)),
         coords="minimal",
         compat="override",
-    ).assign_attrs(facts)
+    ).assign_attrs(of_the_scene(dataset.attrs) | facts)
     return array if crs is None else array.rio.write_crs(crs)
 
 

@@ -21,6 +21,7 @@ from dask.base import compute
 from numpy.typing import NDArray
 
 from nirgeo import provenance
+from nirgeo.attributes import of_the_scene
 from nirgeo.bands import COLOURS, BandLabel, find_roles
 from nirgeo.baselines.model import BaselineColouriser, BaselineModel
 from nirgeo.colouriser import Colouriser, Overview, Tile, sample_tiles
@@ -215,6 +216,28 @@ def with_reference(recipe: Recipe, path: str | os.PathLike[str], grid: Grid) -> 
     return replace(recipe, reference=open_reference(absolute_scene(os.fspath(path)), grid))
 
 
+def model_for(
+    scene: xr.DataArray,
+    model: str | os.PathLike[str] | AnyModel = AUTO,
+    *,
+    scale: str | Scaling | None = None,
+    nodata: float | None = None,
+) -> tuple[AnyModel, Scaling]:
+    """The model that :func:`colorize` takes for a scene (band, y, x), and the scene's scaling.
+
+    Parameters and errors are those of :func:`colorize`.
+    """
+    scene, _ = with_axes(scene)
+    view = view_of(scene)
+    if view is None:
+        _, _, numbers, scaling = _array_parts(scene, scale, nodata)
+        return pick_model(model, scaling.quantity, numbers), scaling
+    clues = view.source.clues
+    scaling = view.scaling if scale is None else _scaling(clues, scale)
+    roles = dict(view.source.roles)
+    return pick_model(model, scaling.quantity, roles, clues.product or ""), scaling
+
+
 def unlike_training(
     scene: xr.DataArray,
     model: str | os.PathLike[str] | AnyModel = AUTO,
@@ -228,16 +251,13 @@ def unlike_training(
     and errors are those of :func:`colorize`.
     """
     scene, _ = with_axes(scene)
+    chosen, scaling = model_for(scene, model, scale=scale, nodata=nodata)
+    recipe = Recipe(colouriser_of(chosen), scaling)
     view = view_of(scene)
     if view is not None:
-        source = view.source
-        scaling = view.scaling if scale is None else _scaling(source.clues, scale)
-        chosen = pick_model(model, scaling.quantity, dict(source.roles), source.clues.product or "")
-        recipe = Recipe(colouriser_of(chosen), scaling)
-        tiles = _overview(source, recipe).tiles()
+        tiles = _overview(view.source, recipe).tiles()
     else:
-        array, blocks, numbers, scaling = _array_parts(scene, scale, nodata)
-        recipe = Recipe(colouriser_of(pick_model(model, scaling.quantity, numbers)), scaling)
+        array, blocks, numbers, _ = _array_parts(scene, scaling, nodata)
         eaten = _eaten(array, blocks, numbers, recipe)
         read = partial(_read_blocks, eaten, None, _array_nodata(array, nodata), recipe)
         tiles = sample_tiles((eaten.shape[1], eaten.shape[2]), read)
@@ -338,8 +358,8 @@ def _assemble(
         for key, value in scene.coords.items()
         if key not in ("band", VALID) and "band" not in value.dims
     }
-    kept: dict[str, Any] = {
-        k: v for k, v in scene.attrs.items() if k in ("AREA_OR_POINT", RPC_ATTR)
+    kept = of_the_scene(scene.attrs) | {
+        key: scene.attrs[key] for key in (RPC_ATTR,) if key in scene.attrs
     }
     rgb = xr.DataArray(
         data,

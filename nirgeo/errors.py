@@ -1,4 +1,4 @@
-"""Every failure nirgeo reports, under one base class.
+"""Every failure nirgeo reports, under one base class; and what it only warns of.
 
 A message names what is wrong, the value seen and what to do about it. ``code`` is the stable
 identifier that front ends receive in the JSON ``error`` event; ``option`` the command line's option
@@ -114,3 +114,7 @@ class EvaluationError(NirgeoError, ValueError):
     """An evaluation can't be made, or would not measure what it says it measures."""
 
     code = "evaluation"
+
+
+class BandWarning(UserWarning):
+    """A band was taken for near infrared although its label says that it is something else."""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from nirgeo.blockstore import BlockStore
 from nirgeo.journal import Finished, Journal
+from nirgeo.overviews import Overviews
 
 MAX_WAITING = 64
 """Chunks written and not yet synced, before :meth:`Keeper.put` waits for the disk."""
@@ -30,11 +31,14 @@ class Keeper:
     chunk that was put.
     """
 
-    def __init__(self, store: BlockStore, journal: Journal) -> None:
+    def __init__(
+        self, store: BlockStore, journal: Journal, overviews: Overviews | None = None
+    ) -> None:
         self.kept = 0
         self.valid: dict[tuple[int, int], int] = {}
         self._store = store
         self._journal = journal
+        self._overviews = overviews
         self._waiting: list[Finished] = []
         self._changed = threading.Condition()
         self._ending = False
@@ -58,7 +62,9 @@ class Keeper:
             finite = np.isfinite(colours).all(axis=0) if colours.dtype.kind == "f" else None
             valid = np.ones(colours.shape[1:], dtype=np.bool_) if finite is None else finite
         mask = np.where(valid, 255, 0).astype(colours.dtype)
-        pixels = self._store.write(i, j, np.concatenate((colours, mask[None])), sync=False)
+        block = np.concatenate((colours, mask[None]))
+        pixels = self._store.write(i, j, block, sync=False)
+        self.average(i, j, block)
         count = int(valid.sum())
         with self._changed:
             self._changed.wait_for(lambda: len(self._waiting) < MAX_WAITING or self._failure)
@@ -67,6 +73,12 @@ class Keeper:
             self._waiting.append(Finished(i, j, count, pixels))
             self.valid[i, j] = count
             self._changed.notify_all()
+
+    def average(self, i: int, j: int, block: NDArray[Any]) -> None:
+        """Make chunk (i, j) part of the overviews, if they are made chunk by chunk."""
+        if self._overviews is not None:
+            window = self._store.grid.window(i, j)
+            self._overviews.add(window.row, window.col, block)
 
     def __enter__(self) -> Keeper:
         self._thread.start()

@@ -37,6 +37,7 @@ from nirgeo.journal import Journal
 from nirgeo.keeping import Keeper
 from nirgeo.lane import BATCH
 from nirgeo.layers import facts_of
+from nirgeo.overviews import overviews_for
 from nirgeo.scene import VALID, digest
 from nirgeo.target import Target
 from nirgeo.tiling import TILE, ChunkGrid, Window, joined
@@ -97,7 +98,9 @@ def write_geotiff(
         handles.bounded_cache(),
     ):
         journal = Journal(folder / "journal.jsonl")
-        store = BlockStore(folder / "blocks.tif", grid, data.shape[0] + 1, data.dtype)
+        samples = data.shape[0] + 1
+        store = BlockStore(folder / "blocks.tif", grid, samples, data.dtype)
+        overviews = overviews_for(folder, grid, samples, data.dtype, options)
         try:
             if target.holds(work):
                 if on_start is not None:
@@ -121,7 +124,11 @@ def write_geotiff(
             todo = [chunk for chunk in chunks if chunk not in finished]
             if on_start is not None:
                 on_start(len(finished), len(grid))
-            keeper = Keeper(store, journal)
+            if overviews is not None:
+                overviews.create()
+            keeper = Keeper(store, journal, overviews)
+            for chunk in finished:
+                keeper.average(*chunk, store.read(*chunk))
             report = _reporter(keeper, len(finished), len(grid), on_progress)
             with keeper:
                 _compute(data, valid, todo, keeper, workers, report, client, identity)
@@ -130,10 +137,14 @@ def write_geotiff(
             if not any(counts.values()):
                 raise EmptySceneError(_why_empty(rgb))
             store.close()
+            levels = () if overviews is None else overviews.levels
+            for level in levels:
+                level.close()
             _give_memory_back()
             result = folder / "result.tif"
             areas = _filled(rgb, grid, counts)
-            cog.write_cog(store.path, store.tile, _picture(rgb, data), result, options, areas)
+            picture = _picture(rgb, data)
+            cog.write_cog(store, picture, result, options, areas, levels)
             target.publish(result, work)
             journal.close()
             target.clear()
@@ -146,6 +157,8 @@ def write_geotiff(
             raise _disk_error(error, target) from error
         finally:
             store.close()
+            if overviews is not None:
+                overviews.close()
             journal.close()
             if not keep:
                 target.clear()

@@ -29,8 +29,10 @@ def brandenburg(band):
 def side_by_side(pictures, metres_per_pixel, bar=None, legends=None):
     """Draw arrays beside each other: (3, H, W) uint8 as colours, (H, W) with a colour bar.
 
-    ``legends`` names the unit of a single band by its title. The bar's length is in metres.
+    ``legends`` names the unit of a single band by its title; bands with one unit share their colours.
+    The bar's length is in metres.
     """
+    legends = legends or {}
     width = next(iter(pictures.values())).shape[-1]
     if bar is None:
         about = width * metres_per_pixel / 5
@@ -44,9 +46,11 @@ def side_by_side(pictures, metres_per_pixel, bar=None, legends=None):
         if values.ndim == 3:
             axis.imshow(values.transpose(1, 2, 0), interpolation="nearest")
         else:
-            low, high = np.nanpercentile(values, (1, 99))
-            shown = axis.imshow(values, cmap="gray" if legends is None else "magma", vmin=low, vmax=high)
-            label = (legends or {}).get(title)
+            label = legends.get(title)
+            alike = [p for t, p in pictures.items() if t == title or (label and legends.get(t) == label)]
+            limits = np.array([np.nanpercentile(p, (1, 99)) for p in alike])
+            low, high = limits[:, 0].min(), limits[:, 1].max()
+            shown = axis.imshow(values, cmap="magma" if legends else "gray", vmin=low, vmax=high)
             if label:
                 figure.colorbar(shown, ax=axis, shrink=0.7, label=label)
         axis.set_title(title)

@@ -185,9 +185,9 @@ def main() -> None:
         for name in names or [model.full_name for model in shipped_models()]:
             made = make(data, name)
             print(json.dumps(made), flush=True)
-            shipped = {model.full_name for model in shipped_models()} - {made["model"]}
-            known = [r for r in known if r["model"] in shipped] + [made]
-        known.sort(key=lambda r: r["model"])
+            known = [r for r in known if r["model"] != made["model"]] + [made]
+        shipped = {model.full_name for model in shipped_models()}
+        known = sorted((r for r in known if r["model"] in shipped), key=lambda r: r["model"])
         RECORD.parent.mkdir(exist_ok=True)
         RECORD.write_text(json.dumps(known, indent=1) + "\n", "utf-8")
     write_cards(known)

@@ -75,11 +75,6 @@ _SURFACE_SOURCE = (
 )
 
 _SMOOTHED = """
-Afterwards gains and offsets were averaged over 7×7 cells (28 pixels), with `tools/smooth_model.py`:
-what was learnt cell by cell painted soft blotches into uniform ground. The figures are measured
-after that; the number of cells was chosen on the validation places."""
-
-_SMOOTHED_LITTLE = """
 Afterwards gains and offsets were averaged over 3×3 cells (12 pixels), with `tools/smooth_model.py`,
 against blotches in uniform ground. The figures are measured after that; the number of cells was
 chosen on the validation place."""
@@ -89,6 +84,12 @@ _WHITE = """
 Beyond the brightest near infrared of the training the table was turned to white, with
 `tools/neutral_end.py`: what is brighter than any plant is snow, ice or cloud. No validation scene
 is so bright, so no figure here tells how right that is."""
+
+_PUPIL = """
+SMOOTHED is the best of RUN-2 with gains and offsets averaged over 7×7 cells (28 pixels), by
+`tools/smooth_model.py`: what was learnt cell by cell painted soft blotches into uniform ground. The
+last stage is a network with a seventh of the operations that learnt its colours, and averages its
+own in the same way."""
 
 FACTS = {
     "aerial-nir": Facts(
@@ -107,7 +108,7 @@ FACTS = {
             "--preset aerial-nir-finish --set steps=700 --set validate_every=175 --new-table "
             f"{_WITHOUT} --init RUN-2/best.safetensors --out RUN-3",
         ),
-        afterwards=_SMOOTHED_LITTLE,
+        afterwards=_SMOOTHED,
         calibration_options=("--by-scene", _WITHOUT),
     ),
     "satellite-nir": Facts(
@@ -125,8 +126,9 @@ FACTS = {
         stages=(
             "--preset satellite-nir --out RUN-1",
             "--preset satellite-nir-finish --init RUN-1/best.safetensors --out RUN-2",
+            "--preset satellite-nir-pupil --teacher SMOOTHED.safetensors --out RUN-3",
         ),
-        afterwards=_SMOOTHED + _WHITE,
+        afterwards=_PUPIL,
     ),
     "aerial-rgn": Facts(
         summary="blue for 8-bit colour-infrared aerial pictures (red, green, NIR; 0.6-5 m)",

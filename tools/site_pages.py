@@ -3,11 +3,13 @@
 The README is the site's first page, the model cards lie beside their weights, and the notebooks in
 a folder of their own. They are not copied: what changes there has changed on the site. Links are
 written as GitHub wants them, from file to file, and turned into links between pages here; a link
-to a file that is no page of the site is an error in a strict build.
+to a file that is no page of the site is an error in a strict build. A map of a notebook would have
+the reader's browser fetch its scripts from elsewhere; its pictures are shown instead.
 """
 
 from __future__ import annotations
 
+import html as markup
 import json
 import logging
 import posixpath
@@ -21,7 +23,9 @@ from mkdocs.structure.files import File, Files
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.nav import Navigation
     from mkdocs.structure.pages import Page
+    from mkdocs.utils.templates import TemplateContext
 
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = "nirgeo/weights"
@@ -32,6 +36,16 @@ _FOLDERS = {"docs/results": "results.md", "notebooks": "notebooks/index.md"}
 _log = logging.getLogger("mkdocs.hooks.site_pages")
 _FENCE = re.compile(r"^( {0,3}|\t*)(```+|~~~+).*?^\1\2\s*$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(!?\[(?:[^\[\]]|\[[^\]]*\])*\]\()([^()\s]+)(\))")
+
+_WIDGET_STATE = re.compile(
+    r'<script type="application/vnd\.jupyter\.widget-state\+json">(.*?)</script>', re.DOTALL
+)
+_WIDGET_VIEW = re.compile(
+    r'<script type="application/vnd\.jupyter\.widget-view\+json">.*?</script>', re.DOTALL
+)
+_WIDGET_RENDERER = re.compile(
+    r"<script>\s*\(function\(\) \{\s*function addWidgetsRenderer.*?</script>", re.DOTALL
+)
 
 
 def pages_elsewhere() -> dict[str, str]:
@@ -83,6 +97,42 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
         return before + _site_link(target, here, uri) + after
 
     return _outside_code(markdown, lambda text: _LINK.sub(on_site, text))
+
+
+def on_page_context(
+    context: TemplateContext, *, page: Page, config: MkDocsConfig, nav: Navigation
+) -> TemplateContext:
+    """Columns without a use give their room to code and pictures."""
+    if page.parent is None:  # alone in its part of the navigation
+        page.meta["hide"] = ["navigation"]
+    elif page.file.src_uri.endswith(".ipynb"):
+        page.meta["hide"] = ["toc"]
+    return context
+
+
+def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
+    return without_widgets(html)
+
+
+def without_widgets(html: str) -> str:
+    """A notebook's page with the pictures of its map in place of the map itself."""
+    state = _WIDGET_STATE.search(html)
+    if state is None:
+        return html
+    widgets = [widget["state"] for widget in json.loads(state[1])["state"].values()]
+    layers = [w for w in widgets if w.get("_model_name") == "LeafletImageOverlayModel"]
+    shown = [
+        f'<figure><img src="{layer["url"]}" alt="{markup.escape(layer["name"])}">'
+        f"<figcaption>{markup.escape(layer['name'])}</figcaption></figure>"
+        for layer in sorted(layers, key=lambda layer: str(layer["pane"]))
+    ]
+    note = "<p>Here side by side; in the running notebook on one map, with a divider to drag.</p>"
+    instead = f'<div class="map-pictures">{"".join(shown)}</div>{note}'
+    for pattern, text in ((_WIDGET_STATE, ""), (_WIDGET_RENDERER, ""), (_WIDGET_VIEW, instead)):
+        html, count = pattern.subn(lambda _, text=text: text, html)
+        if count != 1:  # a strict build fails here
+            _log.warning("%d matches of %s in a page with a map", count, pattern.pattern)
+    return html
 
 
 def _site_link(target: str, here: str, uri: str) -> str:

@@ -5,8 +5,8 @@
     python tools/write_results.py --adopt FILE...    # take new records, then write
     python tools/write_results.py --adopt-run RUN LABEL COMMAND    # a folder of `nirgeo train`
 
-The text is written by hand. A table stands between ``<!-- table: NAME ARGUMENTS -->`` and
-``<!-- end -->`` and is made of records in docs/results/, which the commands in the text wrote:
+The text is written by hand, see page_tables.py. A table ``NAME ARGUMENTS`` is made of records in
+docs/results/, which the commands in the text wrote:
 
 ``epfl CATEGORIES PROTOCOL``
     angles over every pixel, from epfl.jsonl (``nirgeo benchmark epfl``)
@@ -33,12 +33,13 @@ The text is written by hand. A table stands between ``<!-- table: NAME ARGUMENTS
 from __future__ import annotations
 
 import json
-import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import page_tables
+from page_tables import markdown
 from safetensors import safe_open
 
 from nirgeo.benchmark.runs import read_results, summary
@@ -52,12 +53,6 @@ PAGES = (
     DOCS / "reliability.md",
     DOCS / "concepts" / "colour.md",
 )
-BLOCK = re.compile(r"(<!-- table: (?P<what>[^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
-
-
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
 def _epfl(records: Path, categories: str, protocol: str) -> str:
@@ -292,12 +287,12 @@ TABLES: dict[str, Callable[..., str]] = {
 def filled(text: str, records: Path) -> str:
     """``text`` with every table made anew."""
 
-    def table(match: re.Match[str]) -> str:
-        name, *arguments = match["what"].split()
-        made: Any = TABLES[name](records, *arguments)
-        return f"{match[1]}\n{made}\n\n{match[3]}"
+    def made(what: str) -> str:
+        name, *arguments = what.split()
+        table: Any = TABLES[name](records, *arguments)
+        return str(table)
 
-    return BLOCK.sub(table, text)
+    return page_tables.filled(text, made)
 
 
 def adopt(file: Path, records: Path) -> None:

@@ -17,6 +17,7 @@ from nirgeo.cli.errors import reports_errors
 from nirgeo.cli.reporting import Reporter, reporter_for
 from nirgeo.cli.rio import rio_env, rio_verbosity
 from nirgeo.cli.scenes import expand
+from nirgeo.cli.told import warnings_told
 from nirgeo.cli.usage import JsonLinesCommand
 from nirgeo.errors import OptionError, TargetError
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from xarray import DataArray
 
     from nirgeo.acquisition import Acquisition
+    from nirgeo.radiometry import Scaling
+    from nirgeo.registry import AnyModel
     from nirgeo.scene import SceneView
 
 
@@ -228,25 +231,28 @@ def _colorize_one(
     made = [path] + ([_item_target(path, options["overwrite"])] if options["stac"] else [])
     _spare([file for file in (scene, *stack.values(), *reference) if file is not None], made)
     taken = None if options["taken"] is None else parse_interval(options["taken"])
-    opened = open_scene(
-        scene,
-        nir=options["nir"],
-        red=options["red"],
-        green=options["green"],
-        stack=stack or None,
-        nodata=options["nodata"],
-        scale=options["scale"],
-        bounds=options["bounds"],
-        chunk=options["chunk"],
-    )
+    with warnings_told(reporter.warning):
+        opened = open_scene(
+            scene,
+            nir=options["nir"],
+            red=options["red"],
+            green=options["green"],
+            stack=stack or None,
+            nodata=options["nodata"],
+            scale=options["scale"],
+            bounds=options["bounds"],
+            chunk=options["chunk"],
+        )
     device = shared.resolve_device(options["device"], client)
     workers = options["workers"]
     if options["memory"] is not None:
         opened, workers = _within(opened, options, device, alone=client is not None)
+    model, scaling = engine.model_for(opened, options["model"], nodata=options["nodata"])
     rgb = engine.colorize(
         opened,
-        options["model"],
+        model,
         output=options["as_"],
+        scale=scaling,
         nodata=options["nodata"],
         brightness=options["brightness"],
         gamma=options["gamma"],
@@ -268,7 +274,7 @@ def _colorize_one(
         )
     if remark is not None:
         reporter.message(remark)
-    _explain(opened, view, rgb, options, reporter)
+    _explain(opened, view, rgb, model, scaling, options, reporter)
     written = write_geotiff(
         rgb,
         path,
@@ -348,26 +354,23 @@ def _explain(
     opened: DataArray,
     view: SceneView | None,
     rgb: DataArray,
+    model: AnyModel,
+    scaling: Scaling,
     options: dict[str, Any],
     reporter: Reporter,
 ) -> None:
     """Say what was found and chosen, and warn where a result can't be expected to be good."""
     from nirgeo.georeference import grid_of
-    from nirgeo.radiometry import Scaling
-    from nirgeo.registry import AUTO, load_model, reason_for
+    from nirgeo.registry import AUTO, reason_for
 
     attrs = rgb.attrs
-    scaling = Scaling.from_tag(attrs["nirgeo_scaling"], attrs["nirgeo_scaling_origin"])
     if view is not None:
         nir = view.source.bands[view.source.number_of("nir") - 1].label
         reporter.message(f"near infrared: band {nir.describe()}")
     reporter.message(f"scaling: {scaling.describe()}")
     grid = grid_of(rgb) if view is None else view.source.grid
     gsd = grid.ground_sampling_distance()
-    asked = options["model"]
-    name = str(attrs["nirgeo_model"]) if asked == AUTO else asked
-    model = load_model(name, scaling.quantity)
-    spec = model.spec
+    asked, spec = options["model"], model.spec
     reason = f" ({reason_for(spec, scaling.quantity, gsd)})" if asked == AUTO else ""
     reporter.message(f"model: {spec.full_name}{reason}")
     if asked == AUTO and spec.name == "satellite-rgn":

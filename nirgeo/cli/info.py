@@ -11,6 +11,7 @@ from nirgeo.cli import options as shared
 from nirgeo.cli.doubts import doubts
 from nirgeo.cli.errors import reports_errors
 from nirgeo.cli.reporting import PROTOCOL, Silent, print_json
+from nirgeo.cli.told import warnings_told
 from nirgeo.plaintext import plain
 
 
@@ -69,16 +70,19 @@ def describe_scene(
     from nirgeo.georeference import grid_of
     from nirgeo.handles import CACHE_BYTES
     from nirgeo.inference import NetworkColouriser
-    from nirgeo.radiometry import Scaling
-    from nirgeo.registry import AUTO, choose_model, load_model
+    from nirgeo.registry import AUTO, reason_for
     from nirgeo.scene import open_scene, view_of, with_chunk
     from nirgeo.tiling import DEFAULT_CHUNK_TILES, Window
 
-    scene = open_scene(
-        path,
-        **{r: options[r] for r in ("nir", "red", "green", "nodata", "scale", "bounds", "chunk")},
-        stack=stack or None,
-    )
+    warned: list[str] = []
+    with warnings_told(warned.append):
+        scene = open_scene(
+            path,
+            **{
+                r: options[r] for r in ("nir", "red", "green", "nodata", "scale", "bounds", "chunk")
+            },
+            stack=stack or None,
+        )
     workers, cache = options["workers"], CACHE_BYTES
     if options["memory"] is not None:
         cache = cache_within(parse_size(options["memory"]))
@@ -93,8 +97,8 @@ def describe_scene(
         )
         scene, workers = with_chunk(scene, plan.chunk), plan.workers
     # Lazy: nothing but a few sample tiles is read, and what would be refused is refused here.
-    rgb = engine.colorize(scene, options["model"], nodata=options["nodata"])
-    scaling = Scaling.from_tag(rgb.attrs["nirgeo_scaling"], rgb.attrs["nirgeo_scaling_origin"])
+    model, scaling = engine.model_for(scene, options["model"], nodata=options["nodata"])
+    rgb = engine.colorize(scene, model, scale=scaling, nodata=options["nodata"])
     view = view_of(scene)
     if view is not None:
         source, region, grid, tiles = view.source, view.region, view.source.grid, view.chunk_tiles
@@ -109,15 +113,12 @@ def describe_scene(
         roles = engine.band_numbers(scene)
         notes, blocks = [], "as the variables have them"
     gsd = grid.ground_sampling_distance()
-    if options["model"] == AUTO:
-        product = "" if view is None else view.source.clues.product or ""
-        model, reason = choose_model(scaling.quantity, roles, product, gsd)
-    else:
-        model, reason = load_model(options["model"], scaling.quantity), "asked for"
+    asked = options["model"] != AUTO
+    reason = "asked for" if asked else reason_for(model.spec, scaling.quantity, gsd)
     computing = {name: options[name] for name in ("runtime", "precision")}
     colouriser = engine.colouriser_of(model, **computing)
     cost = estimate(region, grid.shape, tiles, colouriser, workers, cache_bytes=cache)
-    notes += doubts(scene, model, scaling, gsd, nodata=options["nodata"])
+    notes = warned + notes + doubts(scene, model, scaling, gsd, nodata=options["nodata"])
     rows, cols = (-(-side // (tiles * 64)) for side in (region.height, region.width))
     return {
         "scene": path or ", ".join(stack.values()),
@@ -140,9 +141,20 @@ def describe_scene(
         "halo": f"{cost.halo} px",
         "computed": f"{cost.useful:.0%} of the pixels computed are written",
         "memory": f"about {cost.memory_bytes / 2**20:.0f} MB with {cost.workers} workers",
-        "time": f"about {cost.seconds:.0f} s on this machine's processor",
+        "time": f"{_duration(cost.seconds)} on this machine's processor",
         "temporary_disk": f"{cost.disk_bytes / 2**20:.0f} MB",
     }
+
+
+def _duration(seconds: float) -> str:
+    """No more exact than an estimate is."""
+    if seconds < 1:
+        return "less than a second"
+    if seconds < 120:
+        return f"about {seconds:.0f} s"
+    if seconds < 2 * 3600:
+        return f"about {seconds / 60:.0f} min"
+    return f"about {seconds / 3600:.1f} h"
 
 
 def _crs_name(crs: str | None) -> str:

@@ -19,20 +19,18 @@ def interval_chart(rows: Sequence[tuple[str, Interval, bool]], axis: str) -> Mar
     shown = [row for row in rows if math.isfinite(row[1].value)]
     if not shown:
         return None
-    top = max(_upper(interval) for _, interval, _ in shown)
-    step = _step(top)
-    end = max(step, math.ceil(top / step) * step)
+    ticks = _ticks(max(_upper(interval) for _, interval, _ in shown))
     bottom = _TOP + _ROW * len(shown)
 
     def across(value: float) -> str:
-        return f"{_LEFT + (_WIDTH - _LEFT - _RIGHT) * value / end:.1f}"
+        return f"{_LEFT + (_WIDTH - _LEFT - _RIGHT) * value / ticks[-1]:.1f}"
 
     parts: list[Child] = []
-    for k in range(round(end / step) + 1):
-        x = across(k * step)
+    for tick in ticks:
+        x = across(tick)
         parts += [
-            _line(x, str(_TOP), x, str(bottom), "currentColor", "0.5", "0.3"),
-            element("text", f"{k * step:g}", x=x, y=str(bottom + 18), text_anchor="middle"),
+            _grid_line(x, str(_TOP), x, str(bottom)),
+            element("text", f"{tick:g}", x=x, y=str(bottom + 18), text_anchor="middle"),
         ]
     for position, (label, interval, marked) in enumerate(shown):
         y = _TOP + _ROW * position + _ROW / 2
@@ -46,14 +44,7 @@ def interval_chart(rows: Sequence[tuple[str, Interval, bool]], axis: str) -> Mar
         )
     middle = f"{(_LEFT + _WIDTH - _RIGHT) / 2:.0f}"
     parts.append(element("text", axis, x=middle, y=str(bottom + 40), text_anchor="middle"))
-    return element(
-        "svg",
-        parts,
-        viewBox=f"0 0 {_WIDTH} {bottom + 50}",
-        width=str(_WIDTH),
-        role="img",
-        aria_label=axis,
-    )
+    return _drawing(parts, bottom + 50, axis)
 
 
 def curve_chart(
@@ -61,20 +52,18 @@ def curve_chart(
 ) -> Markup:
     """Curves over 0 … 1, each with its name; the third item marks the one that matters."""
     height, left = 220, 60
-    top = max(max(values) for _, values, _ in curves)
-    step = _step(top)
-    end = max(step, math.ceil(top / step) * step)
+    ticks = _ticks(max(max(values) for _, values, _ in curves))
 
     def at(x: float, y: float) -> tuple[str, str]:
         across = left + (_WIDTH / 2 - left) * x
-        return f"{across:.1f}", f"{_TOP + height * (1 - y / end):.1f}"
+        return f"{across:.1f}", f"{_TOP + height * (1 - y / ticks[-1]):.1f}"
 
     parts: list[Child] = []
-    for k in range(round(end / step) + 1):
-        (x1, y), (x2, _) = at(0, k * step), at(1, k * step)
+    for tick in ticks:
+        (x1, y), (x2, _) = at(0, tick), at(1, tick)
         parts += [
-            _line(x1, y, x2, y, "currentColor", "0.5", "0.3"),
-            element("text", f"{k * step:g}", x=str(left - 8), y=y, text_anchor="end"),
+            _grid_line(x1, y, x2, y),
+            element("text", f"{tick:g}", x=str(left - 8), y=y, text_anchor="end"),
         ]
     for share in (0.0, 0.5, 1.0):
         x, _ = at(share, 0)
@@ -90,14 +79,22 @@ def curve_chart(
             ),
         ]
     parts.append(element("text", title, x=str(left), y=str(_TOP + height + 42)))
+    return _drawing(parts, height + 70, title)
+
+
+def _drawing(parts: Sequence[Child], height: int, label: str) -> Markup:
     return element(
         "svg",
         parts,
-        viewBox=f"0 0 {_WIDTH} {height + 70}",
+        viewBox=f"0 0 {_WIDTH} {height}",
         width=str(_WIDTH),
         role="img",
-        aria_label=title,
+        aria_label=label,
     )
+
+
+def _grid_line(x1: str, y1: str, x2: str, y2: str) -> Markup:
+    return _line(x1, y1, x2, y2, "currentColor", "0.5", "0.3")
 
 
 def _line(x1: str, y1: str, x2: str, y2: str, stroke: str, width: str, opacity: str) -> Markup:
@@ -115,6 +112,12 @@ def _line(x1: str, y1: str, x2: str, y2: str, stroke: str, width: str, opacity: 
 
 def _upper(interval: Interval) -> float:
     return interval.value if math.isnan(interval.high) else max(interval.value, interval.high)
+
+
+def _ticks(top: float) -> list[float]:
+    """Where an axis from 0 has its lines; the last is not below ``top``."""
+    step = _step(top)
+    return [step * k for k in range(max(1, math.ceil(top / step)) + 1)]
 
 
 def _step(top: float) -> float:

@@ -128,6 +128,21 @@ PRESETS: dict[str, TrainingConfig] = {
         adversarial_from=0.0,
         discriminator_rate=4e-4,
     ),
+    # Third stage: a network with a seventh of the operations that learns what the second makes
+    # (--teacher). It has nothing to overfit, so nothing is dropped and little decays.
+    "satellite-nir-pupil": replace(
+        _SATELLITE,
+        width=32,
+        depth=4,
+        smoothing=7,
+        steps=3000,
+        validate_every=250,
+        learning_rate=2e-3,
+        weight_decay=0.01,
+        dropout=0.0,
+        ema=0.995,
+        adversarial=0.0,
+    ),
     "aerial-nir": _AERIAL,
     # Second stage, from the weights of the first (--init): mean squares, so that brightness follows
     # the odds of roof and tree, and colours compared after the flight's own cast was evened out.

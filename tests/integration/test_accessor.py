@@ -16,7 +16,7 @@ from pictures import command, punch_holes, read, scene_values
 
 import nirgeo
 import nirgeo.accessor
-from nirgeo.errors import BandError, GridError, RadiometryError
+from nirgeo.errors import BandError, BandWarning, GridError, RadiometryError
 from nirgeo.modelfile import Model
 
 DATES = np.array(["2024-03-01", "2024-06-01", "2024-09-01"], dtype="datetime64[ns]")
@@ -136,6 +136,11 @@ def test_bands_with_different_nodata_are_refused(tiny: Model) -> None:
         dataset[["scl", "red"]].nirgeo.colorize(tiny)
 
 
+def test_a_dataset_of_red_alone_is_coloured_with_a_warning(tiny: Model) -> None:
+    with pytest.warns(BandWarning, match=r"1: red"):
+        cube()[["red"]].nirgeo.colorize(tiny)
+
+
 def test_an_empty_cube_is_refused(tiny: Model) -> None:
     with pytest.raises(GridError, match="time is empty"):
         cube().isel(time=slice(0, 0)).nirgeo.colorize(tiny)
@@ -157,6 +162,25 @@ def test_a_picture_survives_a_geotiff_and_a_zarr_store(tmp_path: Path, tiny: Mod
     assert list(again["band"].values) == ["red", "green", "blue"]
     assert again.rio.crs == rgb.rio.crs
     assert again.attrs["nirgeo_model"] == tiny.spec.full_name
+
+
+def test_attributes_of_the_scene_are_kept_and_those_of_its_values_are_not(
+    tmp_path: Path, tiny: Model
+) -> None:
+    about = {"title": "Po plain", "cloud_cover": 12.5, "platforms": ["a", "b"]}
+    values = {"units": "1", "STATISTICS_MEAN": "812.5", "long_name": "near infrared"}
+    scene = nirgeo.open_scene(one_date(tmp_path / "scene.tif", 0))
+    for given in (scene, scene.load()):
+        rgb = given.assign_attrs(about | values | {"reader": object()}).nirgeo.colorize(tiny)
+        assert {k: v for k, v in rgb.attrs.items() if k in about} == about
+        assert not {*values, "reader"} & set(rgb.attrs)
+        assert rgb.attrs["nirgeo_scaling"] == scene.attrs["nirgeo_scaling"]
+    rgb = cube().assign_attrs(about | {"scale_factor": 7.0}).nirgeo.colorize(tiny)
+    assert rgb.attrs["title"] == about["title"]
+    assert rgb.attrs["nirgeo_scaling"] == "reflectance:0.0001,0.0"  # not the dataset's
+    rgb.isel(time=0).rio.to_raster(tmp_path / "first.tif")
+    with rasterio.open(tmp_path / "first.tif") as file:
+        assert file.tags()["title"] == about["title"]
 
 
 def test_a_preview_is_small_and_in_its_place(tmp_path: Path, tiny: Model) -> None:

@@ -14,7 +14,8 @@ import rasterio
 from helpers import NORTH_UP_10M, write_raster
 from pictures import command, events, listing, process, read, scene_values
 
-from nirgeo import errors
+import nirgeo
+from nirgeo import errors, registry
 from nirgeo.cli.colorize import colorize_command
 from nirgeo.cli.named_option import named_option
 from nirgeo.engine import reach
@@ -345,7 +346,7 @@ def test_info_as_text_and_json_say_the_same(tmp_path: Path, tiny: Model) -> None
     assert found["model"] == tiny.spec.full_name
     assert found["halo"] == f"{reach(tiny)[0]} px"
     assert found["memory"].startswith("about ")
-    assert found["time"].endswith("s on this machine's processor")
+    assert found["time"].endswith(" on this machine's processor")
     for key in ("size", "scaling", "chunks", "model", "crs", "pixel"):
         assert found[key] in text
     assert listing(tmp_path) == before
@@ -355,6 +356,45 @@ def test_info_as_text_and_json_say_the_same(tmp_path: Path, tiny: Model) -> None
         ).stdout
     )
     assert part["size"] == "100 × 100 px"
+
+
+def test_what_is_told_of_a_model_is_what_colours(
+    scene: Path, tmp_path: Path, tiny: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read once to be refused before the work, once to be used; no third reading could differ."""
+    read_paths = []
+    read_model = registry.read_model
+
+    def counted(path: str) -> Model:
+        read_paths.append(path)
+        return read_model(path)
+
+    monkeypatch.setattr(registry, "read_model", counted)
+    done = command("colorize", scene, "-o", tmp_path / "a.tif", "--model", tiny.path)
+    assert f"model: {tiny.spec.full_name}" in done.stderr
+    assert len(read_paths) == 2
+    command("info", scene, "--model", tiny.path)
+    assert len(read_paths) == 3
+
+
+def test_a_single_band_labelled_red_is_coloured_with_a_warning(tmp_path: Path, tiny: Model) -> None:
+    path = write_raster(tmp_path / "B04.tif", scene_values(70, 80)[None], descriptions=("red",))
+    options = ("--model", tiny.path, "--scale", "0.0001")
+    done = command("colorize", path, "-o", tmp_path / "a.tif", *options)
+    (line,) = [x for x in done.stderr.splitlines() if "label" in x]
+    assert line.startswith("Warning: the only band (1: red) is taken for near infrared")
+    assert "--nir 1" in line
+    found = json.loads(command("info", path, *options, "--json").stdout)
+    assert line == f"Warning: {found['notes'][0]}"
+    again = command("colorize", path, "-o", tmp_path / "b.tif", *options, "--progress", "jsonl")
+    told = events(again.stdout)
+    assert {"event": "warning", "message": found["notes"][0], "option": "--nir"} in told
+    with pytest.warns(errors.BandWarning, match=r"1: red"):
+        nirgeo.open_scene(path)
+    # Asked for, it is nothing to speak of; and the pixels are the same.
+    meant = command("colorize", path, "-o", tmp_path / "c.tif", "--nir", 1, *options)
+    assert "label" not in meant.stderr
+    np.testing.assert_array_equal(read(tmp_path / "c.tif")[0], read(tmp_path / "a.tif")[0])
 
 
 def test_info_refuses_what_colorize_refuses(tmp_path: Path, tiny: Model) -> None:

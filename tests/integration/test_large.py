@@ -8,10 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 import rasterio
+from large_scenes import dense_scene, sparse_scene
 from pictures import start
 from rasterio.windows import Window
 
@@ -27,32 +27,6 @@ result = CliRunner().invoke(main, sys.argv[1:])
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps({"code": result.exit_code, "peak": peak, "error": result.stderr}))
 """
-
-
-def sparse_scene(path: Path, side: int, *, dtype: str = "uint16", every: int = 2048) -> Path:
-    """Mostly nodata; one filled block of 512² in every ``every``², and never written elsewhere."""
-    profile = {
-        "driver": "GTiff",
-        "count": 1,
-        "dtype": dtype,
-        "height": side,
-        "width": side,
-        "nodata": 0,
-        "tiled": True,
-        "blockxsize": 512,
-        "blockysize": 512,
-        "sparse_ok": True,
-        "bigtiff": "yes",
-        "crs": "EPSG:32633",
-        "transform": rasterio.Affine(10, 0, 4e5, 0, -10, 6e6),
-    }
-    rng = np.random.default_rng(0)
-    with rasterio.open(path, "w", **profile) as file:
-        for row in range(0, side - 512, every):
-            for col in range(0, side - 512, every):
-                block = rng.integers(500, 4000, (512, 512)).astype(dtype)
-                file.write(block, 1, window=Window(col, row, 512, 512))
-    return path
 
 
 def run(*args: object) -> dict[str, object]:
@@ -72,31 +46,6 @@ def test_memory_does_not_grow_with_the_scene(tmp_path: Path, full_size: Model) -
         result = run("colorize", scene, "-o", tmp_path / f"{side}_rgb.tif", *options)
         peaks.append(int(str(result["peak"])))
     assert peaks[1] < 1.3 * peaks[0], peaks
-
-
-def dense_scene(path: Path, side: int) -> Path:
-    """Every pixel measured, none alike: nothing that a reader or a writer could skip."""
-    rng = np.random.default_rng(1)
-    profile = {
-        "driver": "GTiff",
-        "count": 1,
-        "dtype": "uint16",
-        "height": side,
-        "width": side,
-        "tiled": True,
-        "blockxsize": 512,
-        "blockysize": 512,
-        "crs": "EPSG:32633",
-        "transform": rasterio.Affine(10, 0, 4e5, 0, -10, 6e6),
-    }
-    with rasterio.open(path, "w", **profile) as file:
-        for row in range(0, side, 512):
-            file.write(
-                rng.integers(500, 4000, (512, side), dtype=np.uint16),
-                1,
-                window=Window(0, row, side, 512),
-            )
-    return path
 
 
 @pytest.mark.parametrize("output", ["display", "reflectance"])

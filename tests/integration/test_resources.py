@@ -17,9 +17,9 @@ import pytest
 import rasterio
 import torch
 from helpers import write_raster
+from large_scenes import dense_scene
 from pictures import command, listing, scene_values, start
 from rasterio.env import get_gdal_config
-from test_large import dense_scene
 
 import nirgeo
 from nirgeo import handles

@@ -125,6 +125,25 @@ def test_the_file_is_a_cog_that_says_what_it_holds(
     np.testing.assert_array_equal(mask, valid)
 
 
+@pytest.mark.parametrize("chunk", [1, 3, 16])
+def test_overviews_are_those_that_gdal_makes(tmp_path: Path, tiny: Model, chunk: int) -> None:
+    values, valid = scene_values(1408, 1152), punch_holes(1408, 1152)
+    values[~valid] = 0
+    source = write_raster(tmp_path / "scene.tif", values, nodata=0)
+    own = colorize(source, tmp_path / "own.tif", tiny, chunk=chunk)
+    options = {"OVERVIEW_RESAMPLING": "AVERAGE"}  # asked for, it is GDAL's work
+    gdals = colorize(source, tmp_path / "gdal.tif", tiny, creation_options=options)
+    with rasterio.open(own) as file:
+        assert file.overviews(1) == [2, 4]
+    for level in range(2):
+        with (
+            rasterio.open(own, overview_level=level) as one,
+            rasterio.open(gdals, overview_level=level) as other,
+        ):
+            np.testing.assert_array_equal(one.read(), other.read())
+            np.testing.assert_array_equal(one.dataset_mask(), other.dataset_mask())
+
+
 @pytest.mark.parametrize("output", ["display", "reflectance"])
 def test_overviews_are_the_mean_of_valid_pixels(tmp_path: Path, tiny: Model, output: str) -> None:
     values = scene_values(1024, 1024)

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
+from large_scenes import BLOCK, write_blocks
+from numpy.typing import NDArray
 from pictures import reflectance
-from rasterio.windows import Window
 
 PATIENCE = 1200.0
 """Seconds after which a run counts as hanging."""
@@ -155,25 +155,14 @@ def _events(text: str) -> list[dict[str, Any]]:
 def scene_of(path: Path, side: int) -> Path:
     """A scene of ``side``² pixels, no two of its blocks alike."""
     pattern = np.rint(reflectance(1024, 1024) * 10_000).astype(np.uint16)
-    profile = {
-        "driver": "GTiff",
-        "count": 1,
-        "dtype": "uint16",
-        "height": side,
-        "width": side,
-        "tiled": True,
-        "blockxsize": 512,
-        "blockysize": 512,
-        "crs": "EPSG:32633",
-        "transform": rasterio.Affine(10, 0, 4e5, 0, -10, 6e6),
-    }
-    with rasterio.open(path, "w", **profile) as file:
-        for number, (_, window) in enumerate(file.block_windows(1)):
-            height, width = int(window.height), int(window.width)
-            block = np.roll(pattern, (37 * number, 101 * number), (0, 1))[:height, :width]
-            place = Window(window.col_off, window.row_off, width, height)
-            file.write(block + number % 50, 1, window=place)
-    return path
+    across = -(-side // BLOCK)
+
+    def block(i: int, j: int) -> NDArray[np.uint16]:
+        number = i * across + j
+        rolled = np.roll(pattern, (37 * number, 101 * number), (0, 1))[:BLOCK, :BLOCK]
+        return np.asarray(rolled + number % 50, dtype=np.uint16)
+
+    return write_blocks(path, side, block)
 
 
 def left_behind(folder: Path, *allowed: str) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 
 from nirgeo.bands import BandLabel, designation_of, find_roles, sensor_of
-from nirgeo.errors import BandError
+from nirgeo.errors import BandError, BandWarning
 
 
 def described(*texts: str) -> list[BandLabel]:
@@ -223,6 +225,50 @@ class TestUnlabelled:
     def test_a_single_band_is_near_infrared(self) -> None:
         assert find_roles([BandLabel(1)]) == {"nir": 1}
         assert find_roles(described("something"), dtype="uint16") == {"nir": 1}
+
+    @pytest.mark.parametrize(
+        ("label", "product", "said"),
+        [
+            (BandLabel(1, description="Red"), "", "says red;"),
+            (BandLabel(1, common_name="swir16"), "", "says swir16;"),
+            (BandLabel(1, colorinterp="green"), "", "says green;"),
+            (BandLabel(3, file_stem="B04"), "B04.jp2", "says red, as Sentinel-2"),
+            (
+                BandLabel(1, file_stem="T32TQM_20220701T101611_B02_10m"),
+                "T32TQM_20220701T101611_B02_10m",
+                "says blue;",
+            ),
+            (BandLabel(1, description="SR_B4"), "LC08_L2SP_196030_20210704", "says red;"),
+        ],
+    )
+    def test_a_single_band_that_says_otherwise_is_warned_of(
+        self, label: BandLabel, product: str, said: str
+    ) -> None:
+        with pytest.warns(BandWarning) as told:
+            assert find_roles([label], product=product) == {"nir": label.number}
+        (warning,) = told
+        assert said in str(warning.message)
+        assert label.describe() in str(warning.message)
+        assert f"--nir {label.number}" in str(warning.message)
+
+    @pytest.mark.parametrize(
+        ("label", "product", "explicit"),
+        [
+            (BandLabel(1, description="red"), "", {"nir": "1"}),
+            (BandLabel(1, description="nir"), "", {}),
+            (BandLabel(1, description="something"), "", {}),
+            (BandLabel(1, file_stem="B08"), "B08.jp2", {}),
+            (BandLabel(1, file_stem="B4"), "B4.tif", {}),  # Landsat 7's near infrared, for example
+            (BandLabel(1, file_stem="B04"), "LT05_L1TP_B04", {}),
+            (BandLabel(1, description="SR_B4"), "LE07_L2SP_196030_20030704", {}),
+        ],
+    )
+    def test_nothing_is_said_about_other_single_bands(
+        self, label: BandLabel, product: str, explicit: dict[str, str]
+    ) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert find_roles([label], product=product, explicit=explicit) == {"nir": 1}
 
     def test_the_fourth_of_four_8_bit_bands(self) -> None:
         interpretations = ("red", "green", "blue", "alpha")

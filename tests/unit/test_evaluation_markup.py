@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-from nirgeo.evaluation.chart import interval_chart
+import pytest
+
+from nirgeo.evaluation.chart import _ticks, interval_chart
 from nirgeo.evaluation.markup import Markup, document, element, join
 from nirgeo.place_statistics import Interval
 
@@ -68,3 +70,14 @@ def test_chart_escapes_labels_and_leaves_out_what_has_no_figure() -> None:
     assert "nothing" not in found.text
     assert "nan" not in chart
     assert interval_chart(rows[2:], "degrees") is None
+
+
+@pytest.mark.parametrize("top", [0.0, 0.03, 1.0, 3.7, 8.0, 41.0, 180.0])
+def test_an_axis_holds_its_highest_value_in_few_round_steps(top: float) -> None:
+    ticks = _ticks(top)
+    assert ticks[0] == 0
+    assert ticks[-1] >= top
+    assert 2 <= len(ticks) <= 9
+    assert len(ticks) == 2 or ticks[-2] < top  # no step more than it takes
+    digit = float(f"{ticks[1]:e}".partition("e")[0])
+    assert digit in (1, 2, 5)

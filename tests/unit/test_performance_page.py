@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import runpy
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks import deflate, engine, machine, page
+
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks import deflate, engine, machine, page  # noqa: E402
-
 RECORDS = ROOT / "docs" / "performance"
 
 

@@ -1,0 +1,120 @@
+"""Overviews of the result, made from every chunk while it is still in memory.
+
+GDAL makes them at the end from the whole picture, on one core, in two passes over everything; that
+takes longer than compressing it. Where a chunk is a whole number of overview pixels wide, its own
+pixels are all that its part of an overview depends on. So it is averaged when it is written: from
+one level to the next, among valid pixels only, rounded half up.
+
+Overviews are never trusted after a kill: they are made anew from the chunks that were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nirgeo.blockstore import TiledFile
+from nirgeo.cog import WARPING_OPTIONS
+from nirgeo.tiling import ChunkGrid
+
+BLOCK = 512
+"""Side of the result's blocks; overviews end where one of them holds the whole picture."""
+
+TILE = 256
+"""Side of the tiles in the temporary files."""
+
+
+# Creation options that want other overviews, or another grid: there GDAL makes them.
+_GDALS_OWN = WARPING_OPTIONS | {
+    "OVERVIEWS",
+    "OVERVIEW_COUNT",
+    "OVERVIEW_RESAMPLING",
+    "RESAMPLING",
+}
+
+
+def level_count(shape: tuple[int, int], block: int) -> int:
+    """How often a picture of (height, width) is halved until it fits into one block."""
+    count = 0
+    while max(shape) > block << count:
+        count += 1
+    return count
+
+
+def overviews_for(
+    folder: Path, grid: ChunkGrid, samples: int, dtype: Any, options: Mapping[str, str]
+) -> Overviews | None:
+    """The overviews of a result with these creation options; None if GDAL has to make them."""
+    if _GDALS_OWN & set(options):
+        return None
+    shape = (grid.height, grid.width)
+    count = level_count(shape, int(options.get("BLOCKSIZE", BLOCK)))
+    if grid.step % 2**count:
+        return None
+    return Overviews(folder, shape, samples, dtype, count)
+
+
+class Overviews:
+    """The files of all levels, beside the block store; the last band is the mask.
+
+    Safe to call from several threads, for different chunks.
+    """
+
+    def __init__(
+        self, folder: Path, shape: tuple[int, int], samples: int, dtype: Any, count: int
+    ) -> None:
+        self.levels = []
+        for level in range(1, count + 1):
+            halved = (-(-shape[0] // 2**level), -(-shape[1] // 2**level))
+            path = folder / f"overview-{2**level}.tif"
+            self.levels.append(TiledFile(path, halved, samples, TILE, dtype))
+
+    def create(self) -> None:
+        for file in self.levels:
+            file.create()
+
+    def add(self, row: int, col: int, block: NDArray[Any]) -> None:
+        """Average a chunk (samples, height, width) that begins at this pixel, into every level."""
+        for file in self.levels:
+            block, row, col = halve(block), row // 2, col // 2
+            file.write_part(row, col, block)
+
+    def close(self) -> None:
+        for file in self.levels:
+            file.close()
+
+
+def halve(block: NDArray[Any]) -> NDArray[Any]:
+    """Means of 2×2 pixels, of the valid ones among them: (samples, ⌈height/2⌉, ⌈width/2⌉).
+
+    The last band is the mask. What has no valid pixel is 0, or NaN in floats.
+    """
+    odd = [side % 2 for side in block.shape[1:]]
+    if any(odd):
+        block = np.pad(block, ((0, 0), (0, odd[0]), (0, odd[1])))
+    whole = block.dtype.kind == "u"
+    if whole and block[-1].all():
+        return ((_quads(block, np.uint16) + 2) >> 2).astype(block.dtype)
+    mask = block[-1] > 0
+    count = _quads(mask, np.uint16)
+    total = _quads(np.where(mask, block[:-1], 0), np.uint16 if whole else np.float32)
+    result = np.empty((len(block), *count.shape), dtype=block.dtype)
+    some = np.maximum(count, 1)
+    if whole:
+        result[:-1] = (total + count // 2) // some
+    else:
+        result[:-1] = np.where(count > 0, total / some, np.nan)
+    result[-1] = np.where(count > 0, 255, 0)
+    return result
+
+
+def _quads(values: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    """Sums of 2×2 pixels of (…, height, width)."""
+    total = values[..., ::2, ::2].astype(dtype)
+    for down, across in ((0, 1), (1, 0), (1, 1)):
+        total += values[..., down::2, across::2]
+    return total

@@ -1,0 +1,1 @@
+"""What makes the weights, pages and pictures of this repository."""
