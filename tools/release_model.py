@@ -79,12 +79,6 @@ Afterwards gains and offsets were averaged over 3×3 cells (12 pixels), with `to
 against blotches in uniform ground. The figures are measured after that; the number of cells was
 chosen on the validation place."""
 
-_WHITE = """
-
-Beyond the brightest near infrared of the training the table was turned to white, with
-`tools/neutral_end.py`: what is brighter than any plant is snow, ice or cloud. No validation scene
-is so bright, so no figure here tells how right that is."""
-
 _PUPIL = """
 SMOOTHED is the best of RUN-2 with gains and offsets averaged over 7×7 cells (28 pixels), by
 `tools/smooth_model.py`: what was learnt cell by cell painted soft blotches into uniform ground. The
