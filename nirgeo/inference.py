@@ -249,17 +249,16 @@ def run_network(
     if runtime.name != TORCH:
         from nirgeo.runtimes import onnx_session
 
-        made = onnx_session.run(
-            inputs, valid, model, runtime.precision, hint, expect_error=expect_error
+        return onnx_session.run(
+            inputs, valid, model, runtime.precision, hint, target, expect_error=expect_error
         )
-    elif device_name != "cpu":
-        from nirgeo.accelerator import NetworkKey
-        from nirgeo.lane import Block, lane_of
-
-        key = NetworkKey(model, half=runtime.precision == FP16, expect_error=expect_error)
-        made = lane_of(device_name).run(Block(key, inputs, valid, hint))
-    else:
+    if device_name == "cpu":
         return _run_torch(inputs, valid, model, hint, target, expect_error=expect_error)
+    from nirgeo.accelerator import NetworkKey
+    from nirgeo.lane import Block, lane_of
+
+    key = NetworkKey(model, half=runtime.precision == FP16, expect_error=expect_error)
+    made = lane_of(device_name).run(Block(key, inputs, valid, hint))
     return np.ascontiguousarray(made[:, *target])
 
 

@@ -9,7 +9,7 @@ same sums over the same cells.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +66,23 @@ class Cells:
         """This part of an array (…, rows, columns) that covers ``other``."""
         return (..., self.rows.within(other.rows), self.cols.within(other.cols))
 
+    @property
+    def slices(self) -> tuple[Any, ...]:
+        """This part of an array (…, rows, columns) that covers the whole window."""
+        return (
+            ...,
+            slice(self.rows.start, self.rows.stop),
+            slice(self.cols.start, self.cols.stop),
+        )
+
+    def pixels(self, factor: int) -> tuple[Any, ...]:
+        """The pixels of the window (…, rows, columns) that are folded into these cells."""
+        return (
+            ...,
+            slice(self.rows.start * factor, self.rows.stop * factor),
+            slice(self.cols.start * factor, self.cols.stop * factor),
+        )
+
 
 def cells_behind(pixels: Span, size: int, config: GeneratorConfig) -> list[Span]:
     """The coarse cells that every stage must have for these pixels of a window of ``size``.
@@ -98,23 +115,42 @@ def paint(
     x, valid, hint : as for ``forward``
     target : rows and columns of the window that are wanted
     """
-    config = net.config
-    rows, cols = (Span(part.start, part.stop) for part in target)
-    stages = _stages(rows, cols, (x.shape[2], x.shape[3]), config)
+    stages = stages_for(net.config, (x.shape[2], x.shape[3]), target)
     trunk, smooth = stages[-2:]
     features = _trunk(net, x, valid, hint, stages)
     fields = [net.coarse_colours(features)[smooth.within(trunk)]]
     if expect_error:
         fields.append(net.coarse_error(features)[smooth.within(trunk)])
     del features
-    result = x.new_empty(x.shape[0], config.out_bands + len(fields) - 1, rows.length, cols.length)
+    return render(net, x, fields, smooth, target)
+
+
+def render(
+    net: LocalAffineGenerator,
+    x: Tensor,
+    fields: Sequence[Tensor],
+    cells: Cells,
+    target: tuple[slice, slice],
+) -> Tensor:
+    """The target at full resolution, from what the trunk found out: (N, out, h, w).
+
+    Parameters
+    ----------
+    x : as for ``forward``, all of the window
+    fields : gains and offsets of the colours on ``cells``; and of the expected error, if it is
+        wanted as one plane more
+    cells : the last of :func:`stages_for`
+    """
+    colours = net.config.out_bands
+    rows, cols = (Span(part.start, part.stop) for part in target)
+    result = x.new_empty(x.shape[0], colours + len(fields) - 1, rows.length, cols.length)
     for strip in _strips(rows):
         shown = x[:, :, strip.start : strip.stop, cols.start : cols.stop]
-        full = [_upsampled(net, field, smooth, strip, cols) for field in fields]
+        full = [_upsampled(net, field, cells, strip, cols) for field in fields]
         out = result[:, :, strip.within(rows)]
-        out[:, : config.out_bands] = net.coloured(shown, full[0])
-        if expect_error:
-            out[:, config.out_bands :] = net.degrees(shown, full[1])
+        out[:, :colours] = net.coloured(shown, full[0])
+        if len(fields) > 1:
+            out[:, colours:] = net.degrees(shown, full[1])
     return result
 
 
@@ -122,14 +158,17 @@ def smallest_input(
     config: GeneratorConfig, shape: tuple[int, int], target: tuple[slice, slice]
 ) -> int:
     """Values that enter the smallest convolution of :func:`paint`, for a window of this shape."""
-    rows, cols = (Span(part.start, part.stop) for part in target)
-    stages = _stages(rows, cols, shape, config)
+    stages = stages_for(config, shape, target)
     return min(stages[0].count * config.stem_channels, stages[-2].count * config.width)
 
 
-def _stages(rows: Span, cols: Span, shape: tuple[int, int], config: GeneratorConfig) -> list[Cells]:
+def stages_for(
+    config: GeneratorConfig, shape: tuple[int, int], target: tuple[slice, slice]
+) -> list[Cells]:
+    """The cells of every stage of :func:`cells_behind`, for a window of (height, width) pixels."""
     spans = (
-        cells_behind(span, size, config) for span, size in zip((rows, cols), shape, strict=True)
+        cells_behind(Span(part.start, part.stop), size, config)
+        for part, size in zip(target, shape, strict=True)
     )
     return [Cells(*pair) for pair in zip(*spans, strict=True)]
 
@@ -138,14 +177,8 @@ def _trunk(
     net: LocalAffineGenerator, x: Tensor, valid: Tensor, hint: Tensor | None, stages: list[Cells]
 ) -> Tensor:
     """``features`` of the network, for the cells of the last stage but one."""
-    rows, cols = stages[0].rows, stages[0].cols
-    part = None if hint is None else hint[:, :, rows.start : rows.stop, cols.start : cols.stop]
-    factor = net.stride
-    pixels = (
-        ...,
-        slice(rows.start * factor, rows.stop * factor),
-        slice(cols.start * factor, cols.stop * factor),
-    )
+    part = None if hint is None else hint[stages[0].slices]
+    pixels = stages[0].pixels(net.stride)
     features = _convolved(net.stem, net.folded(x[pixels], valid[pixels], part), *stages[:2])
     for block, before, after in zip(net.blocks, stages[1:-2], stages[2:-1], strict=True):
         assert isinstance(block, ResidualBlock)

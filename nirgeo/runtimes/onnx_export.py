@@ -1,9 +1,12 @@
 """A network as an ONNX graph: made when it is needed, in memory, never kept on disk.
 
-The graph comes from tracing the network's own ``forward``, so it knows nothing of architectures.
-Two things are written in another way first, with the same meaning: 1×1 convolutions lose a dilation
-that only torch needs, and the per-pixel table becomes planes before it is multiplied, which ONNX
-Runtime does in half the time.
+Of a local affine generator it is the graph of its trunk: gains and offsets on the coarse grid. What
+follows at full resolution, tables and sums for every pixel, torch does in strips that stay in the
+processor's cache (:func:`nirgeo.windowed.render`), several times as fast. Of other networks it is
+the whole.
+
+The graph comes from tracing the network's own code. One thing is written in another way first, with
+the same meaning: 1×1 convolutions lose a dilation that only torch needs.
 """
 
 from __future__ import annotations
@@ -17,26 +20,28 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
-from nirgeo.generator import PiecewiseLinear
+from nirgeo.generator import LocalAffineGenerator
 from nirgeo.hints import CHANNELS as HINT_CHANNELS
 
 OPSET = 17
 INPUTS = ("x", "valid", "hint")
-OUTPUT = "colours"
+OUTPUT = "made"
 
 _export_lock = threading.Lock()  # the exporter keeps its state in globals
 
 
 def onnx_graph(network: nn.Module, *, expect_error: bool = False) -> bytes:
-    """The graph of ``network(x, valid, hint)`` for images of any size, as a serialised ONNX model.
+    """The graph of a network for images of any size, as a serialised ONNX model.
 
     Its inputs are called ``x`` (1, bands, H, W), ``valid`` (1, 1, H, W) and ``hint``
-    (1, 3, H/stride, W/stride), those that the network looks at; its output ``colours`` is
-    (1, out, H, W). With ``expect_error`` the expected error is one more of its planes.
+    (1, 3, H/stride, W/stride), those that the network looks at. Its output ``made`` is
+    (1, out, H, W); or, of a local affine generator, gains and offsets (1, out·(in+1), H/stride,
+    W/stride), and with ``expect_error`` those of the expected error after them.
     """
-    traced = _WithError(network) if expect_error else network
+    traced: nn.Module = network
+    if isinstance(network, LocalAffineGenerator):
+        traced = _Fields(network, expect_error=expect_error)
     stride, bands = int(cast(Any, network).stride), int(cast(Any, network).config.in_bands)
     cells = (16, 20)
     size = (cells[0] * stride, cells[1] * stride)
@@ -57,7 +62,12 @@ def onnx_graph(network: nn.Module, *, expect_error: bool = False) -> bytes:
             opset_version=OPSET,
             input_names=list(INPUTS),
             output_names=[OUTPUT],
-            dynamic_axes={"x": large, "valid": large, "hint": small, OUTPUT: large},
+            dynamic_axes={
+                "x": large,
+                "valid": large,
+                "hint": small,
+                OUTPUT: {2: "rows_made", 3: "cols_made"},
+            },
         )
     return file.getvalue()
 
@@ -74,52 +84,28 @@ class _quiet:  # noqa: N801
         self._log.setLevel(self._before)
 
 
-class _WithError(nn.Module):
-    """Colours and expected error as planes of one tensor."""
+class _Fields(nn.Module):
+    """What a local affine generator's trunk finds out, as planes of one tensor."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: LocalAffineGenerator, *, expect_error: bool) -> None:
         super().__init__()
         self.network = network
+        self.expect_error = expect_error
 
     def forward(self, x: Tensor, valid: Tensor, hint: Tensor) -> Tensor:
-        return torch.cat(cast(Any, self.network).with_error(x, valid, hint), dim=1)
-
-
-class _PlanarTable(nn.Module):
-    """:class:`nirgeo.generator.PiecewiseLinear` with start and slope side by side as planes."""
-
-    def __init__(self, table: PiecewiseLinear) -> None:
-        super().__init__()
-        self.maximum = table.maximum
-        self.last = table.values.shape[1] - 1
-        self.colours = table.values.shape[2]
-        starts, ends = table.values[:, :-1], table.values[:, 1:]
-        self.register_buffer("segments", torch.cat((starts, ends - starts), dim=2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        position = x.clamp(0, self.maximum) * (self.last / self.maximum)
-        index = position.floor().clamp(max=self.last - 1)
-        fraction = position - index
-        index = index.long()
-        segments = cast(Tensor, self.segments)
-        total: Tensor | None = None
-        for band in range(segments.shape[0]):
-            planes = F.embedding(index[:, band], segments[band]).permute(0, 3, 1, 2)
-            start, slope = planes[:, : self.colours], planes[:, self.colours :]
-            term = start + slope * fraction[:, band : band + 1]
-            total = term if total is None else total + term
-        assert total is not None
-        return total
+        features = self.network.features(x, valid, hint)
+        fields = [self.network.coarse_colours(features)]
+        if self.expect_error:
+            fields.append(self.network.coarse_error(features))
+        return torch.cat(fields, dim=1)
 
 
 def exportable(network: nn.Module) -> nn.Module:
     """A copy of the network for tracing; see the module's docstring."""
     result = copy.deepcopy(network)
-    for name, module in list(result.named_modules()):
+    for module in result.modules():
         if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1):
             module.dilation = (1, 1)
-        if isinstance(module, PiecewiseLinear):
-            replace_module(result, name, _PlanarTable(module))
     return result
 
 

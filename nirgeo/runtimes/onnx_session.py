@@ -18,6 +18,8 @@ from nirgeo.modelfile import Model, load_generator
 from nirgeo.runtimes.choice import INT8
 from nirgeo.runtimes.onnx_export import OUTPUT, onnx_graph
 
+FloatArray = NDArray[np.float32]
+
 MAX_SESSIONS = 4
 
 _sessions: dict[Any, Any] = {}
@@ -25,30 +27,39 @@ _lock = threading.Lock()
 
 
 def run(
-    inputs: NDArray[np.float32],
+    inputs: FloatArray,
     valid: NDArray[np.bool_],
     model: Model,
     precision: str,
-    hint: NDArray[np.float32] | None = None,
+    hint: FloatArray | None,
+    target: tuple[slice, slice],
     *,
     expect_error: bool = False,
-) -> NDArray[np.float32]:
-    """As :func:`nirgeo.inference.run_network`: (out, H, W) in working space."""
+) -> FloatArray:
+    """As :func:`nirgeo.inference.run_network`: (out, h, w) in working space."""
     import torch
 
+    from nirgeo.generator import LocalAffineGenerator
+    from nirgeo.inference import network
+    from nirgeo.windowed import render, stages_for
+
     session = _session(model, precision, expect_error, torch.get_num_threads())
-    height, width = valid.shape
-    cells = (height // session.stride, width // session.stride)
-    given = {
-        "x": np.ascontiguousarray(inputs)[None],
-        "valid": valid.astype(np.float32)[None, None],
-        "hint": np.zeros((1, HINT_CHANNELS, *cells), dtype=np.float32)
-        if hint is None
-        else np.ascontiguousarray(hint)[None],
-    }
-    wanted = {name: given[name] for name in session.inputs}
-    (colours,) = session.session.run([OUTPUT], wanted)
-    result: NDArray[np.float32] = colours[0]
+    net: Any = network(model)
+    if not isinstance(net, LocalAffineGenerator):
+        return np.ascontiguousarray(session.run(inputs, valid, hint)[0][:, *target])
+    stages = stages_for(net.config, valid.shape, target)
+    first, last = stages[0], stages[-1]
+    needed = first.pixels(net.stride)
+    seen = None if hint is None else hint[first.slices]
+    made = session.run(inputs[needed], valid[needed], seen)[last.within(first)]
+    colours = net.config.out_bands * (net.config.in_bands + 1)
+    fields = [torch.from_numpy(made[:, :colours])]
+    if expect_error:
+        fields.append(torch.from_numpy(made[:, colours:]))
+    with torch.inference_mode():
+        result: FloatArray = render(net, torch.from_numpy(inputs)[None], fields, last, target)[
+            0
+        ].numpy()
     return result
 
 
@@ -57,6 +68,22 @@ class _Session:
         self.session = session
         self.stride = stride
         self.inputs = [entry.name for entry in session.get_inputs()]
+
+    def run(
+        self, inputs: FloatArray, valid: NDArray[np.bool_], hint: FloatArray | None
+    ) -> FloatArray:
+        """What the graph makes of one window."""
+        cells = (valid.shape[0] // self.stride, valid.shape[1] // self.stride)
+        if hint is None:
+            hint = np.zeros((HINT_CHANNELS, *cells), dtype=np.float32)
+        given = {
+            "x": np.ascontiguousarray(inputs)[None],
+            "valid": valid.astype(np.float32)[None, None],
+            "hint": np.ascontiguousarray(hint)[None],
+        }
+        (made,) = self.session.run([OUTPUT], {name: given[name] for name in self.inputs})
+        result: FloatArray = made
+        return result
 
 
 def _session(model: Model, precision: str, expect_error: bool, threads: int) -> _Session:

@@ -27,7 +27,7 @@ from nirgeo.errors import ModelError, OptionError, ResumeError
 from nirgeo.inference import network, run_network
 from nirgeo.modelfile import Model, load_generator, read_model
 from nirgeo.registry import load_model, shipped_models
-from nirgeo.runtimes import choice, int8, onnx_session
+from nirgeo.runtimes import choice, int8
 from nirgeo.runtimes.activation_ranges import Watch, best_range
 from nirgeo.runtimes.choice import FP32, INT8, ONNX, Runtime, choose_runtime
 from nirgeo.runtimes.onnx_export import onnx_graph
@@ -102,7 +102,7 @@ def test_int8_computes_what_torch_says_it_should(tmp_path: Path) -> None:
     mask = punch_holes(300, 204)
     inputs = np.where(mask, values, np.float32(0))
     with_ranges(shallow, inputs)
-    fast = onnx_session.run(inputs, mask, shallow, INT8)
+    fast = run_network(inputs, mask, shallow, "cpu", None, Runtime(ONNX, INT8))
     rounding = int8.in_8_bits(load_generator(shallow), int8.read_ranges(shallow))
     with torch.inference_mode():
         slow = rounding(torch.from_numpy(inputs)[None], torch.from_numpy(mask)[None, None].float())
