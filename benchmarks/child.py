@@ -6,12 +6,26 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+
+# A new process inherits the peak of the one that starts it, so a small one stands between.
+_BETWEEN = """
+import json, os, subprocess, sys, time
+start = time.perf_counter()
+process = subprocess.Popen([sys.executable, *sys.argv[1:]])
+_, status, usage = os.wait4(process.pid, 0)
+found = {
+    "wall": time.perf_counter() - start,
+    "cpu": usage.ru_utime + usage.ru_stime,
+    "peak_mb": usage.ru_maxrss / 1024,
+    "code": os.waitstatus_to_exitcode(status),
+}
+print(json.dumps(found))
+"""
 
 
 def run(arguments: Sequence[str], env: dict[str, str] | None = None) -> dict[str, Any]:
@@ -21,27 +35,19 @@ def run(arguments: Sequence[str], env: dict[str, str] | None = None) -> dict[str
     ------
     RuntimeError : it failed; with what it wrote
     """
-    start = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, *arguments],
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", _BETWEEN, *arguments],
         cwd=ROOT,
         env={**os.environ, **(env or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        check=True,
     )
-    assert process.stdout is not None
-    output = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(arguments)}\n{output[-3000:]}")
-    found = {
-        "wall": time.perf_counter() - start,
-        "cpu": usage.ru_utime + usage.ru_stime,
-        "peak_mb": usage.ru_maxrss / 1024,
-    }
-    lines = output.strip().splitlines()
+    *lines, last = done.stdout.strip().splitlines()
+    found: dict[str, Any] = json.loads(last)
+    if found.pop("code"):
+        raise RuntimeError(f"{' '.join(arguments)}\n{done.stdout[-3000:]}")
     try:
         found["said"] = json.loads(lines[-1])
     except (IndexError, ValueError):

@@ -12,7 +12,7 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -138,6 +138,13 @@ class TiledFile:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def pixel_bytes(self, areas: Sequence[Window] | None = None) -> int:
+        """Bytes of the pixels in these windows, or of all."""
+        pixels = self.shape[0] * self.shape[1]
+        if areas is not None:
+            pixels = sum(window.height * window.width for window in areas)
+        return pixels * self.samples * self.dtype.itemsize
 
     def write_part(self, row: int, col: int, part: NDArray[Any]) -> None:
         """Write pixels from this row and column on: ``part`` is (samples, height, width).

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -330,11 +330,13 @@ def write_cog(
     options: Mapping[str, str],
     areas: Sequence[Window] | None = None,
     overviews: Sequence[TiledFile] = (),
+    on_share: Callable[[float], None] = lambda share: None,
 ) -> None:
     """Copy the block store into a COG at ``target``.
 
     ``areas`` are all of it that is not 0: of a picture of hardly anything, hardly anything is read.
-    Without ``overviews`` (see :func:`write_vrt`) GDAL makes them.
+    Without ``overviews`` (see :func:`write_vrt`) GDAL makes them. ``on_share`` is told now and then
+    about what share of it is done, by what was read.
 
     Raises
     ------
@@ -343,11 +345,20 @@ def write_cog(
     """
     vrt = store.path.with_suffix(".vrt")
     write_vrt(vrt, store, picture, areas, overviews)
+    total = store.pixel_bytes(areas) + sum(file.pixel_bytes() for file in overviews)
+    read = 0
+
+    def on_read(count: int) -> None:
+        nonlocal read
+        read += count
+        on_share(min(1.0, read / total))
+
     # Overviews are made in a temporary file: beside the result, where there must be room anyway.
     place = unset({"CPL_TMPDIR": str(target.parent)})
     try:
         with rasterio.Env(GDAL_TIFF_INTERNAL_MASK="YES", **place):
-            copy_raster(vrt, target, driver="COG", COPY_SRC_MDD="YES", **cog_options(options))
+            made = {"driver": "COG", "COPY_SRC_MDD": "YES", **cog_options(options)}
+            copy_raster(vrt, target, on_read=on_read, **made)
         _read_back(target)
     except GDAL_ERRORS as error:
         forget_errors()

@@ -337,9 +337,11 @@ class LocalAffineGenerator(nn.Module):
         """Gains and offsets of the colours: (N, out·(in+1), H/s, W/s)."""
         coarse: Tensor = self.head(features)
         if self.config.smoothing > 1:
-            # At the raster's edge the mean of the cells that are there.
-            side = self.config.smoothing
-            coarse = F.avg_pool2d(coarse, side, 1, side // 2, count_include_pad=False)
+            # At the raster's edge the mean of the cells that are there. Down, then across: the mean
+            # over a rectangle, in a fraction of the sums.
+            side, half = self.config.smoothing, self.config.smoothing // 2
+            coarse = F.avg_pool2d(coarse, (side, 1), 1, (half, 0), count_include_pad=False)
+            coarse = F.avg_pool2d(coarse, (1, side), 1, (0, half), count_include_pad=False)
         return coarse
 
     def coarse_error(self, features: Tensor) -> Tensor:

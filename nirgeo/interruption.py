@@ -23,10 +23,13 @@ from nirgeo.handles import forget_errors
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def copy_raster(source: Path, target: Path, **options: str) -> None:
+def copy_raster(
+    source: Path, target: Path, *, on_read: Callable[[int], None] | None = None, **options: str
+) -> None:
     """``rasterio.shutil.copy`` of a local file or VRT, which a signal interrupts.
 
-    Files that a VRT refers to must lie beside it. In another thread than the main one, which no
+    ``on_read`` is told how many bytes were read, after every read. Files that a VRT refers to must
+    lie beside it. In another thread than the main one, which no
     signal reaches, it is the plain copy.
 
     Raises
@@ -38,9 +41,16 @@ def copy_raster(source: Path, target: Path, **options: str) -> None:
     alias = f"{uuid4()}/source{source.suffix}"
     with _SignalsNoted() as signals:
 
+        def told(count: int) -> None:
+            try:
+                if on_read is not None:
+                    on_read(count)
+            except BaseException as error:  # GDAL would drop it
+                signals.raised.append(error)
+
         def opener(name: str, mode: str = "rb") -> _Reader:
             path = source if name == alias else source.with_name(Path(name).name)
-            return _Reader(open(path, "rb"), signals.raised)
+            return _Reader(open(path, "rb"), signals.raised, told)
 
         with rasterio.open(alias, opener=opener) as opened:
             rasterio.shutil.copy(opened, str(target), **options)
@@ -49,14 +59,24 @@ def copy_raster(source: Path, target: Path, **options: str) -> None:
 class _Reader:
     """A file that comes to its end when a signal's handler has raised."""
 
-    def __init__(self, file: BinaryIO, raised: list[BaseException]) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        raised: list[BaseException],
+        on_read: Callable[[int], None] = lambda count: None,
+    ) -> None:
         self._file = file
         self._raised = raised
+        self._on_read = on_read
         self.seek = file.seek
         self.tell = file.tell
 
     def read(self, size: int = -1) -> bytes:
-        return b"" if self._raised else self._file.read(size)
+        if self._raised:
+            return b""
+        data = self._file.read(size)
+        self._on_read(len(data))
+        return data
 
     def __enter__(self) -> _Reader:
         return self

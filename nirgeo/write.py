@@ -12,6 +12,7 @@ import errno
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -60,6 +61,7 @@ def write_geotiff(
     scheduler: str | Client | None = None,
     on_start: Progress | None = None,
     on_progress: Progress | None = None,
+    on_writing: Progress | None = None,
 ) -> Path:
     """Compute ``rgb`` chunk by chunk and write it as a Cloud Optimized GeoTIFF.
 
@@ -78,6 +80,8 @@ def write_geotiff(
     scheduler : a ``dask.distributed`` client, a scheduler's address or file: its workers compute,
         this process writes. None is the active client if there is one; ``"threads"`` is none
     on_start, on_progress : called with (chunks done, chunks in all)
+    on_writing : called with (percent, 100) while the file is made of them, about once a second, if
+        that takes longer than a second
 
     Raises
     ------
@@ -144,7 +148,8 @@ def write_geotiff(
             result = folder / "result.tif"
             areas = _filled(rgb, grid, counts)
             picture = _picture(rgb, data)
-            cog.write_cog(store, picture, result, options, areas, levels)
+            share = _each_second(on_writing)
+            cog.write_cog(store, picture, result, options, areas, levels, share)
             target.publish(result, work)
             journal.close()
             target.clear()
@@ -325,6 +330,19 @@ def _in_threads(
             dask.threaded.get(graph, keys, pool=pool, num_workers=count)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _each_second(on_writing: Progress | None) -> Callable[[float], None]:
+    """Passes a share on as per cent, a second after the last time."""
+    told = time.monotonic()
+
+    def share(done: float) -> None:
+        nonlocal told
+        if on_writing is not None and time.monotonic() - told >= 1:
+            told = time.monotonic()
+            on_writing(int(100 * done), 100)
+
+    return share
 
 
 def _picture(rgb: xr.DataArray, data: da.Array) -> cog.Picture:

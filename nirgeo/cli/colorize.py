@@ -285,6 +285,7 @@ def _colorize_one(
         scheduler="threads" if client is None else client,
         on_start=reporter.start,
         on_progress=reporter.progress,
+        on_writing=reporter.writing,
     )
     item = _write_item(str(written), taken, view, reporter) if options["stac"] else None
     reporter.result(str(written), tags=provenance.tags(rgb.attrs), item=item)

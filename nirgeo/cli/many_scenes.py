@@ -40,6 +40,9 @@ class Recorder:
         if done == total:  # where it stood in between is no news any more
             self.events.append(("progress", (done, total), {}))
 
+    def writing(self, done: int, total: int) -> None:
+        pass  # nor is this
+
     def warning(self, text: str) -> None:
         self.events.append(("warning", (text,), {}))
 

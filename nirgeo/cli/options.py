@@ -168,15 +168,15 @@ runtime_options = _compose(
         type=click.Choice(RUNTIMES),
         default=TORCH,
         show_default=True,
-        help="What computes the network. torch: the same bits on every machine. auto: ONNX Runtime "
-        "on a CPU if it is installed, faster, a level apart in a few pixels.",
+        help="What computes the network. onnx: a level apart from torch in a few pixels. auto: the "
+        "faster one, torch in 32 bits.",
     ),
     click.option(
         "--precision",
         type=click.Choice(PRECISIONS),
         default=FP32,
         show_default=True,
-        help="fp16: on a GPU, a trunk in 16 bits. int8: several times faster on a CPU, colours "
+        help="fp16: on a GPU, a trunk in 16 bits. int8: wide networks faster on a CPU, colours "
         "slightly off (see the model's card).",
     ),
 )

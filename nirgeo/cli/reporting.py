@@ -26,6 +26,7 @@ class Reporter(Protocol):
     def message(self, text: str) -> None: ...
     def start(self, done: int, total: int) -> None: ...
     def progress(self, done: int, total: int) -> None: ...
+    def writing(self, done: int, total: int) -> None: ...
     def warning(self, text: str) -> None: ...
     def result(self, path: str | None, **facts: Any) -> None: ...
     def error(self, code: str, text: str, option: str | None = None) -> None: ...
@@ -41,6 +42,9 @@ class Silent:
         pass
 
     def progress(self, done: int, total: int) -> None:
+        pass
+
+    def writing(self, done: int, total: int) -> None:
         pass
 
     def warning(self, text: str) -> None:
@@ -79,6 +83,11 @@ class Terminal(Silent):
             if done == total:
                 self._finish_bar()
 
+    def writing(self, done: int, total: int) -> None:
+        if self._bar is None:
+            self._bar = click.progressbar(length=total, label="writing", file=sys.stderr)
+        self._bar.update(done - self._bar.pos)
+
     def _finish_bar(self) -> None:
         if self._bar is not None:
             self._bar.render_finish()
@@ -88,6 +97,7 @@ class Terminal(Silent):
         click.echo(f"Warning: {plain(text)}", err=True)
 
     def result(self, path: str | None, **facts: Any) -> None:
+        self._finish_bar()
         if path is not None:
             click.echo(path)
 
@@ -114,6 +124,9 @@ class JsonLines(Silent):
 
     def progress(self, done: int, total: int) -> None:
         emit("progress", done=done, total=total)
+
+    def writing(self, done: int, total: int) -> None:
+        emit("writing", done=done, total=total)
 
     def message(self, text: str) -> None:
         if not self._quiet:

@@ -1,9 +1,9 @@
 """Which runtime computes a network, and in which precision. Nothing heavy is imported here.
 
-The rule, in full: ``auto`` is ONNX Runtime where the network runs on the CPU and the extra is
-installed, and torch elsewhere. So it depends on the machine and never on the scene. Pictures of the
-two may differ by one level in a few pixels per million; that is why a picture's tags name the
-runtime and a run can't be resumed with the other one.
+The rule, in full: ``auto`` is the fastest that was measured, which is torch in 32 and 16 bits and
+ONNX Runtime in 8 (``docs/performance.md``). So it depends on the options and never on the scene.
+Pictures of the two may differ by one level in a few pixels per million; that is why a picture's
+tags name the runtime and a run can't be resumed with the other one.
 """
 
 from __future__ import annotations
@@ -85,14 +85,7 @@ def choose_runtime(runtime: str = TORCH, precision: str = FP32, device: str = "c
         if missing:
             raise OptionError(f"{what} needs {' and '.join(missing)}; {_REMEDY}")
         return Runtime(ONNX, precision)
-    if runtime == AUTO and on_cpu and onnx_installed():
-        return Runtime(ONNX)
     return Runtime()
-
-
-def onnx_installed() -> bool:
-    """Whether the extra is there."""
-    return all(find_spec(name) is not None for name in _PACKAGES)
 
 
 def installed_version(package: str) -> str | None:

@@ -65,6 +65,8 @@ class Transcript:
         kind = event.get("event")
         if kind == "progress":
             self._progress(event.get("done"), event.get("total"))
+        elif kind == "writing":
+            self._share(event.get("done"), event.get("total"))
         elif kind == "warning":
             text = self._message(event)
             self.warnings.append(text)
@@ -87,11 +89,15 @@ class Transcript:
             option if isinstance(option, str) else None,
         )
 
-    def _progress(self, done: object, total: object) -> None:
+    def _share(self, done: object, total: object) -> bool:
+        """Move the bar; whether it has come to its end."""
         if not isinstance(done, (int, float)) or not isinstance(total, (int, float)) or total <= 0:
-            return
+            return False
         self.feedback.setProgress(min(100.0, 100.0 * done / total))
-        if done >= total and not self._finishing:
+        return done >= total
+
+    def _progress(self, done: object, total: object) -> None:
+        if self._share(done, total) and not self._finishing:
             self._finishing = True
             self.feedback.pushInfo("Everything is computed; writing the result …")
 

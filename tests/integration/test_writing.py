@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +125,44 @@ def test_the_file_is_a_cog_that_says_what_it_holds(
     pixels, mask = read(target)
     np.testing.assert_array_equal(pixels, whole_picture(values[None], valid, tiny, output=output))
     np.testing.assert_array_equal(mask, valid)
+
+
+@pytest.mark.parametrize("resampling", [None, "AVERAGE"])
+def test_the_making_of_the_file_is_told(
+    tmp_path: Path, tiny: Model, monkeypatch: pytest.MonkeyPatch, resampling: str | None
+) -> None:
+    source = write_raster(tmp_path / "scene.tif", scene_values(1408, 1152))
+    clock = count()
+    monkeypatch.setattr("nirgeo.write.time.monotonic", lambda: next(clock))  # every look a second
+    told: list[tuple[int, int]] = []
+    options = {} if resampling is None else {"OVERVIEW_RESAMPLING": resampling}
+    colorize(
+        source,
+        tmp_path / "out.tif",
+        tiny,
+        creation_options=options,
+        on_writing=lambda *share: told.append(share),
+    )
+    assert len(told) > 3
+    assert told == sorted(told)
+    assert {total for _, total in told} == {100}
+    assert told[0][0] < 50
+    assert told[-1][0] == 100
+
+
+def test_a_callback_that_fails_while_the_file_is_made_ends_the_run(
+    tmp_path: Path, tiny: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_raster(tmp_path / "scene.tif", scene_values(700, 600))
+    clock = count()
+    monkeypatch.setattr("nirgeo.write.time.monotonic", lambda: next(clock))
+
+    def fails(done: int, total: int) -> None:
+        raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        colorize(source, tmp_path / "out.tif", tiny, on_writing=fails)
+    assert os.listdir(tmp_path) == ["scene.tif"]
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 16])

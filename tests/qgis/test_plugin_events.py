@@ -45,11 +45,12 @@ def test_a_run() -> None:
         {"event": "progress", "done": 1, "total": 4},
         {"event": "warning", "message": "pixels of 3 m lie outside"},
         {"event": "progress", "done": 4, "total": 4},
+        {"event": "writing", "done": 40, "total": 100},
         {"event": "result", "path": "/o.tif", "tags": {"MODEL": "some-nir@1"}},
         stderr=("near infrared: band 4",),
     )
     assert spoken.check(Ended(0)) == Result("/o.tif", {"MODEL": "some-nir@1"})
-    assert log.progress == [25, 100]
+    assert log.progress == [25, 100, 40]
     assert log.warnings == spoken.warnings == ["pixels of 3 m lie outside"]
     assert log.info == ["near infrared: band 4", "Everything is computed; writing the result …"]
 
