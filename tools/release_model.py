@@ -85,6 +85,12 @@ SMOOTHED is the best of RUN-2 with gains and offsets averaged over 7×7 cells (2
 last stage is a network with a seventh of the operations that learnt its colours, and averages its
 own in the same way."""
 
+_WHITE = """
+
+Beyond the brightest near infrared of the training the table was turned to white, with
+`tools/neutral_end.py`: what is brighter than any plant is snow, ice or cloud. No validation scene
+is so bright, so no figure here tells how right that is."""
+
 FACTS = {
     "aerial-nir": Facts(
         summary="natural colour from the NIR band of 8-bit aerial pictures (cities, 0.6 m)",
@@ -122,7 +128,7 @@ FACTS = {
             "--preset satellite-nir-finish --init RUN-1/best.safetensors --out RUN-2",
             "--preset satellite-nir-pupil --teacher SMOOTHED.safetensors --out RUN-3",
         ),
-        afterwards=_PUPIL,
+        afterwards=_PUPIL + _WHITE,
     ),
     "aerial-rgn": Facts(
         summary="blue for 8-bit colour-infrared aerial pictures (red, green, NIR; 0.6-5 m)",

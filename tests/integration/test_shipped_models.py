@@ -14,6 +14,7 @@ import numpy as np
 import pystac
 import pytest
 import rasterio
+import torch
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 
 import nirgeo
@@ -81,6 +82,19 @@ def test_the_model_is_picked_by_values_and_bands(roles: set[str], kind: str) -> 
     assert read_model(load_model("aerial-nir").path).spec.quantity is Quantity.COUNTS
 
 
+def test_what_is_brighter_than_any_plant_is_white_and_doubtful() -> None:
+    network = load_generator(read_model(load_model("satellite-nir").path))
+    made = {}
+    for reflectance in (0.4, 0.95):
+        working = torch.full((1, 1, 128, 128), reflectance**0.5)
+        with torch.inference_mode():
+            colours, expected = network.with_error(working, torch.ones_like(working))
+        made[reflectance] = colours[0, :, 64, 64].numpy() ** 2, float(expected[0, 0, 64, 64])
+    np.testing.assert_allclose(made[0.95][0], 0.95, atol=0.01)
+    assert np.ptp(made[0.4][0]) > 0.02
+    assert made[0.95][1] > made[0.4][1]
+
+
 def test_scenes_through_air_are_told_from_those_of_the_surface() -> None:
     usual = load_model("satellite-rgn").spec.domain["green"].dark_high
     assert 0.05 < usual < 0.09
@@ -121,7 +135,7 @@ def test_the_prior_makes_the_picture_greener_there(brandenburg: Path, tmp_path: 
 
 def picture(scene: Path, target: Path, *, prior: bool) -> np.ndarray:
     opened = nirgeo.open_scene(scene, scale="0.0001", bounds=REGION)
-    nirgeo.write_geotiff(nirgeo.colorize(opened, "satellite-nir@3", prior=prior), target)
+    nirgeo.write_geotiff(nirgeo.colorize(opened, "satellite-nir@4", prior=prior), target)
     with rasterio.open(target) as file:
         pixels: np.ndarray = file.read()
         assert file.shape == (128, 128)
