@@ -25,18 +25,32 @@ TAIL = 0.001
 SCENE_TAIL = 0.01
 """Share of the training's scenes whose median lies below, and above, the range of medians."""
 
+DARKEST = 0.02
+"""Quantile of a scene's values that stands for its darkest ones."""
+
+DARK_TAIL = 0.025
+"""Share of the training's scenes whose darkest values lie above the highest usual ones.
+
+Larger than the others: air brightens what is dark by little, and scenes of one field have nothing
+dark in them at all."""
+
 STRANGE = 0.1
 """Share of a scene's pixels outside the range from which on it is mentioned."""
 
 
 @dataclass(frozen=True)
 class BandDomain:
-    """Range of one band's values, and of its medians over scenes, in the quantity's unit."""
+    """Range of one band's values, and of its medians over scenes, in the quantity's unit.
+
+    ``dark_high`` is the highest usual value of a scene's darkest pixels; infinite where a model's
+    file does not tell.
+    """
 
     low: float
     high: float
     median_low: float
     median_high: float
+    dark_high: float = math.inf
 
 
 Domain = Mapping[str, BandDomain]
@@ -47,7 +61,7 @@ def domain_from_json(data: Mapping[str, Any]) -> dict[str, BandDomain]:
     """
     Raises
     ------
-    ModelError : not four finite numbers in order per band
+    ModelError : not four or five finite numbers in order per band
     """
     try:
         domain = {
@@ -56,14 +70,17 @@ def domain_from_json(data: Mapping[str, Any]) -> dict[str, BandDomain]:
     except (AttributeError, TypeError, ValueError) as error:
         raise ModelError(f"damaged training domain in the model's metadata ({error})") from error
     for role, band in domain.items():
-        numbers = tuple(asdict(band).values())
-        if not all(map(math.isfinite, numbers)) or band.low >= band.high:
+        numbers = tuple(data[role].values())
+        if not all(math.isfinite(float(x)) for x in numbers) or band.low >= band.high:
             raise ModelError(f"damaged training domain of {role[:40]!r}: {numbers}")
     return domain
 
 
 def domain_to_json(domain: Domain) -> dict[str, dict[str, float]]:
-    return {role: {k: round(v, 5) for k, v in asdict(b).items()} for role, b in domain.items()}
+    return {
+        role: {k: round(v, 5) for k, v in asdict(b).items() if math.isfinite(v)}
+        for role, b in domain.items()
+    }
 
 
 def measure_domain(
@@ -78,6 +95,7 @@ def measure_domain(
     """
     pixels: dict[str, list[NDArray[np.float64]]] = {}
     medians: dict[str, list[float]] = {}
+    darkest: dict[str, list[float]] = {}
     weights = []
     counts = {place: places.count(place) for place in set(places)}
     shares = np.linspace(0, 1, 2001)
@@ -87,11 +105,13 @@ def measure_domain(
             # A scene of any size by as many of its quantiles: each stands for equal shares of it.
             pixels.setdefault(role, []).append(np.quantile(values, shares))
             medians.setdefault(role, []).append(float(np.median(values)))
+            darkest.setdefault(role, []).append(float(np.quantile(values, DARKEST)))
     weight = np.repeat(weights, shares.size)
     return {
         role: BandDomain(
             *_quantiles(np.concatenate(pixels[role]), weight, TAIL),
             *_quantiles(np.array(medians[role]), np.array(weights), SCENE_TAIL),
+            dark_high=_quantiles(np.array(darkest[role]), np.array(weights), DARK_TAIL)[1],
         )
         for role in pixels
     }
@@ -138,5 +158,16 @@ def remarks(
                 f"the scene's {name} is {how} (median {quantity.value} {median:.{digits}f}) than "
                 f"99% of the scenes that the model has seen ({band.median_low:.{digits}f}–"
                 f"{band.median_high:.{digits}f})"
+            )
+        elif (
+            role == "green"
+            and quantity is Quantity.REFLECTANCE
+            and (dark := float(np.quantile(values, DARKEST))) > band.dark_high
+        ):
+            said.append(
+                f"even the darkest green of the scene is bright ({quantity.value} "
+                f"{dark:.{digits}f}; up to {band.dark_high:.{digits}f} in "
+                f"{1 - DARK_TAIL:.1%} of the scenes that the model has seen), as through air that "
+                "was not corrected for"
             )
     return said

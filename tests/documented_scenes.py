@@ -102,4 +102,4 @@ def everything(folder: Path) -> None:
     (folder / "docs" / "results").mkdir(parents=True)
     mine = folder / "runs" / "mine" / "best.safetensors"
     mine.parent.mkdir(parents=True)
-    shutil.copy(ROOT / "nirgeo" / "weights" / "satellite-nir-3.safetensors", mine)
+    shutil.copy(ROOT / "nirgeo" / "weights" / "satellite-nir-4.safetensors", mine)

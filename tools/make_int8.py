@@ -182,7 +182,7 @@ def main() -> None:
         return
     if sys.argv[1:] != ["--cards"]:
         data, names = Path(sys.argv[1]), sys.argv[2:]
-        for name in names or [shipped.full_name for shipped in shipped_models()]:
+        for name in names or [model.full_name for model in shipped_models()]:
             made = make(data, name)
             print(json.dumps(made), flush=True)
             known = [r for r in known if r["model"] != made["model"]] + [made]

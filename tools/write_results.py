@@ -217,13 +217,13 @@ _LADDER = (
         "baseline/table-direction@1",
         "baseline/table-direction@1",
     ),
-    ("near infrared, the network", "satellite-nir@3", "aerial-nir@2"),
+    ("near infrared, the network", "satellite-nir@4", "aerial-nir@3"),
     (
         "and a reference of 16 times larger pixels",
-        "satellite-nir@3 + reference 16 px",
-        "aerial-nir@2 + reference 16 px",
+        "satellite-nir@4 + reference 16 px",
+        "aerial-nir@3 + reference 16 px",
     ),
-    ("red and green measured, the network", "satellite-rgn@1", "aerial-rgn@1"),
+    ("red and green measured, the network", "satellite-rgn@2", "aerial-rgn@1"),
 )
 
 

@@ -41,6 +41,7 @@ def calibrate_command(
     index: str | None,
     levels: tuple[str, ...],
     validation_levels: tuple[str, ...],
+    without: tuple[str, ...],
     overwrite: bool,
     quiet: bool,
     verbose: bool,
@@ -56,6 +57,7 @@ def calibrate_command(
     from nirgeo.errors import TrainingError
     from nirgeo.modelfile import Model, write_model
     from nirgeo.registry import load_model
+    from nirgeo.training.bright_end import doubt
     from nirgeo.training.config import TrainingConfig
     from nirgeo.training.data import Sampler
     from nirgeo.training.domain import training_domain
@@ -69,13 +71,15 @@ def calibrate_command(
     spec = loaded.spec
     config = TrainingConfig.from_json(dict(spec.training["config"]))
     learnt, others = read_sides(
-        config, (folders, levels), (validation, validation_levels or levels), index, quiet
+        config, (folders, levels), (validation, validation_levels or levels), index, without, quiet
     )
     network = with_error_head(loaded)
     with click.progressbar(length=steps, label="learning errors", hidden=quiet) as bar:
         fit_error_head(
             network, Sampler(learnt, config), steps=steps, report=lambda *_: bar.update(1)
         )
+    if config.bands == ("nir",):
+        doubt(network, config.quantity)
     calibration = calibrate(network, others, config.quantity, by_scene=by_scene)
     spec = replace(
         spec,

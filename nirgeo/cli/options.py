@@ -199,6 +199,12 @@ sides_options = _compose(
         metavar="TEXT",
         help="Validation scenes of this level instead. Repeatable.  [default: as --level]",
     ),
+    click.option(
+        "--without",
+        multiple=True,
+        metavar="PLACE",
+        help="Learn nothing from this place. Repeatable.",
+    ),
 )
 
 

@@ -17,7 +17,7 @@ from nirgeo.errors import TrainingError
 
 if TYPE_CHECKING:
     from nirgeo.training.config import TrainingConfig
-    from nirgeo.training.data import TrainingScene
+    from nirgeo.training.data import SceneEntry, TrainingScene
 
 
 @click.command("train", short_help="Train a generator from rasters.")
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     help="Learn from this share of the places only, for learning curves.",
 )
 @click.option("--init", metavar="FILE", help="Model file whose weights a new run starts from.")
+@click.option("--new-table", is_flag=True, help="Fit the table anew; --init's is left out.")
 @click.option(
     "--teacher",
     metavar="FILE",
@@ -72,8 +73,10 @@ def train_command(
     index: str | None,
     levels: tuple[str, ...],
     validation_levels: tuple[str, ...],
+    without: tuple[str, ...],
     places: float | None,
     init: str | None,
+    new_table: bool,
     teacher: str | None,
     name: str | None,
     minutes: float | None,
@@ -100,7 +103,7 @@ def train_command(
         master = Teacher(Path(teacher), config, torch.device(device))
         config = replace(config, teacher=master.identity)
     sides = read_sides(
-        config, (folders, levels), (validation, validation_levels or levels), index, quiet
+        config, (folders, levels), (validation, validation_levels or levels), index, without, quiet
     )
     if places is not None:
         sides = (some_places(sides[0], places), sides[1])
@@ -122,7 +125,7 @@ def train_command(
             device=device,
             report=report,  # type: ignore[arg-type]
         )
-        trainer.start(Path(init) if init else None)
+        trainer.start(Path(init) if init else None, new_table=new_table)
         trainer.run(minutes=minutes)
     if not quiet:
         click.echo(str(Path(out) / "best.safetensors"))
@@ -133,26 +136,39 @@ Side = tuple[Sequence[str], Sequence[str]]
 
 
 def read_sides(
-    config: TrainingConfig, learnt: Side, others: Side, index: str | None, quiet: bool
+    config: TrainingConfig,
+    learnt: Side,
+    others: Side,
+    index: str | None,
+    without: Sequence[str],
+    quiet: bool,
 ) -> tuple[list[TrainingScene], list[TrainingScene]]:
     """The scenes to learn from and those to judge by; what can't be used is left out, with a word.
 
+    Nothing is learnt from the places in ``without``.
+
     Raises
     ------
-    TrainingError : a folder without scenes, or an index that can't be read
+    TrainingError : a folder without scenes, an index that can't be read, or no such place
     """
     from nirgeo.training.data import list_scenes, load_scene
 
-    def read(side: Side) -> list[TrainingScene]:
+    def listed(side: Side) -> list[SceneEntry]:
         folders, levels = side
-        entries = list_scenes([Path(f) for f in folders], Path(index) if index else None, levels)
+        return list_scenes([Path(f) for f in folders], Path(index) if index else None, levels)
+
+    def read(entries: list[SceneEntry]) -> list[TrainingScene]:
         scenes = []
-        with click.progressbar(entries, label="reading", hidden=quiet) as listed:
-            for entry in listed:
+        with click.progressbar(entries, label="reading", hidden=quiet) as going:
+            for entry in going:
                 try:
                     scenes.append(load_scene(entry, config.bands, config.quantity))
                 except TrainingError as error:
                     click.echo(f"Warning: skipped {error}", err=True)
         return scenes
 
-    return read(learnt), read(others)
+    wanted = listed(learnt)
+    unknown = set(without) - {entry.place for entry in wanted}
+    if unknown:
+        raise TrainingError(f"--without {min(unknown)}: no scene to learn from is of that place")
+    return read([entry for entry in wanted if entry.place not in without]), read(listed(others))

@@ -17,24 +17,32 @@ class TrainingConfig:
     Network: ``architecture`` is one of :mod:`nirgeo.architectures`. ``width``, ``depth``,
     ``shuffle``, ``knots``, ``dilations`` and ``smoothing`` shape a local affine generator;
     ``width``, ``levels``, ``skips`` and ``edge_norm`` an encoder-decoder. ``init_sd`` is the
-    standard deviation of all initial convolution weights; 0 keeps the architecture's own.
+    standard deviation of all initial convolution weights; 0 keeps the architecture's own. With
+    ``whiten`` (0 or 1) the first layer of a local affine generator starts from whitened patches
+    (see :mod:`nirgeo.training.start`).
 
     Sampling: a place is drawn with a weight of its area to the power ``area_exponent``; places no
     larger than one patch of 64×64 together get ``small_place_share`` of all draws. A
     patch is shown in ``all`` eight orientations; or also ``mirrored`` left to right, for pictures
     that have an above and a below; or only ``upright``, as it is.
 
-    Loss: ``l1`` times L1 in working space, plus ``cosine`` times one minus the cosine of the colour
-    angle, plus ``structure`` times one minus the structural similarity, plus
-    ``adversarial`` times what a ``discriminator`` says, from the fraction
-    ``adversarial_from`` of the steps on. ``gan`` is the form of the adversarial loss (see
+    Loss: ``l1`` times L1 in working space, plus ``squared`` times the mean square, plus ``cosine``
+    times one minus the cosine of the colour angle, plus ``structure`` times one minus the
+    structural similarity, plus ``adversarial`` times what a ``discriminator`` says, from the
+    fraction ``adversarial_from`` of the steps on. ``gan`` is the form of the adversarial loss (see
     :mod:`nirgeo.training.losses`); with ``conditional`` the discriminator also sees the NIR.
+    L1 and cosine weigh a pixel by how rare its true chroma is in what is drawn, its frequency to
+    the power of minus ``rebalance`` (see :mod:`nirgeo.training.rebalance`); 0 weighs all alike.
+    ``even_cast`` is the part of L1, square and cosine that is measured after one gain per patch and
+    colour has made the mean right: how a flight was rendered is nothing that a network can know.
 
     Optimisation: ``optimizer`` is ``adamw``, or ``adam`` with weight decay added to the gradient.
     The learning rate of the generator follows ``schedule``: half a ``cosine`` after ``warmup``
     steps, or ``constant``. ``clip`` limits the norm of the gradient; 0 does not. ``ema`` is the
     decay of the moving average of weights that is evaluated; 0 means the weights themselves.
 
+    ``nir_jitter`` and ``nir_gamma`` are the largest logarithms of a gain and of an exponent that
+    act on the measured bands alone, since every flight and sensor renders them differently.
     ``haze`` is the largest reflectance that a veil of haze adds to the measured bands of some
     patches, while the colours stay those of the surface. ``path_radiance`` is the largest
     reflectance that the air above adds to blue, and less of it to longer wavelengths, in
@@ -61,6 +69,7 @@ class TrainingConfig:
     skips: bool = False
     edge_norm: bool = True
     init_sd: float = 0.0
+    whiten: int = 0
     patch: int = 64
     batch: int = 48
     steps: int = 6000
@@ -75,8 +84,11 @@ class TrainingConfig:
     warmup: int = 200
     ema: float = 0.998
     l1: float = 1.0
+    squared: float = 0.0
     cosine: float = 2.0
     structure: float = 0.0
+    rebalance: float = 0.0
+    even_cast: float = 0.0
     adversarial: float = 0.002
     adversarial_from: float = 0.5
     gan: Literal["hinge", "minimax", "nonsaturating"] = "hinge"
@@ -89,6 +101,7 @@ class TrainingConfig:
     orientations: Literal["all", "mirrored", "upright"] = "all"
     gain_jitter: float = 0.15
     nir_jitter: float = 0.06
+    nir_gamma: float = 0.0
     coarsen: float = 0.25
     haze: float = 0.0
     path_radiance: float = 0.0
@@ -115,6 +128,10 @@ class TrainingConfig:
             )
         if self.path_radiance > 0 and self.quantity is not Quantity.REFLECTANCE:
             raise TrainingError("path_radiance adds reflectance, and display counts have none")
+        if not 0 <= self.rebalance <= 1:
+            raise TrainingError(f"rebalance {self.rebalance} must lie in 0…1")
+        if not 0 <= self.even_cast <= 1:
+            raise TrainingError(f"even_cast {self.even_cast} must lie in 0…1")
         if self.discriminator == "dcgan" and self.patch != 64:
             raise TrainingError("the dcgan discriminator judges patches of 64 px")
 

@@ -334,12 +334,14 @@ def _coarsen(
 def _jitter(
     inputs: FloatArray, colours: FloatArray, config: TrainingConfig, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
-    """One illumination gain for every band, and a smaller one for the measured bands alone."""
+    """One illumination gain for every band; a gain and an exponent for the measured bands alone."""
     power = 0.5 if config.quantity is Quantity.REFLECTANCE else 1.0
     common = np.exp(rng.uniform(-1, 1) * config.gain_jitter) ** power
     own = np.exp(rng.uniform(-1, 1) * config.nir_jitter) ** power
     limit = np.float32(config.table_max)
     inputs = inputs * np.float32(common * own)
+    if config.nir_gamma > 0:
+        inputs = inputs ** np.float32(np.exp(rng.uniform(-1, 1) * config.nir_gamma))
     colours = colours * np.float32(common)
     if config.path_radiance > 0 and rng.random() < config.path_share:
         # From molecules alone (λ⁻⁴) to large droplets, which scatter nearly alike.

@@ -30,6 +30,8 @@ from nirgeo.training.networks import (
     optimizers,
     seeded,
 )
+from nirgeo.training.rebalance import ChromaRarity
+from nirgeo.training.start import whiten_stem
 from nirgeo.training.table import fit_table, input_range
 from nirgeo.training.teacher import Teacher
 from nirgeo.training.validation import ValidationScore, place_means
@@ -99,6 +101,9 @@ class Trainer:
         self.seconds = 0.0
         self.best = math.inf
         self.table_places: dict[str, tuple[float, float]] = {}
+        self.rarity: ChromaRarity | None = None
+        if config.rebalance > 0:
+            self.rarity = ChromaRarity.measure(self.sampler, config.rebalance).to(self.device)
 
     @property
     def modules(self) -> dict[str, nn.Module]:
@@ -108,11 +113,12 @@ class Trainer:
             "discriminator": self.discriminator,
         }
 
-    def start(self, initial: Path | None = None) -> None:
+    def start(self, initial: Path | None = None, *, new_table: bool = False) -> None:
         """Fit the table, or take up the checkpoint in the folder.
 
         With ``initial``, a model file of the same shape, a new run starts from its weights, table
-        included. The score of step 0 stays that of a newly fitted table.
+        included unless there is to be a ``new_table``. The score of step 0 stays that of a newly
+        fitted table.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         config_file = self.folder / "config.json"
@@ -133,6 +139,8 @@ class Trainer:
         (self.folder / LOG).write_text("")
         if isinstance(self.network, LocalAffineGenerator):
             self._fit_table(self.network)
+            if self.config.whiten:
+                whiten_stem(self.network, self.sampler, self.config.seed)
             if self.teacher is not None:
                 self.teacher.lend_tables(self.network)
         self.average.load_state_dict(self.network.state_dict())
@@ -144,7 +152,7 @@ class Trainer:
             )
             self._validate()
         if initial is not None:
-            self._take_weights(initial)
+            self._take_weights(initial, new_table)
 
     def _fit_table(self, network: LocalAffineGenerator) -> None:
         knots, maximum = network.config.knots, network.config.table_max
@@ -171,12 +179,15 @@ class Trainer:
             self._fit_table(network)
         return network.requires_grad_(False)
 
-    def _take_weights(self, initial: Path) -> None:
+    def _take_weights(self, initial: Path, new_table: bool) -> None:
         model = read_model(initial)
         shape = generator_shape(model.spec.architecture, model.spec.generator)
         if shape != generator_config(self.config):
             raise TrainingError(f"{initial}: its network has another shape than this configuration")
         weights = load_generator(model).state_dict()
+        if new_table:
+            fitted = self.network.state_dict()
+            weights |= {name: fitted[name].clone() for name in ("table.values", "input_range")}
         self.network.load_state_dict(weights)
         self.average.load_state_dict(weights)
 
@@ -231,12 +242,18 @@ class Trainer:
         if len(config.predicted) < len(COLOURS):
             measured = colours[:, : len(COLOURS) - len(config.predicted)]
             prediction = torch.cat((measured, prediction), dim=1)
-        l1 = losses.reconstruction(prediction, colours, valid)
-        cosine = losses.direction(prediction, colours, valid, config.quantity)
-        loss = config.l1 * l1 + config.cosine * cosine
+        weight = valid
+        if self.rarity is not None:
+            weight = valid * self.rarity.weights(colours)
+        terms = self._terms(prediction, colours, weight)
+        record = {"l1": terms["l1"].item(), "cosine": terms["cosine"].item(), "learning_rate": rate}
+        loss = self._weighed(terms)
+        if config.even_cast > 0:
+            evened = self._terms(losses.without_cast(prediction, colours, valid), colours, weight)
+            record |= {f"evened_{name}": evened[name].item() for name in ("l1", "cosine")}
+            loss = (1 - config.even_cast) * loss + config.even_cast * self._weighed(evened)
         if config.structure > 0:
             loss = loss + config.structure * losses.structure(prediction, colours, valid)
-        record = {"l1": l1.item(), "cosine": cosine.item(), "learning_rate": rate}
         if config.adversarial > 0 and self.step >= config.adversarial_from * config.steps:
             record["discriminator"] = self._train_discriminator(inputs, colours, prediction, valid)
             self.discriminator.requires_grad_(False)
@@ -263,6 +280,24 @@ class Trainer:
                 f"the loss is {record['l1']} at step {self.step}; lower learning_rate"
             )
         return record
+
+    def _terms(
+        self, prediction: torch.Tensor, colours: torch.Tensor, weight: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """What is wrong pixel by pixel, by name of its weight in the configuration."""
+        terms = {
+            "l1": losses.reconstruction(prediction, colours, weight),
+            "cosine": losses.direction(prediction, colours, weight, self.config.quantity),
+        }
+        if self.config.squared > 0:
+            terms["squared"] = losses.squares(prediction, colours, weight)
+        return terms
+
+    def _weighed(self, terms: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        total = self.config.l1 * terms["l1"] + self.config.cosine * terms["cosine"]
+        if "squared" in terms:
+            total = total + self.config.squared * terms["squared"]
+        return total
 
     def _train_discriminator(
         self,

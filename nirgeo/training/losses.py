@@ -10,7 +10,10 @@ from nirgeo.radiometry import Quantity
 
 
 def masked_mean(values: Tensor, valid: Tensor) -> Tensor:
-    """Mean over valid pixels; ``valid`` (N, 1, H, W) broadcasts over channels."""
+    """Mean over valid pixels; ``valid`` (N, 1, H, W) broadcasts over channels.
+
+    Here and below ``valid`` may hold weights beside 0 and 1.
+    """
     weight = valid.expand_as(values)
     return (values * weight).sum() / weight.sum().clamp(min=1)
 
@@ -18,6 +21,24 @@ def masked_mean(values: Tensor, valid: Tensor) -> Tensor:
 def reconstruction(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
     """L1 in working space."""
     return masked_mean((prediction - truth).abs(), valid)
+
+
+def squares(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
+    """Mean square of the error in working space.
+
+    Where a value may be a tree or a roof, L1 is least for the commoner of the two, whatever the
+    odds; this is least for the mean, and so moves with them.
+    """
+    return masked_mean((prediction - truth) ** 2, valid)
+
+
+def without_cast(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
+    """The prediction (N, 3, H, W) times the gain per patch and colour that makes its mean right.
+
+    Gains stay between a half and twice.
+    """
+    said, true = ((a * valid).sum(dim=(2, 3), keepdim=True) for a in (prediction, truth))
+    return prediction * (true / said.clamp(min=1e-3)).clamp(0.5, 2)
 
 
 def direction(prediction: Tensor, truth: Tensor, valid: Tensor, quantity: Quantity) -> Tensor:

@@ -144,6 +144,26 @@ PRESETS: dict[str, TrainingConfig] = {
         adversarial=0.0,
     ),
     "aerial-nir": _AERIAL,
+    # Second stage, from the weights of the first (--init): mean squares, so that brightness follows
+    # the odds of roof and tree, and colours compared after the flight's own cast was evened out.
+    "aerial-nir-finish": replace(
+        _AERIAL,
+        steps=2400,
+        batch=8,
+        validate_every=300,
+        warmup=50,
+        learning_rate=5e-4,
+        weight_decay=0.05,
+        ema=0.995,
+        l1=0.0,
+        squared=4.0,
+        cosine=10.0,
+        even_cast=0.7,
+        adversarial=0.0,
+        nir_jitter=0.1,
+        hole_share=0.05,
+        hint_share=0.3,
+    ),
     # Sensors without blue: most of it follows from the pixel itself, so a smaller network will do.
     "satellite-rgn": replace(_SATELLITE, steps=700, weight_decay=0.3, **_RGN),
     # Scenes that are not corrected for the atmosphere: every patch is seen through some air.

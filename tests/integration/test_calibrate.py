@@ -121,3 +121,33 @@ def test_an_existing_file_is_kept(run: Path, tmp_path: Path) -> None:
     assert result.exit_code != 0
     assert "--overwrite" in result.stderr
     assert out.read_text() == "mine"
+
+
+class TestWithout:
+    def test_nothing_is_learnt_from_a_place_left_out(self, run: Path, tmp_path: Path) -> None:
+        kept, without = tmp_path / "kept", tmp_path / "without"
+        for name in ("train0", "train1"):
+            (kept / "train").mkdir(parents=True, exist_ok=True)
+            (kept / "train" / f"{name}.tif").write_bytes(
+                (run / "train" / f"{name}.tif").read_bytes()
+            )
+        sizes = ("width=8", "depth=1", "steps=2", "batch=2", "validate_every=2")
+        options = [part for size in sizes for part in ("--set", size)]
+        sides = ("--validation", run / "val", "-q", *options)
+        command("train", kept / "train", *sides, "--out", kept / "run")
+        command(
+            *("train", run / "train", *sides, "--out", without, "--without", "train2"),
+            *("--index", run / "index.csv"),
+        )
+        one, two = kept / "run" / "best.safetensors", without / "best.safetensors"
+        assert one.read_bytes() == two.read_bytes()
+
+    def test_a_place_that_is_not_there(self, run: Path, tmp_path: Path) -> None:
+        result = command(
+            *("train", run / "train", "--validation", run / "val", "--out", tmp_path / "run"),
+            *("--without", "atlantis", "-q"),
+            expect=None,
+        )
+        assert result.exit_code != 0
+        assert "--without atlantis: no scene to learn from is of that place" in result.stderr
+        assert not (tmp_path / "run").exists()

@@ -14,11 +14,13 @@ import numpy as np
 import pystac
 import pytest
 import rasterio
+import torch
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 
 import nirgeo
+from nirgeo.domain import remarks
 from nirgeo.modelfile import load_generator, read_model
-from nirgeo.radiometry import Quantity
+from nirgeo.radiometry import Quantity, to_working
 from nirgeo.registry import choose_model, load_model, shipped_models
 
 GOLDEN = Path(__file__).parents[1] / "data"
@@ -80,6 +82,36 @@ def test_the_model_is_picked_by_values_and_bands(roles: set[str], kind: str) -> 
     assert read_model(load_model("aerial-nir").path).spec.quantity is Quantity.COUNTS
 
 
+def test_what_is_brighter_than_any_plant_is_white_and_doubtful() -> None:
+    network = load_generator(read_model(load_model("satellite-nir").path))
+    made = {}
+    for reflectance in (0.4, 0.95):
+        working = torch.full((1, 1, 128, 128), reflectance**0.5)
+        with torch.inference_mode():
+            colours, expected = network.with_error(working, torch.ones_like(working))
+        made[reflectance] = colours[0, :, 64, 64].numpy() ** 2, float(expected[0, 0, 64, 64])
+    np.testing.assert_allclose(made[0.95][0], 0.95, atol=0.01)
+    assert np.ptp(made[0.4][0]) > 0.02
+    assert made[0.95][1] > made[0.4][1]
+
+
+def test_scenes_through_air_are_told_from_those_of_the_surface() -> None:
+    usual = load_model("satellite-rgn").spec.domain["green"].dark_high
+    assert 0.05 < usual < 0.09
+    assert np.isinf(load_model("satellite-rgn-toa").spec.domain["green"].dark_high)
+
+
+def test_the_scene_of_brandenburg_was_not_corrected_for_its_air(brandenburg: Path) -> None:
+    with rasterio.open(brandenburg.with_name(brandenburg.name.replace("B08", "B03"))) as file:
+        green = file.read(1)[None, ::8, ::8] * np.float32(0.0001)
+    valid = green[0] > 0
+    domain = load_model("satellite-rgn").spec.domain
+    for air, said in ((0.0, True), (0.05, False)):
+        surface = to_working(np.maximum(green - np.float32(air), 0), Quantity.REFLECTANCE)
+        found = remarks(domain, ["green"], Quantity.REFLECTANCE, [(surface, valid)])
+        assert any("even the darkest green" in remark for remark in found) is said
+
+
 @pytest.mark.parametrize("prior", [True, False], ids=["prior", "no-prior"])
 def test_golden_picture(brandenburg: Path, tmp_path: Path, prior: bool) -> None:
     """Another processor may round differently, by one level; anything more is another picture.
@@ -103,7 +135,7 @@ def test_the_prior_makes_the_picture_greener_there(brandenburg: Path, tmp_path: 
 
 def picture(scene: Path, target: Path, *, prior: bool) -> np.ndarray:
     opened = nirgeo.open_scene(scene, scale="0.0001", bounds=REGION)
-    nirgeo.write_geotiff(nirgeo.colorize(opened, "satellite-nir@3", prior=prior), target)
+    nirgeo.write_geotiff(nirgeo.colorize(opened, "satellite-nir@4", prior=prior), target)
     with rasterio.open(target) as file:
         pixels: np.ndarray = file.read()
         assert file.shape == (128, 128)

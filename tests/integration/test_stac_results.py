@@ -90,11 +90,11 @@ def test_reflectance(tmp_path: Path, colorized: Any) -> None:
 
 
 def test_the_shipped_model_is_linked(tmp_path: Path, colorized: Any) -> None:
-    _, found = colorized(scene(tmp_path), "--scale", "0.0001", model="satellite-nir@3")
+    _, found = colorized(scene(tmp_path), "--scale", "0.0001", model="satellite-nir@4")
     (link,) = found["links"]
     version = found["properties"]["processing:software"]["nirgeo"]
     assert link["rel"] == "derived_from"
-    assert link["href"] == f"pkg:pypi/nirgeo@{version}#nirgeo/weights/satellite-nir-3.json"
+    assert link["href"] == f"pkg:pypi/nirgeo@{version}#nirgeo/weights/satellite-nir-4.json"
     expression = found["properties"]["processing:expression"]
     assert expression == {"format": "stac-mlm", "expression": link["href"]}
     # The name leads to the model's own card in the package.
@@ -178,7 +178,7 @@ def validate(path: Path) -> pystac.Item:
 
 
 def test_pystac_reads_it(tmp_path: Path, colorized: Any) -> None:
-    out, found = colorized(write_scene_item(tmp_path / "s2"), model="satellite-nir@3")
+    out, found = colorized(write_scene_item(tmp_path / "s2"), model="satellite-nir@4")
     read_back = validate(out.with_suffix(".json"))
     assert read_back.get_datetime().isoformat() == "2024-05-08T10:15:59+00:00"
     projection = ProjectionExtension.ext(read_back)
@@ -197,7 +197,7 @@ def test_pystac_reads_it(tmp_path: Path, colorized: Any) -> None:
 
 
 def test_the_schemas_of_the_extensions(tmp_path: Path, colorized: Any) -> None:
-    out, _ = colorized(write_scene_item(tmp_path / "s2"), model="satellite-nir@3")
+    out, _ = colorized(write_scene_item(tmp_path / "s2"), model="satellite-nir@4")
     try:
         pystac.Item.from_file(str(out.with_suffix(".json"))).validate()
     except pystac.errors.STACValidationError:

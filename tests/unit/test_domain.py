@@ -78,8 +78,33 @@ def test_masked_pixels_and_unknown_bands_say_nothing() -> None:
     assert remarks(SEEN, ["nir"], Quantity.REFLECTANCE, []) == []
 
 
-def test_json_and_back() -> None:
-    assert domain_from_json(domain_to_json(SEEN)) == SEEN
+def test_shadows_that_are_bright_tell_of_air() -> None:
+    seen = {"green": BandDomain(0.01, 0.60, 0.03, 0.45, dark_high=0.07)}
+    surface = np.linspace(0.05, 0.2, 500)
+    assert remarks(seen, ["green"], Quantity.REFLECTANCE, tiles(surface)) == []
+    (said,) = remarks(seen, ["green"], Quantity.REFLECTANCE, tiles(surface + 0.05))
+    assert said.startswith("even the darkest green of the scene is bright (reflectance 0.103; up")
+    assert "0.070 in 97.5% of the scenes" in said
+    # Other bands, and models whose file does not tell, say nothing of it.
+    nir = {"nir": seen["green"]}
+    assert remarks(nir, ["nir"], Quantity.REFLECTANCE, tiles(surface + 0.05)) == []
+    silent = {"green": BandDomain(0.01, 0.60, 0.03, 0.45)}
+    assert remarks(silent, ["green"], Quantity.REFLECTANCE, tiles(surface + 0.05)) == []
+
+
+def test_the_darkest_of_nearly_all_scenes_is_measured() -> None:
+    values = np.linspace(0, 0.5, 2001).astype(np.float32)
+    scenes = [{"green": values + np.float32(k / 1000)} for k in range(100)]
+    domain = measure_domain(scenes, [str(k) for k in range(100)])
+    # Two hundredths into the scene that 97.5% of the scenes are no brighter than.
+    assert domain["green"].dark_high == pytest.approx(0.01 + 0.097, abs=0.0015)
+
+
+@pytest.mark.parametrize(
+    "domain", [SEEN, {"green": BandDomain(0.05, 0.60, 0.15, 0.45, dark_high=0.07)}]
+)
+def test_json_and_back(domain: dict[str, BandDomain]) -> None:
+    assert domain_from_json(domain_to_json(domain)) == domain
 
 
 @pytest.mark.parametrize(

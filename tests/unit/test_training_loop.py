@@ -230,6 +230,12 @@ class TestTraining:
         # It is measured against the table, as every training is.
         assert log_of(second.folder)[0]["relative"] == pytest.approx(1)
         assert second.score().relative < 1
+        renewed = Trainer(config, [TRAINING[0]], VALIDATION, tmp_path / "renewed")
+        renewed.start(first.folder / BEST, new_table=True)
+        for name, value in renewed.network.state_dict().items():
+            assert torch.equal(value, weights[name]) is (
+                name not in ("table.values", "input_range")
+            ), name
         wider = Trainer(replace(config, width=12), TRAINING, VALIDATION, tmp_path / "wider")
         with pytest.raises(TrainingError, match="another shape"):
             wider.start(first.folder / BEST)
