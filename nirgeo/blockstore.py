@@ -171,6 +171,22 @@ class TiledFile:
                     offset = (r - top) * self.tile + cols[0] - left
                     self._write_at(line.tobytes(), position + offset * step)
 
+    def read_part(self, row: int, col: int, height: int, width: int) -> NDArray[Any]:
+        """Pixels from this row and column on: (samples, height, width)."""
+        part = np.empty((self.samples, height, width), dtype=self.dtype)
+        with open(self.path, "rb") as file:
+            for top in range(row - row % self.tile, row + height, self.tile):
+                for left in range(col - col % self.tile, col + width, self.tile):
+                    file.seek(self._position(top, left))
+                    values = np.frombuffer(file.read(self._tile_bytes), dtype=self.dtype)
+                    tile = values.reshape(self.tile, self.tile, self.samples).transpose(2, 0, 1)
+                    first, after = max(top, row), min(top + self.tile, row + height)
+                    start, stop = max(left, col), min(left + self.tile, col + width)
+                    part[:, first - row : after - row, start - col : stop - col] = tile[
+                        :, first - top : after - top, start - left : stop - left
+                    ]
+        return part
+
     def _position(self, row: int, col: int) -> int:
         """Where the tile that begins at this pixel lies in the file."""
         return self._first + (row // self.tile * self._across + col // self.tile) * self._tile_bytes
@@ -236,15 +252,7 @@ class BlockStore(TiledFile):
     def read(self, i: int, j: int) -> NDArray[Any]:
         """Chunk (i, j) as it was written: (samples, height, width)."""
         window = self.grid.window(i, j)
-        block = np.empty((self.samples, window.height, window.width), dtype=self.dtype)
-        with open(self.path, "rb") as file:
-            for top, left, position in self._tiles(window):
-                file.seek(position)
-                tile = np.frombuffer(file.read(self._tile_bytes), dtype=self.dtype)
-                part = block[:, top : top + self.tile, left : left + self.tile]
-                square = tile.reshape(self.tile, self.tile, self.samples).transpose(2, 0, 1)
-                part[:] = square[:, : part.shape[1], : part.shape[2]]
-        return block
+        return self.read_part(window.row, window.col, window.height, window.width)
 
     def _tiles(self, window: Window) -> Iterator[tuple[int, int, int]]:
         """The TIFF tiles of a chunk: (row and column in the chunk, position in the file)."""

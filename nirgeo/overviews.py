@@ -1,9 +1,10 @@
 """Overviews of the result, made from every chunk while it is still in memory.
 
 GDAL makes them at the end from the whole picture, on one core, in two passes over everything; that
-takes longer than compressing it. Where a chunk is a whole number of overview pixels wide, its own
-pixels are all that its part of an overview depends on. So it is averaged when it is written: from
-one level to the next, among valid pixels only, rounded half up.
+takes longer than compressing it. As long as a chunk is a whole number of overview pixels wide, its
+own pixels are all that its part of an overview depends on. So it is averaged when it is written:
+from one level to the next, among valid pixels only, rounded half up. Levels beyond that, a
+four-thousandth of the picture at most, follow at the end, so that every chunk size makes the same.
 
 Overviews are never trusted after a kill: they are made anew from the chunks that were.
 """
@@ -51,11 +52,8 @@ def overviews_for(
     """The overviews of a result with these creation options; None if GDAL has to make them."""
     if _GDALS_OWN & set(options):
         return None
-    shape = (grid.height, grid.width)
-    count = level_count(shape, int(options.get("BLOCKSIZE", BLOCK)))
-    if grid.step % 2**count:
-        return None
-    return Overviews(folder, shape, samples, dtype, count)
+    count = level_count((grid.height, grid.width), int(options.get("BLOCKSIZE", BLOCK)))
+    return Overviews(folder, grid, samples, dtype, count)
 
 
 class Overviews:
@@ -64,14 +62,15 @@ class Overviews:
     Safe to call from several threads, for different chunks.
     """
 
-    def __init__(
-        self, folder: Path, shape: tuple[int, int], samples: int, dtype: Any, count: int
-    ) -> None:
+    def __init__(self, folder: Path, grid: ChunkGrid, samples: int, dtype: Any, count: int) -> None:
         self.levels = []
         for level in range(1, count + 1):
-            halved = (-(-shape[0] // 2**level), -(-shape[1] // 2**level))
+            halved = (-(-grid.height // 2**level), -(-grid.width // 2**level))
             path = folder / f"overview-{2**level}.tif"
             self.levels.append(TiledFile(path, halved, samples, TILE, dtype))
+        whole = (level for level in range(count, -1, -1) if grid.step % 2**level == 0)
+        self.by_chunk = next(whole)
+        """Levels whose pixels lie in one chunk each."""
 
     def create(self) -> None:
         for file in self.levels:
@@ -79,9 +78,18 @@ class Overviews:
 
     def add(self, row: int, col: int, block: NDArray[Any]) -> None:
         """Average a chunk (samples, height, width) that begins at this pixel, into every level."""
-        for file in self.levels:
+        for file in self.levels[: self.by_chunk]:
             block, row, col = halve(block), row // 2, col // 2
             file.write_part(row, col, block)
+
+    def finish(self) -> None:
+        """Make the levels that no chunk can make by itself, when all chunks were added."""
+        for number in range(self.by_chunk, len(self.levels)):
+            before, file = self.levels[number - 1], self.levels[number]
+            height, width = before.shape
+            for top in range(0, height, 2 * TILE):
+                rows = before.read_part(top, 0, min(2 * TILE, height - top), width)
+                file.write_part(top // 2, 0, halve(rows))
 
     def close(self) -> None:
         for file in self.levels:

@@ -141,6 +141,8 @@ def write_geotiff(
             if not any(counts.values()):
                 raise EmptySceneError(_why_empty(rgb))
             store.close()
+            if overviews is not None:
+                overviews.finish()
             levels = () if overviews is None else overviews.levels
             for level in levels:
                 level.close()

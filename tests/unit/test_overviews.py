@@ -57,15 +57,22 @@ def test_a_level_holds_the_means_of_valid_pixels(dtype: type, data: st.DataObjec
         np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
-def test_chunks_make_the_levels_of_the_whole_picture(tmp_path: Path) -> None:
-    grid = ChunkGrid(301, 403, 1)
+@pytest.mark.parametrize(("tiles", "by_chunk"), [(1, 6), (3, 6), (2, 7), (16, 8)])
+def test_chunks_make_the_levels_of_the_whole_picture(
+    tmp_path: Path, tiles: int, by_chunk: int
+) -> None:
+    # Eight levels, down to a few pixels: chunks of one tile can make six of them by themselves.
+    shape = (301, 1203)
+    grid = ChunkGrid(*shape, tiles)
     random = np.random.default_rng(0)
-    picture = random.integers(0, 256, (4, 301, 403)).astype(np.uint8)
-    picture[-1] = np.where(random.random((301, 403)) > 0.2, 255, 0)
-    overviews = Overviews(tmp_path, (301, 403), 4, np.uint8, 3)
+    picture = random.integers(0, 256, (4, *shape)).astype(np.uint8)
+    picture[-1] = np.where(random.random(shape) > 0.2, 255, 0)
+    overviews = Overviews(tmp_path, grid, 4, np.uint8, 8)
+    assert overviews.by_chunk == by_chunk
     overviews.create()
     for _, _, window in reversed(list(grid.windows())):
         overviews.add(window.row, window.col, picture[:, *window.slices])
+    overviews.finish()
     overviews.close()
     wanted = picture
     for level in overviews.levels:
@@ -94,6 +101,8 @@ def test_a_part_is_written_where_it_belongs(
     wanted[:, row : row + height, col : col + width] = part
     with rasterio.open(path) as opened:
         np.testing.assert_array_equal(opened.read(), wanted)
+    np.testing.assert_array_equal(file.read_part(row, col, height, width), part)
+    np.testing.assert_array_equal(file.read_part(0, 0, 100, 130), wanted)
 
 
 def test_levels_end_where_one_block_holds_the_picture() -> None:
@@ -102,15 +111,13 @@ def test_levels_end_where_one_block_holds_the_picture() -> None:
     ]
 
 
-def test_gdal_makes_them_where_chunks_can_not(tmp_path: Path) -> None:
-    def made(side: int, tiles: int, **options: str) -> int | None:
-        found = overviews_for(tmp_path, ChunkGrid(side, side, tiles), 4, np.uint8, options)
+def test_gdal_makes_them_where_others_are_asked_for(tmp_path: Path) -> None:
+    def made(side: int, **options: str) -> int | None:
+        found = overviews_for(tmp_path, ChunkGrid(side, side, 1), 4, np.uint8, options)
         return None if found is None else len(found.levels)
 
-    assert made(100_000, 16) == 8
-    assert made(100_000, 12) == 8
-    assert made(100_000, 1) is None  # 64 px are not a whole number of overview pixels of 256
-    assert made(2000, 1) == 2
-    assert made(2000, 1, BLOCKSIZE="128") == 4
+    assert made(100_000) == 8
+    assert made(2000) == 2
+    assert made(2000, BLOCKSIZE="128") == 4
     for option in ("OVERVIEWS", "OVERVIEW_RESAMPLING", "RESAMPLING", "TARGET_SRS"):
-        assert made(2000, 1, **{option: "x"}) is None
+        assert made(2000, **{option: "x"}) is None
