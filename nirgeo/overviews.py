@@ -19,15 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nirgeo.blockstore import TiledFile
-from nirgeo.cog import WARPING_OPTIONS
+from nirgeo.cog import WARPING_OPTIONS, cog_options
 from nirgeo.tiling import ChunkGrid
-
-BLOCK = 512
-"""Side of the result's blocks; overviews end where one of them holds the whole picture."""
 
 TILE = 256
 """Side of the tiles in the temporary files."""
-
 
 # Creation options that want other overviews, or another grid: there GDAL makes them.
 _GDALS_OWN = WARPING_OPTIONS | {
@@ -52,7 +48,8 @@ def overviews_for(
     """The overviews of a result with these creation options; None if GDAL has to make them."""
     if _GDALS_OWN & set(options):
         return None
-    count = level_count((grid.height, grid.width), int(options.get("BLOCKSIZE", BLOCK)))
+    block = int(cog_options(options)["BLOCKSIZE"])
+    count = level_count((grid.height, grid.width), block)
     return Overviews(folder, grid, samples, dtype, count)
 
 
