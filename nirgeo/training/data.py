@@ -7,10 +7,11 @@ of (scenes, configuration, step): a training that is resumed draws what it would
 
 from __future__ import annotations
 
+import copy
 import csv
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -192,6 +193,17 @@ class Sampler:
             weights[small] *= config.small_place_share / weights[small].sum()
             weights[~small] *= (1 - config.small_place_share) / weights[~small].sum()
         self.weights = weights / weights.sum()
+
+    def unjittered(self) -> Sampler:
+        """Draws from the same places with the same weights, as they were measured.
+
+        Air that a configuration puts over its scenes stays: it belongs to what is learnt.
+        """
+        plain = copy.copy(self)
+        plain.config = replace(
+            self.config, gain_jitter=0.0, nir_jitter=0.0, nir_gamma=0.0, coarsen=0.0, haze=0.0
+        )
+        return plain
 
     def batch(self, step: int) -> Batch:
         """The patches of one step."""

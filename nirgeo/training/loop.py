@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from nirgeo.architectures import generator_shape
 from nirgeo.bands import COLOURS
 from nirgeo.errors import TrainingError
 from nirgeo.generator import GeneratorConfig, LocalAffineGenerator, channels_last
@@ -116,8 +115,8 @@ class Trainer:
     def start(self, initial: Path | None = None, *, new_table: bool = False) -> None:
         """Fit the table, or take up the checkpoint in the folder.
 
-        With ``initial``, a model file of the same shape, a new run starts from its weights, table
-        included unless there is to be a ``new_table``. The score of step 0 stays that of a newly
+        With ``initial``, a model file whose tensors have the same shapes, a new run starts from its
+        weights, table included unless there is to be a ``new_table``. The score of step 0 stays that of a newly
         fitted table.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -157,7 +156,8 @@ class Trainer:
     def _fit_table(self, network: LocalAffineGenerator) -> None:
         knots, maximum = network.config.knots, network.config.table_max
         made = [COLOURS.index(colour) for colour in self.config.predicted]
-        table = fit_table(self.sampler, knots, maximum, colours=made)
+        plain = self.sampler.unjittered()
+        table = fit_table(plain, knots, maximum, colours=made)
         network.table.values.copy_(torch.from_numpy(table))
         network.input_range.copy_(torch.from_numpy(input_range(self.sampler, maximum)))
 
@@ -180,13 +180,17 @@ class Trainer:
         return network.requires_grad_(False)
 
     def _take_weights(self, initial: Path, new_table: bool) -> None:
-        model = read_model(initial)
-        shape = generator_shape(model.spec.architecture, model.spec.generator)
-        if shape != generator_config(self.config):
-            raise TrainingError(f"{initial}: its network has another shape than this configuration")
-        weights = load_generator(model).state_dict()
+        """Weights of a model whose tensors fit: its view and its averaging may be others, and what
+        it learnt of its errors is left behind."""
+        known = load_generator(read_model(initial)).state_dict()
+        fitted = self.network.state_dict()
+        for name, value in fitted.items():
+            if name not in known or known[name].shape != value.shape:
+                raise TrainingError(
+                    f"{initial}: its network has another shape than this configuration"
+                )
+        weights = {name: known[name] for name in fitted}
         if new_table:
-            fitted = self.network.state_dict()
             weights |= {name: fitted[name].clone() for name in ("table.values", "input_range")}
         self.network.load_state_dict(weights)
         self.average.load_state_dict(weights)

@@ -535,7 +535,7 @@ class TestTable:
         positions = np.linspace(0, maximum, knots)
         colours = np.stack([np.interp(nir, positions, truth[:, c]) for c in range(3)])
         sampler = Sampler([scene(size=(128, 128), inputs=nir, colours=colours)], PLAIN)
-        table = fit_table(sampler, knots, maximum, batches=4, smoothness=1e-9)
+        table = fit_table(sampler, knots, maximum, patches=4 * PLAIN.batch, smoothness=1e-9)
         assert table.shape == (1, knots, 3)
         np.testing.assert_allclose(table[0], truth, atol=1e-4)
 
@@ -544,7 +544,7 @@ class TestTable:
         nir = np.random.default_rng(2).uniform(0.3, 0.5, (128, 128))
         colours = np.stack([0.2 + 0.5 * nir, 0.1 + nir, 0.8 - nir])
         sampler = Sampler([scene(size=(128, 128), inputs=nir, colours=colours)], PLAIN)
-        table = fit_table(sampler, 17, PLAIN.table_max, batches=4)
+        table = fit_table(sampler, 17, PLAIN.table_max, patches=4 * PLAIN.batch)
         positions = np.linspace(0, PLAIN.table_max, 17)
         expected = np.stack([0.2 + 0.5 * positions, 0.1 + positions, 0.8 - positions], axis=1)
         np.testing.assert_allclose(table[0], expected, atol=2e-3)
@@ -555,7 +555,7 @@ class TestTable:
         colours = np.stack([0.3 * inputs[0] + 0.4 * inputs[1]] * 3)
         config = replace(PLAIN, quantity=Quantity.COUNTS)
         sampler = Sampler([scene(size=(128, 128), inputs=inputs, colours=colours, bands=2)], config)
-        table = fit_table(sampler, 5, 1.0, batches=4)
+        table = fit_table(sampler, 5, 1.0, patches=4 * PLAIN.batch)
         positions = np.linspace(0, 1, 5)
         for a, b in ((0.1, 0.9), (0.5, 0.5), (1.0, 0.0)):
             predicted = sum(np.interp(v, positions, table[k, :, 1]) for k, v in enumerate((a, b)))
@@ -567,7 +567,7 @@ class TestTable:
         mask[:, :80] = True
         colours = np.where(mask, 0.3, 77.0)
         sampler = Sampler([scene(size=(128, 128), inputs=nir, colours=colours, valid=mask)], PLAIN)
-        table = fit_table(sampler, 5, PLAIN.table_max, batches=4)
+        table = fit_table(sampler, 5, PLAIN.table_max, patches=4 * PLAIN.batch)
         middle = np.interp(0.5, np.linspace(0, PLAIN.table_max, 5), table[0, :, 0])
         assert middle == pytest.approx(0.3, abs=1e-3)
 
