@@ -20,6 +20,7 @@ from nirgeo.radiometry import DisplayCurve, Quantity
 from nirgeo.tiling import InputWindow, Window, lattice
 
 if TYPE_CHECKING:
+    from nirgeo.reference import Reference
     from nirgeo.source import Grid
 
 FloatArray = NDArray[np.float32]
@@ -149,6 +150,9 @@ class Colouriser(Protocol):
 
     def seen(self, scene: Overview) -> Self:
         """This colouriser with what it must know of the whole scene."""
+
+    def guided(self, reference: Reference) -> Self:
+        """This colouriser, knowing of a reference, if it can read hints from one."""
 
     def identity(self) -> dict[str, Any]:
         """JSON-able: what must be equal, beside the spec and the hash, to make equal pixels."""

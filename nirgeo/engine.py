@@ -213,7 +213,8 @@ def with_reference(recipe: Recipe, path: str | os.PathLike[str], grid: Grid) -> 
     if recipe.spec.colours != COLOURS:
         made = ", ".join(recipe.spec.colours)
         raise OptionError(f"--reference is for natural colours; {recipe.spec.name} makes {made}")
-    return replace(recipe, reference=open_reference(absolute_scene(os.fspath(path)), grid))
+    reference = open_reference(absolute_scene(os.fspath(path)), grid)
+    return replace(recipe, colouriser=recipe.colouriser.guided(reference), reference=reference)
 
 
 def model_for(

@@ -97,7 +97,7 @@ class Recipe:
     def halo(self) -> int:
         """How many pixels beyond a pixel its colour depends on."""
         beyond = 0 if self.reference is None else self.reference.halo
-        return max(self.colouriser.halo, beyond)
+        return self.colouriser.halo + beyond
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -304,7 +304,8 @@ def _run_torch(
 class NetworkColouriser:
     """The network of a model file on a device; see :class:`nirgeo.colouriser.Colouriser`.
 
-    ``prior`` allows the location prior, for a model that knows how to read it.
+    ``prior`` allows the location prior, for a model that knows how to read it. A ``reference`` is
+    its hint where there is one.
     """
 
     model: Model
@@ -314,6 +315,7 @@ class NetworkColouriser:
     prior: bool = True
     hint: HintField | None = None
     runtime: Runtime = REFERENCE
+    reference: Reference | None = None
 
     @property
     def bytes_per_pixel(self) -> int:
@@ -342,6 +344,9 @@ class NetworkColouriser:
             return self
         return replace(self, hint=hint_field(scene.grid(), ToneMap.from_json(tones)))
 
+    def guided(self, reference: Reference) -> Self:
+        return replace(self, reference=reference)
+
     def identity(self) -> dict[str, Any]:
         known = {
             "device": self.device.partition(":")[0],  # a GPU's last bits are its own
@@ -355,6 +360,8 @@ class NetworkColouriser:
 
     def provenance(self) -> dict[str, str]:
         hint = "none" if self.hint is None else self.hint.describe()
+        if self.reference is not None:
+            hint = f"the reference; beyond it {hint}"
         return {"colour_hint": hint} | self.runtime.provenance()
 
     @property
@@ -384,20 +391,30 @@ class NetworkColouriser:
         *,
         expect_error: bool = False,
     ) -> NDArray[np.float32]:
-        hint = None
-        if self.hint is not None:
-            rows, cols = (side // self.stride for side in window.shape)
-            hint = self.hint.cells(window.read.row, window.read.col, rows, cols, self.stride)
         return run_network(
             inputs,
             valid,
             self.model,
             self.device,
-            hint,
+            self._hint(window),
             self.runtime,
             target=window.crop,
             expect_error=expect_error,
         )
+
+    def _hint(self, window: InputWindow) -> NDArray[np.float32] | None:
+        """What is expected of the colours of the coarse cells of a window, (3, h, w)."""
+        row, col = window.read.row, window.read.col
+        rows, cols = (side // self.stride for side in window.shape)
+        hint = None
+        if self.hint is not None:
+            hint = self.hint.cells(row, col, rows, cols, self.stride)
+        if self.reference is None:
+            return hint
+        shape = (rows, cols)
+        spec = self.spec
+        told, share = self.reference.hint(row, col, shape, self.stride, spec.quantity, spec.curve)
+        return told if hint is None else told + hint * (1 - share)
 
     def _colours(
         self, inputs: NDArray[np.float32], out: NDArray[np.float32], window: InputWindow
@@ -411,20 +428,32 @@ class NetworkColouriser:
 
 
 def _referenced(
-    painted: NDArray[np.float32],
     inputs: NDArray[np.float32],
     valid: NDArray[np.bool_],
     window: InputWindow,
     reference: Reference,
     recipe: Recipe,
 ) -> NDArray[np.float32]:
-    """The colours that are not measured, from the reference where it has any."""
+    """Colours of the target: those that are not measured from the reference, where it has any."""
+    from nirgeo.reference import own_detail
+
     spec = recipe.spec
+    wide = window.grown(reference.halo)
+    painted = recipe.colouriser.paint(inputs, valid, wide)
     # Green goes with blue better than near infrared does.
     guide = inputs[spec.bands.index("green" if "green" in spec.bands else "nir")]
-    guided = reference.paint(painted, guide, valid, window, spec.quantity, spec.curve)
+    around, target = wide.target, window.target
+    within = (
+        slice(target.row - around.row, target.row_stop - around.row),
+        slice(target.col - around.col, target.col_stop - around.col),
+    )
+    own = own_detail(spec.bands, spec.quantity)
+    guided = reference.paint(
+        painted, guide[wide.crop], valid[wide.crop], around, within, spec.quantity, spec.curve, own
+    )
     for colour in recipe.colouriser.copies:
-        guided[spec.colours.index(colour)] = painted[spec.colours.index(colour)]
+        number = spec.colours.index(colour)
+        guided[number] = painted[number][within]
     return guided
 
 
@@ -454,10 +483,10 @@ def colorize_block(
         painted, error = recipe.colouriser.paint_with_error(inputs, valid, window)
         if recipe.max_error is not None:
             target_valid = target_valid & (error <= np.float32(recipe.max_error))
+    elif recipe.reference is not None:
+        painted = _referenced(inputs, valid, window, recipe.reference, recipe)
     else:
         painted = recipe.colouriser.paint(inputs, valid, window)
-    if recipe.reference is not None:
-        painted = _referenced(painted, inputs, valid, window, recipe.reference, recipe)
     rgb = model_output(painted, recipe)
     if recipe.spec.quantity is Quantity.REFLECTANCE:
         # The root of a reflectance, squared, is not always the same number.

@@ -1,14 +1,17 @@
 """Colours from a reference: a coarser or older natural-colour picture of the scene's place.
 
-Around every pixel of the reference, a straight line is fitted through its own and its neighbours'
-colours over the near infrared that lies under them, averaged to the same pixels. The line's slope
-carries the scene's detail into the reference's colours:
+The reference says what the ground looks like on the whole; the scene tells what is finer. The
+model's own colours are painted first, with the reference as their hint. Their means over the ground
+of every pixel of the reference are taken away, and the reference is put in their place. Of what
+then still differs, a straight line through every pixel of the reference and its neighbours tells
+how it goes with the near infrared that lies under them, averaged to the same pixels:
 
-    colour = reference + slope · (nir - nir averaged to the reference's pixels)
+    colour = reference + own · (model - model averaged) + slope · (nir - nir averaged)
 
-in working space. At the reference's own resolution this is the reference itself; what is finer is
-the near infrared's, brighter or darker as the neighbourhood says (vegetation: darker in red where
-it is brighter in near infrared). This is the regression form of pan-sharpening with a ridge.
+in working space, where ``own`` is how much of the model's detail is taken (:func:`own_detail`) and
+the line is fitted to ``reference - own · model averaged``. At the reference's own resolution this
+is the reference itself; what is finer is the scene's. With ``own`` 0 it is the regression form of
+pan-sharpening with a ridge.
 
 Everything is a function of the place in the scene: sums are taken over whole numbers or in a fixed
 order, so that chunks can't show.
@@ -17,6 +20,7 @@ order, so that chunks can't show.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,14 +29,15 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
+from nirgeo import hints
 from nirgeo.errors import GridError
 from nirgeo.georeference import map_positions
 from nirgeo.hrefs import public
-from nirgeo.radiometry import DisplayCurve, Quantity, to_working
+from nirgeo.radiometry import DisplayCurve, Quantity, from_working, to_working
 from nirgeo.rgb_source import RgbSource, open_rgb
 from nirgeo.scene import stamps_of
 from nirgeo.source import Grid
-from nirgeo.tiling import TILE, InputWindow, Window
+from nirgeo.tiling import TILE, Window
 
 Doubles = NDArray[np.float64]
 FloatArray = NDArray[np.float32]
@@ -51,14 +56,18 @@ sharp picture of another day would otherwise be copied, changes, shadows and all
 _STRIP = 1 << 22
 """Pixels of a reference that are held at once before they are averaged."""
 
-RIDGE = {Quantity.REFLECTANCE: 3e-4, Quantity.COUNTS: 1e-3}
+RIDGE = {Quantity.REFLECTANCE: 3e-4, Quantity.COUNTS: 1e-2}
 """Added to the variance of the near infrared in working space, so that noise has no slope."""
+
+ERROR = 0.03
+"""Error of a reference's log ratios that is told to the network that takes them as a hint: of two
+sensors, or of two days without a change."""
 
 FEWEST = 5
 """Pixels of nine that a line is fitted through; with fewer the slope is 0."""
 
 _ONE = 1 << 24
-"""Near infrared is summed in whole numbers of this fraction: sums of them have no rounding."""
+"""Pixels are summed in whole numbers of this fraction: sums of them have no rounding."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,7 @@ class Reference:
         """How many scene pixels away a pixel's colour depends on.
 
         One reference pixel to interpolate, one more for the line, half of one for what lies under
-        it; half as much again for a rotated grid.
+        it; half as much again for a rotated grid. The model's own colours are needed as far.
         """
         return math.ceil(1.5 * 2.5 * self.size) + 2
 
@@ -95,47 +104,84 @@ class Reference:
         name = Path(public(self.rgb.source.bands[0].path)).name
         return f"{name}, pixels {self.size:.3g} scene pixels wide"
 
+    def hint(
+        self,
+        row: int,
+        col: int,
+        shape: tuple[int, int],
+        stride: int,
+        quantity: Quantity,
+        curve: DisplayCurve,
+    ) -> tuple[FloatArray, FloatArray]:
+        """The reference as a colour hint (3, h, w), and the share of each cell it knows (h, w).
+
+        ``shape`` counts coarse cells of ``stride`` pixels, from pixel (``row``, ``col``) on.
+        """
+        rows: Doubles = row + (np.arange(shape[0], dtype=np.float64) + 0.5) * stride
+        cols: Doubles = col + (np.arange(shape[1], dtype=np.float64) + 0.5) * stride
+        nothing = np.zeros((hints.CHANNELS, *shape), dtype=np.float32)
+        spots = self._in_reference(rows, cols)
+        fetched = None if spots is None else self._fetch(*spots, quantity, curve)
+        if spots is None or fetched is None:
+            return nothing, nothing[0]
+        colours, known, first_row, first_col = fetched
+        linear = from_working(colours.astype(np.float32), quantity)
+        encoded = hints.encode(hints.log_ratios(linear), known * hints.trust(ERROR))
+        fields = np.concatenate((encoded, known[None])).astype(np.float64)
+        spread = _interpolate(fields, spots[0] - first_row, spots[1] - first_col)
+        return spread[:-1].astype(np.float32), spread[-1].astype(np.float32)
+
     def paint(
         self,
         painted: FloatArray,
         guide: FloatArray,
         valid: Mask,
-        window: InputWindow,
+        around: Window,
+        target: tuple[slice, slice],
         quantity: Quantity,
         curve: DisplayCurve,
+        own: float,
     ) -> FloatArray:
-        """``painted`` (3, h, w) with the reference's colours where it has any.
+        """The target's colours (3, h, w), the reference's where it has any.
 
-        ``painted`` is the window's target, ``guide`` (H, W) all of the window in the band whose
-        detail is carried over; all in working space.
+        Parameters
+        ----------
+        painted : the model's own colours (3, H, W) in working space
+        guide : the band whose detail is carried over (H, W), likewise
+        valid : (H, W)
+        around : where in the scene these three lie: the target and the halo around it
+        target : rows and columns of them that are wanted
+        own : how much of the model's detail is taken, 0…1
         """
-        read, (down, across) = window.read, window.crop
-        shown = guide[window.crop]
-        guide, valid = guide[: read.height, : read.width], valid[: read.height, : read.width]
-        rows: Doubles = np.arange(down.start, down.stop, dtype=np.float64) + (read.row + 0.5)
-        cols: Doubles = np.arange(across.start, across.stop, dtype=np.float64) + (read.col + 0.5)
+        shown, model = guide[target], painted[:, *target]
+        rows, cols = (
+            np.arange(part.start, part.stop, dtype=np.float64) + (first + 0.5)
+            for part, first in zip(target, (around.row, around.col), strict=True)
+        )
         spots = self._in_reference(rows, cols)
-        if spots is None:
-            return painted
-        fetched = self._fetch(*spots, quantity, curve)
-        if fetched is None:
-            return painted
+        fetched = None if spots is None else self._fetch(*spots, quantity, curve)
+        if spots is None or fetched is None:
+            return model
         colours, known, first_row, first_col = fetched
-        under, seen = self._averaged(guide, valid, read, first_row, first_col, known.shape)
-        slopes = _slopes(colours, under, known & seen, RIDGE[quantity])
+        means, seen = self._averaged(
+            [guide, *painted], valid, around, first_row, first_col, known.shape
+        )
+        under, known_model = means[0], own * means[1:]
         detail = seen & known
+        slopes = _slopes(colours - known_model, under, detail, RIDGE[quantity])
         fields = np.concatenate(
             (
                 colours * known,
                 slopes * detail,
-                (slopes * under) * detail,
+                (slopes * under + known_model) * detail,
+                (own * detail)[None],
                 known[None].astype(np.float64),
             )
         )
         spread = _interpolate(fields, spots[0] - first_row, spots[1] - first_col)
-        share = spread[-1]
+        taken, share = spread[-2:]
         offset = (spread[:3] - spread[6:9]) + spread[3:6] * shown
-        return (painted * (1 - share) + offset).astype(np.float32)
+        return (model * (1 - share + taken) + offset).astype(np.float32)
 
     def _in_reference(self, rows: Doubles, cols: Doubles) -> tuple[Doubles, Doubles] | None:
         """Rows and columns in the reference, in blocks, of every crossing of scene positions.
@@ -228,14 +274,14 @@ class Reference:
 
     def _averaged(
         self,
-        guide: FloatArray,
+        planes: Sequence[FloatArray],
         valid: Mask,
-        read: Window,
+        around: Window,
         first_row: int,
         first_col: int,
         shape: tuple[int, int],
     ) -> tuple[Doubles, Mask]:
-        """The guide's mean over the ground of every block of the reference, and where it is known.
+        """Means of planes (H, W) over the ground of every block of the reference, and where known.
 
         A block's ground is the square of scene pixels around its middle.
         """
@@ -245,8 +291,8 @@ class Reference:
         half = self.size / 2
         spans = []
         for middle, start, side in (
-            (rows, read.row, read.height),
-            (cols, read.col, read.width),
+            (rows, around.row, around.height),
+            (cols, around.col, around.width),
         ):
             with np.errstate(invalid="ignore"):
                 low = np.nan_to_num(np.rint(middle - half), nan=-1e9)
@@ -268,12 +314,14 @@ class Reference:
             )
             return np.broadcast_to(result, shape)
 
-        square = np.where(valid, guide, 0).astype(np.float64)
-        sums = boxes(np.rint(square * _ONE).astype(np.int64))
         counts = boxes(valid.astype(np.int64))
         seen = counts >= np.maximum(1, 0.5 * wanted)
-        mean = sums / np.maximum(counts, 1) / _ONE
-        return np.where(seen, mean, 0.0), seen
+        means = np.zeros((len(planes), *shape))
+        for mean, plane in zip(means, planes, strict=True):
+            known = np.where(valid, np.nan_to_num(plane), 0).astype(np.float64)
+            sums = boxes(np.rint(known * _ONE).astype(np.int64))
+            mean[seen] = (sums / np.maximum(counts, 1) / _ONE)[seen]
+        return means, seen
 
     def _in_scene(self, rows: NDArray[Any], cols: NDArray[Any]) -> tuple[Doubles, Doubles]:
         """Scene positions of the middles of blocks, NaN where they have none; shapes as above."""
@@ -296,6 +344,15 @@ class Reference:
             return nothing, nothing
         x, y = ~self.scene.affine @ place
         return np.where(np.isfinite(y), y, np.nan), np.where(np.isfinite(x), x, np.nan)
+
+
+def own_detail(bands: Sequence[str], quantity: Quantity) -> float:
+    """How much of the detail of a model's colours is taken beside a reference.
+
+    All of it, but where one near-infrared value of coarse pixels is all that the model has: there
+    half of it was best on the validation places.
+    """
+    return 0.5 if tuple(bands) == ("nir",) and quantity is Quantity.REFLECTANCE else 1.0
 
 
 def open_reference(path: str, scene: Grid) -> Reference:

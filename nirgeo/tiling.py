@@ -17,7 +17,7 @@ of the stride, the last row and column are repeated up to the next multiple.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 TILE = 64
 """Side of a tile in pixels."""
@@ -80,6 +80,25 @@ class InputWindow:
     def shape(self) -> tuple[int, int]:
         """(height, width) of the padded array that enters the network."""
         return self.read.height + self.pad_bottom, self.read.width + self.pad_right
+
+    def grown(self, by: int) -> InputWindow:
+        """The same window for a target that is larger on every side, as far as the raster goes."""
+        down, across = (
+            slice(max(0, part.start - by), min(side, part.stop + by))
+            for part, side in zip(self.crop, (self.read.height, self.read.width), strict=True)
+        )
+        return replace(self, crop=(down, across))
+
+    @property
+    def target(self) -> Window:
+        """The target in the raster."""
+        down, across = self.crop
+        return Window(
+            self.read.row + down.start,
+            self.read.col + across.start,
+            down.stop - down.start,
+            across.stop - across.start,
+        )
 
 
 def _input_span(start: int, stop: int, halo: int, stride: int, size: int) -> tuple[int, int, int]:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from nirgeo.errors import ModelError, OptionError
 from nirgeo.modelfile import sha256_of
 from nirgeo.radiometry import DisplayCurve, Quantity
 from nirgeo.tiling import InputWindow
+
+if TYPE_CHECKING:
+    from nirgeo.reference import Reference
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,9 @@ class BaselineColouriser:
 
     def seen(self, scene: Overview) -> Self:
         return replace(self, survey=self.model.baseline.survey(scene.tiles()))
+
+    def guided(self, reference: Reference) -> Self:
+        return self
 
     def identity(self) -> dict[str, Any]:
         return {"scene_statistics": None if self.survey is None else _digest(self.survey)}

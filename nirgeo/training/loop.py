@@ -116,8 +116,8 @@ class Trainer:
         """Fit the table, or take up the checkpoint in the folder.
 
         With ``initial``, a model file whose tensors have the same shapes, a new run starts from its
-        weights, table included unless there is to be a ``new_table``. The score of step 0 stays that of a newly
-        fitted table.
+        weights, table included unless there is to be a ``new_table``. The score of step 0 stays
+        that of a newly fitted table.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         config_file = self.folder / "config.json"

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from nirgeo.errors import TrainingError
 from nirgeo.training.data import Sampler
 
-
 PATCHES = 4000
 """Drawn for a table. With some hundred, its ends hang on a few roofs: on one city and another the
 RMSE of a table for aerial pictures then differs by 6% from one draw to the next."""

@@ -14,9 +14,13 @@ from pictures import command, punch_holes, read, scene_values
 from rasterio.warp import transform_bounds
 
 import nirgeo
+from nirgeo import hints
+from nirgeo.engine import reach
 from nirgeo.errors import BandError, GridError, ResumeError
 from nirgeo.modelfile import Model
-from nirgeo.radiometry import DisplayCurve
+from nirgeo.radiometry import DisplayCurve, Quantity
+from nirgeo.reference import ERROR, open_reference
+from nirgeo.scene import view_of
 
 COLOURS = ("red", "green", "blue")
 
@@ -46,20 +50,24 @@ def reflectance_scene(folder: Path, height: int = 192, width: int = 160) -> tupl
     return path, np.square(colours).astype(np.float32)
 
 
-def colours_of(scene: Path, model: Model, reference: Path | None, **options: Any) -> Any:
+def colours_of(scene: Path, model: Model | str, reference: Path | None, **options: Any) -> Any:
     rgb = nirgeo.colorize(
         nirgeo.open_scene(scene, scale="0.0001"), model, reference=reference, **options
     )
     return rgb.compute()
 
 
-def test_one_colour_stays_one_colour(tmp_path: Path, tiny_counts: Model) -> None:
+PLAIN = "baseline/mean-colour"
+"""A model that paints one colour: what is seen beside a reference is the reference's doing."""
+
+
+def test_one_colour_stays_one_colour(tmp_path: Path) -> None:
     scene = write_raster(tmp_path / "scene.tif", scene_values(64, 80, "uint8"))
     colour = np.array([200, 30, 90], dtype=np.uint8)[:, None, None]
     for size, side in ((1, 80), (5, 16), (20, 4)):
         picture = np.broadcast_to(colour, (3, side, side)).copy()
         reference = write_reference(tmp_path / f"{size}.tif", picture, size)
-        rgb = nirgeo.colorize(nirgeo.open_scene(scene), tiny_counts, reference=reference)
+        rgb = nirgeo.colorize(nirgeo.open_scene(scene), PLAIN, reference=reference)
         np.testing.assert_array_equal(rgb.values, np.broadcast_to(colour, rgb.shape))
 
 
@@ -79,10 +87,10 @@ def test_nothing_finer_than_eight_pixels_comes_from_the_reference(
     assert np.abs(pictures[0] - pictures[1]).max() <= 1
 
 
-def test_the_scenes_detail_comes_back_into_blocks(tmp_path: Path, tiny: Model) -> None:
+def test_the_scenes_detail_comes_back_into_blocks(tmp_path: Path) -> None:
     scene, truth = reflectance_scene(tmp_path)
     reference = write_reference(tmp_path / "reference.tif", coarse(truth, 8), 8)
-    rgb = colours_of(scene, tiny, reference, output="reflectance").values
+    rgb = colours_of(scene, PLAIN, reference, output="reflectance").values
     blocks = np.kron(coarse(truth, 8), np.ones((8, 8)))
     inner = (slice(None), slice(16, -16), slice(16, -16))
     error = np.abs(rgb - truth)[inner].mean()
@@ -161,25 +169,83 @@ def test_chunks_do_not_show(tmp_path: Path, tiny: Model, kind: str) -> None:
     np.testing.assert_array_equal(cut.values, pictures[0][0][:, 70:140, 50:140])
 
 
+def test_the_models_own_detail_comes_back_too(tmp_path: Path) -> None:
+    # Where the reference is the model's own picture made coarse, nothing is left to change.
+    scene = write_raster(tmp_path / "scene.tif", scene_values(192, 160, "uint8"))
+    own = nirgeo.colorize(nirgeo.open_scene(scene), "baseline/cubic").values.astype(np.float64)
+    assert own.std(axis=(1, 2)).min() > 5
+    reference = write_reference(
+        tmp_path / "own.tif", np.rint(coarse(own, 16)).astype(np.uint8), 16.0
+    )
+    rgb = nirgeo.colorize(nirgeo.open_scene(scene), "baseline/cubic", reference=reference)
+    assert np.abs(rgb.values - own).max() <= 2
+
+
 def test_beside_the_reference_the_model_paints(tmp_path: Path, tiny: Model) -> None:
     scene, truth = reflectance_scene(tmp_path)
     half = coarse(truth, 8)[:, :, :10]
     reference = write_reference(tmp_path / "reference.tif", half, 8)
-    got = colours_of(scene, tiny, reference).values
-    plain = colours_of(scene, tiny, None).values
-    np.testing.assert_array_equal(got[:, :, 84:], plain[:, :, 84:])
-    assert (got[:, :, :76] != plain[:, :, :76]).mean() > 0.5
+    halo = reach(tiny)[0]
+    # The hint that a network takes from the reference ends where the reference ends, and the
+    # network looks around; a model without hints does not.
+    for model, beyond in ((tiny, 84 + halo), (PLAIN, 84)):
+        got = colours_of(scene, model, reference).values
+        plain = colours_of(scene, model, None).values
+        assert beyond < 150
+        np.testing.assert_array_equal(got[:, :, beyond:], plain[:, :, beyond:])
+        assert (got[:, :, :76] != plain[:, :, :76]).mean() > 0.5
 
 
-def test_missing_pixels_of_a_reference_are_no_colour(tmp_path: Path, tiny: Model) -> None:
+def test_missing_pixels_of_a_reference_are_no_colour(tmp_path: Path) -> None:
     scene, truth = reflectance_scene(tmp_path)
     light = coarse(truth, 8)
     light[:, 10:14, 10:14] = -1
     reference = write_reference(tmp_path / "reference.tif", light, 8, nodata=-1)
-    got = colours_of(scene, tiny, reference).values
-    plain = colours_of(scene, tiny, None).values
+    got = colours_of(scene, PLAIN, reference).values
+    plain = colours_of(scene, PLAIN, None).values
     np.testing.assert_array_equal(got[:, 84:108, 84:108], plain[:, 84:108, 84:108])
     assert not np.array_equal(got, plain)
+
+
+def test_the_network_is_told_the_references_colours(tmp_path: Path) -> None:
+    scene = nirgeo.open_scene(write_raster(tmp_path / "scene.tif", scene_values(64, 96)))
+    light = np.full((3, 8, 8), 0.2, dtype=np.float32)
+    light[0] *= 2
+    light[2, :4] /= 2
+    light[:, 6:] = -1
+    path = write_reference(tmp_path / "reference.tif", light, 8, nodata=-1)
+    view = view_of(scene)
+    assert view is not None
+    reference = open_reference(str(path), view.source.grid)
+    told, share = reference.hint(0, 0, (16, 24), 4, Quantity.REFLECTANCE, DisplayCurve())
+    trust = hints.trust(ERROR)
+    assert told.shape == (3, 16, 24)
+    # Cells of 4 pixels; the reference has the first 64 pixels across, and 48 down.
+    np.testing.assert_allclose(share[:11, :16], 1)
+    np.testing.assert_array_equal(share[13:], 0)
+    np.testing.assert_array_equal(share[:, 17:], 0)
+    np.testing.assert_array_equal(told[:, 13:], 0)
+    np.testing.assert_array_equal(told[:, :, 17:], 0)
+    np.testing.assert_allclose(told[0, :11, :16], np.log(2) * trust, rtol=1e-5)
+    np.testing.assert_allclose(told[1, :7, :16], np.log(1 / 2) * trust, rtol=1e-5)
+    np.testing.assert_allclose(told[1, 9:11, :16], 0, atol=1e-6)
+    np.testing.assert_allclose(told[2, :11, :16], trust, rtol=1e-6)
+    # Another part of the scene says the same of the same cells.
+    part, _ = reference.hint(8, 20, (9, 7), 4, Quantity.REFLECTANCE, DisplayCurve())
+    np.testing.assert_array_equal(part, told[:, 2:11, 5:12])
+
+
+def test_beyond_the_reference_the_place_is_the_hint(tmp_path: Path) -> None:
+    model = nirgeo.load_model("satellite-nir")
+    scene = write_raster(tmp_path / "scene.tif", scene_values(64, 320))
+    reference = write_reference(tmp_path / "r.tif", np.full((3, 8, 8), 90, dtype=np.uint8), 8)
+    rgb = nirgeo.colorize(nirgeo.open_scene(scene), model, reference=reference)
+    plain = nirgeo.colorize(nirgeo.open_scene(scene), model)
+    prior = plain.attrs["nirgeo_colour_hint"]
+    assert "Blue Marble" in prior
+    assert rgb.attrs["nirgeo_colour_hint"] == f"the reference; beyond it {prior}"
+    beyond = 64 + 8 + reach(model)[0]
+    np.testing.assert_array_equal(rgb.values[:, :, beyond:], plain.values[:, :, beyond:])
 
 
 def test_measured_bands_stay(tmp_path: Path) -> None:

@@ -142,6 +142,13 @@ class TestInputWindow:
         assert read.row_stop < target.row_stop + halo + stride
         assert read.col_stop < target.col_stop + halo + stride
 
+    def test_a_grown_target_stops_at_the_raster(self) -> None:
+        window = input_window(Window(64, 0, 64, 64), halo=40, stride=4, raster=(150, 150))
+        assert window.target == Window(64, 0, 64, 64)
+        grown = window.grown(30)
+        assert grown.target == Window(34, 0, 116, 94)
+        assert (grown.read, grown.shape) == (window.read, window.shape)
+
     @pytest.mark.parametrize(
         "target",
         [Window(0, 0, 11, 5), Window(-1, 0, 5, 5), Window(0, 6, 5, 5), Window(0, 0, 0, 5)],
