@@ -20,6 +20,8 @@ docs/results/, which the commands in the text wrote:
     means over places, from a JSON of ``nirgeo evaluate``
 ``cover FILE LABEL...``
     angles by kind of ground, from the same
+``looks FILE...``
+    in how many scenes vegetation is green and water looks like water, from the same
 ``expectations FILE...``
     expected against actual errors, from JSONs of ``nirgeo evaluate``
 ``expected-cover FILE LABEL``
@@ -45,6 +47,7 @@ from safetensors import safe_open
 from nirgeo.benchmark.runs import read_results, summary
 from nirgeo.benchmark.scores import by_category
 from nirgeo.benchmark.table import PAPER
+from nirgeo.evaluation.text import passed
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = (
@@ -154,6 +157,16 @@ def _cover(records: Path, file: str, *labels: str) -> str:
         row = [name, str(entry["places"])]
         cells.append(row + ["–" if a is None else f"{a:.2f}°" for a in angles])
     return markdown(["", "places", *(f"`{label}`" for label in labels)], cells)
+
+
+def _looks(records: Path, *files: str) -> str:
+    cells, header = [], [""]
+    for file in files:
+        (task,) = json.loads((records / file).read_text(encoding="utf-8"))["tasks"]
+        for model in task["models"]:
+            header = ["", *(ground["name"] for ground in model["looks"])]
+            cells.append([f"`{model['label']}`", *(passed(ground) for ground in model["looks"])])
+    return markdown(header, cells)
 
 
 def _expectations(records: Path, *files: str) -> str:
@@ -277,6 +290,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "epfl-curves": _epfl_curves,
     "evaluate": _evaluate,
     "cover": _cover,
+    "looks": _looks,
     "expectations": _expectations,
     "expected-cover": _expected_cover,
     "trainings": _trainings,

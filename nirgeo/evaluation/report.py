@@ -9,12 +9,23 @@ from nirgeo._version import __version__
 from nirgeo.evaluation import pictures
 from nirgeo.evaluation.chart import curve_chart, interval_chart
 from nirgeo.evaluation.landcover import MIN_PIXELS, ClassError
+from nirgeo.evaluation.looks import looks_json
 from nirgeo.evaluation.markup import Child, Markup, document, element
 from nirgeo.evaluation.predict import Kind, Predictor
 from nirgeo.evaluation.scenes import EvaluationScene, read_scene
 from nirgeo.evaluation.score import Evaluation, PredictorScore, SceneScore, TaskScore
 from nirgeo.evaluation.sums import measure
-from nirgeo.evaluation.text import COLUMNS, bounds, count, decimal, explanation, heading, name, rank
+from nirgeo.evaluation.text import (
+    COLUMNS,
+    bounds,
+    count,
+    decimal,
+    explanation,
+    heading,
+    name,
+    passed,
+    rank,
+)
 from nirgeo.place_statistics import Interval
 
 STYLE = """
@@ -116,6 +127,7 @@ def _breakdown(task: TaskScore) -> list[Child]:
             f"of land cover. Mean over the places with at least {MIN_PIXELS} such pixels.",
         ),
         _classes([(score, task.cover_errors(score)) for score in ranked]),
+        *_looks(ranked),
         *_expectations(task),
         element("h3", "By brightness"),
         element(
@@ -131,6 +143,22 @@ def _breakdown(task: TaskScore) -> list[Child]:
             "share of pixels where either colour is black.",
         ),
         _pooled(ranked),
+    ]
+
+
+def _looks(ranked: Sequence[PredictorScore]) -> list[Child]:
+    """In how many scenes plants are green and water looks like water."""
+    asked = looks_json(ranked[0].looks)
+    if not any(ground["scenes"] for ground in asked):
+        return []
+    rows = [(s, [passed(ground) for ground in looks_json(s.looks)]) for s in ranked]
+    return [
+        element(
+            "p",
+            "Scenes that look right: green is the strongest colour of vegetation as it is shown; "
+            "water is dark, or red its weakest colour. Asked where the true picture passes.",
+        ),
+        _table("Scenes", ["", *(str(ground["name"]) for ground in asked)], rows),
     ]
 
 

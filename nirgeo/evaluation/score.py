@@ -15,6 +15,7 @@ from nirgeo.errors import EvaluationError
 from nirgeo.evaluation import landcover
 from nirgeo.evaluation.expectation import ExpectationSums, expectation_json, expectation_sums
 from nirgeo.evaluation.landcover import ClassError, ClassSums
+from nirgeo.evaluation.looks import Answer, answers, looks_json
 from nirgeo.evaluation.predict import Kind, ModelPredictor, OraclePredictor, Predictor, file_name
 from nirgeo.evaluation.scenes import EvaluationScene, FloatArray, read_scene
 from nirgeo.evaluation.sums import ErrorSums, measure
@@ -55,6 +56,7 @@ class PredictorScore:
     expectations: dict[str, ExpectationSums] = field(default_factory=dict)
     """By place; empty for what expects no errors."""
     expected_cover_sums: dict[str, ClassSums] = field(default_factory=dict)
+    looks: list[Answer] = field(default_factory=list)
     quantile: float | None = None
 
     def places(self, measure: str = HEADLINE) -> dict[str, float]:
@@ -227,6 +229,7 @@ def _score_scene(
         score.scenes.append(SceneScore(scene.name, scene.place, sums.pixels, sums.figures()))
         score.pooled = score.pooled + sums
         _score_expectation(scene.place, prediction.expected, angles, covers, score)
+        score.looks += answers(scene.name, prediction.picture, shown, covers)
         for known, classes, count in (
             (score.cover_sums, covers, len(landcover.COVERS)),
             (score.brightness_sums, brightness, bins),
@@ -293,6 +296,7 @@ def _predictor_json(
         else interval_json(task.relative(score, table)) | {"table": table.label},
         "pooled_over_pixels": {k: number(v) for k, v in score.pooled.figures().items()},
         "land_cover": [_numbers(asdict(e)) for e in task.cover_errors(score)],
+        "looks": looks_json(score.looks),
         "expectation": task.expectation(score),
         "brightness": [_numbers(asdict(e)) for e in task.brightness_errors(score)],
         "places": {

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+from nirgeo.evaluation.looks import looks_json
 from nirgeo.evaluation.predict import Kind
 from nirgeo.evaluation.score import Evaluation, PredictorScore, TaskScore
 from nirgeo.place_statistics import Interval
@@ -114,6 +116,7 @@ def _task(task: TaskScore, evaluation: Evaluation) -> str:
             lines.append(_row("", [bounds(i, d) for i, d in intervals], width))
     lines += ["", *_pooled(ranked, width), *_relative(task, ranked, width)]
     lines += _expectations(task, ranked, width)
+    lines += _looks(ranked, width)
     return "\n".join(lines)
 
 
@@ -159,6 +162,21 @@ def _expectations(task: TaskScore, ranked: Sequence[PredictorScore], width: int)
             decimal(figures["ause_blind"], 2),
         ]
         yield _row(name(score), cells, width)
+
+
+def _looks(ranked: Sequence[PredictorScore], width: int) -> Iterator[str]:
+    asked = looks_json(ranked[0].looks)
+    if not any(ground["scenes"] for ground in asked):
+        return
+    yield ""
+    yield _row("scenes that look right", [str(ground["name"]) for ground in asked], width)
+    for score in ranked:
+        yield _row(name(score), [passed(ground) for ground in looks_json(score.looks)], width)
+
+
+def passed(ground: Mapping[str, Any]) -> str:
+    """``12 of 14``; a dash where no scene shows this kind of ground."""
+    return f"{ground['passed']} of {ground['scenes']}" if ground["scenes"] else "–"
 
 
 def decimal(value: float, digits: int) -> str:

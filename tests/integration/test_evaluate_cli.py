@@ -495,6 +495,7 @@ def test_models_are_scored_with_a_reference_and_beside_it_alone(
         "reference 16 px",
     ]
     # Random weights know nothing; the reference knows nearly everything, less where it is coarse.
-    assert angles[f"{name} + reference 8 px"] < 0.5 * angles[name]
+    # What is left is mostly their own detail.
+    assert angles[f"{name} + reference 8 px"] < 0.6 * angles[name]
     assert angles["reference 8 px"] < angles["reference 16 px"]
     assert command(*arguments, "--reference", 65, "--overwrite", expect=None).exit_code != 0
