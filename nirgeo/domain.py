@@ -34,6 +34,9 @@ DARK_TAIL = 0.025
 Larger than the others: air brightens what is dark by little, and scenes of one field have nothing
 dark in them at all."""
 
+DARK_GROUND = 0.01
+"""Reflectance of the darkest ground of a scene, as dark-object subtraction assumes."""
+
 STRANGE = 0.1
 """Share of a scene's pixels outside the range from which on it is mentioned."""
 
@@ -134,8 +137,7 @@ def remarks(
 
     ``tiles`` are samples of the scene in working space, bands in the order of ``bands``.
     """
-    samples = [values[:, valid] for values, valid in tiles]
-    seen = np.concatenate(samples, axis=1) if samples else np.zeros((len(bands), 0))
+    seen = _samples(bands, tiles)
     if seen.shape[1] == 0:
         return []
     digits = 3 if quantity is Quantity.REFLECTANCE else 0
@@ -144,8 +146,7 @@ def remarks(
         if role not in domain:
             continue
         band, values = domain[role], from_working(working, quantity)
-        outside = float(((values < band.low) | (values > band.high)).mean())
-        median = float(np.median(values))
+        outside, median = _outside(values, band), float(np.median(values))
         name = "near infrared" if role == "nir" else role
         if outside > STRANGE:
             said.append(
@@ -159,15 +160,51 @@ def remarks(
                 f"99% of the scenes that the model has seen ({band.median_low:.{digits}f}–"
                 f"{band.median_high:.{digits}f})"
             )
-        elif (
-            role == "green"
-            and quantity is Quantity.REFLECTANCE
-            and (dark := float(np.quantile(values, DARKEST))) > band.dark_high
-        ):
+        elif role == "green" and quantity is Quantity.REFLECTANCE and _veiled(values, band):
             said.append(
                 f"even the darkest green of the scene is bright ({quantity.value} "
-                f"{dark:.{digits}f}; up to {band.dark_high:.{digits}f} in "
+                f"{_darkest(values):.{digits}f}; up to {band.dark_high:.{digits}f} in "
                 f"{1 - DARK_TAIL:.1%} of the scenes that the model has seen), as through air that "
                 "was not corrected for"
             )
     return said
+
+
+def veil(domain: Domain, bands: Sequence[str], quantity: Quantity, tiles: Iterable[Tile]) -> float:
+    """Reflectance that uncorrected air adds to a scene's green; 0 where nothing tells of any.
+
+    That of the darkest pixels, less what dark ground has (dark-object subtraction, Chavez 1988).
+    Where the scene is bright as a whole, its darkest pixels tell of the ground. Parameters are
+    those of :func:`remarks`.
+    """
+    if "green" not in domain or "green" not in bands or quantity is not Quantity.REFLECTANCE:
+        return 0.0
+    seen = _samples(bands, tiles)
+    if seen.shape[1] == 0:
+        return 0.0
+    band = domain["green"]
+    values = from_working(seen[list(bands).index("green")], quantity)
+    usual = band.median_low <= float(np.median(values)) <= band.median_high
+    if not usual or _outside(values, band) > STRANGE or not _veiled(values, band):
+        return 0.0
+    return _darkest(values) - DARK_GROUND
+
+
+def _samples(bands: Sequence[str], tiles: Iterable[Tile]) -> NDArray[np.float32]:
+    """Valid pixels of all tiles, (bands, N)."""
+    samples = [values[:, valid] for values, valid in tiles]
+    if not samples:
+        return np.zeros((len(bands), 0), dtype=np.float32)
+    return np.concatenate(samples, axis=1)
+
+
+def _outside(values: NDArray[np.float32], band: BandDomain) -> float:
+    return float(((values < band.low) | (values > band.high)).mean())
+
+
+def _darkest(values: NDArray[np.float32]) -> float:
+    return float(np.quantile(values, DARKEST))
+
+
+def _veiled(values: NDArray[np.float32], band: BandDomain) -> bool:
+    return _darkest(values) > band.dark_high

@@ -26,7 +26,7 @@ from nirgeo.bands import COLOURS, BandLabel, find_roles
 from nirgeo.baselines.model import BaselineColouriser, BaselineModel
 from nirgeo.colouriser import Colouriser, Overview, Tile, sample_tiles
 from nirgeo.cube import further_dimensions, over_dimensions, with_axes
-from nirgeo.domain import remarks
+from nirgeo.domain import remarks, veil
 from nirgeo.errors import BandError, GridError, OptionError
 from nirgeo.georeference import RPC_ATTR, corners_attribute, grid_of, with_crs_coordinate
 from nirgeo.hrefs import absolute, absolute_scene
@@ -269,7 +269,11 @@ def unlike_training(
 
 
 def _informed(recipe: Recipe, scene: Overview) -> Recipe:
-    return replace(recipe, colouriser=recipe.colouriser.seen(scene))
+    recipe = replace(recipe, colouriser=recipe.colouriser.seen(scene))
+    spec = recipe.spec
+    if not recipe.wants_error or not isinstance(spec, ModelSpec) or not spec.domain:
+        return recipe
+    return replace(recipe, veil=veil(spec.domain, spec.bands, spec.quantity, scene.tiles()))
 
 
 def _tile(values: NDArray[Any], valid: NDArray[np.bool_], recipe: Recipe) -> Tile:

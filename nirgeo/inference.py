@@ -46,6 +46,8 @@ class Recipe:
     reference: Reference | None = None
     uncertainty: bool = False
     max_error: float | None = None
+    veil: float = 0.0
+    """Reflectance of uncorrected air, if the expected error has to allow for it."""
 
     def __post_init__(self) -> None:
         spec = self.spec
@@ -106,7 +108,7 @@ class Recipe:
     def identity(self) -> dict[str, Any]:
         """What must be equal for two runs to make equal pixels."""
         reference = {} if self.reference is None else self.reference.identity()
-        error = {"uncertainty": self.uncertainty, "max_error": self.max_error}
+        error = {"uncertainty": self.uncertainty, "max_error": self.max_error, "veil": self.veil}
         return (
             reference
             | (error if self.wants_error else {})
@@ -481,6 +483,9 @@ def colorize_block(
     error = None
     if recipe.wants_error:
         painted, error = recipe.colouriser.paint_with_error(inputs, valid, window)
+        if recipe.veil > 0:
+            made = from_working(np.nan_to_num(painted), recipe.spec.quantity)
+            error = expected_error.through_veil(error, made, recipe.veil)
         if recipe.max_error is not None:
             target_valid = target_valid & (error <= np.float32(recipe.max_error))
     elif recipe.reference is not None:

@@ -51,6 +51,8 @@ def _expected_errors(recipe: Recipe) -> dict[str, str]:
         )
     if recipe.max_error is not None:
         found["max_error"] = f"{recipe.max_error:g} degrees"
+    if recipe.veil > 0:
+        found["veil"] = f"expected errors allow for air, {recipe.veil:.3f} reflectance in green"
     return found
 
 

@@ -27,6 +27,7 @@ import nirgeo.accessor
 from nirgeo import expected_error
 from nirgeo.errors import EmptySceneError, ModelError, OptionError
 from nirgeo.inference import network
+from nirgeo.metrics import angular_error
 from nirgeo.modelfile import Model, ModelSpec
 from nirgeo.radiometry import Quantity, to_working
 from nirgeo.scene import VALID
@@ -233,6 +234,33 @@ def test_a_stack_in_time_has_the_band_too(
     assert rgb.sizes["band"] == 4
     single = nirgeo.colorize(array, doubtful, uncertainty=True, scale="0.0001", nodata=0)
     np.testing.assert_array_equal(rgb.isel(time=1).values, single.values)
+
+
+@pytest.mark.parametrize("chunk", [1, 16])
+def test_a_scene_through_air_is_doubted(tmp_path: Path, chunk: int) -> None:
+    random = np.random.default_rng(5)
+    shade = random.uniform(0, 1, SIZE)
+    surface = np.stack([0.03 + 0.1 * shade, 0.04 + 0.1 * shade, 0.1 + 0.3 * shade])
+    made = {}
+    for name, air in (("surface", 0.0), ("veiled", 0.06)):
+        values = np.rint((surface + air) * 10_000).astype(np.uint16)
+        path = write_raster(
+            tmp_path / f"{name}.tif", values, descriptions=("red", "green", "nir"), nodata=0
+        )
+        opened = nirgeo.open_scene(path, chunk=chunk)
+        rgb = nirgeo.colorize(opened, "satellite-rgn", output="reflectance", uncertainty=True)
+        made[name] = rgb
+    assert "nirgeo_veil" not in made["surface"].attrs
+    veil = float(made["veiled"].attrs["nirgeo_veil"].split()[5])
+    assert veil == pytest.approx(0.1 + 0.1 * 0.02 - 0.01, abs=0.002)
+    colours, degrees = made["veiled"].values[:3], made["veiled"].values[3]
+    there = colours.astype(np.float64)
+    true = there.copy()
+    true[2] += expected_error.BLUE_OF_A_VEIL * veil
+    missing = angular_error(there, true)
+    # No less than what the air alone would make, which is more than the model itself expects.
+    assert (degrees >= missing - 0.05).all()
+    assert degrees.mean() > made["surface"].values[3].mean() + 2
 
 
 def test_levels_are_quarters_of_a_degree_and_the_last_one_is_open() -> None:

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from nirgeo.domain import (
+    DARK_GROUND,
     BandDomain,
     domain_from_json,
     domain_to_json,
     measure_domain,
     remarks,
+    veil,
 )
 from nirgeo.errors import ModelError
 from nirgeo.radiometry import Quantity, to_working
@@ -90,6 +92,27 @@ def test_shadows_that_are_bright_tell_of_air() -> None:
     assert remarks(nir, ["nir"], Quantity.REFLECTANCE, tiles(surface + 0.05)) == []
     silent = {"green": BandDomain(0.01, 0.60, 0.03, 0.45)}
     assert remarks(silent, ["green"], Quantity.REFLECTANCE, tiles(surface + 0.05)) == []
+
+
+def test_the_air_of_a_scene_is_what_its_darkest_green_has_too_much() -> None:
+    seen = {"green": BandDomain(0.01, 0.60, 0.03, 0.45, dark_high=0.07)}
+    both = seen | {"nir": seen["green"]}
+    surface = np.linspace(0.05, 0.2, 500)
+
+    def air(values: Any, domain: dict[str, BandDomain], bands: list[str]) -> float:
+        (working, valid), *_ = tiles(values)
+        stacked = [(np.repeat(working, len(bands), axis=0), valid)]
+        return veil(domain, bands, Quantity.REFLECTANCE, stacked)
+
+    assert air(surface, seen, ["green"]) == 0
+    found = air(surface + 0.05, both, ["nir", "green"])
+    assert found == pytest.approx(np.quantile(surface + 0.05, 0.02) - DARK_GROUND, abs=1e-5)
+    # A bright desert is bright ground, near infrared tells nothing of blue, counts are no light.
+    assert air(surface + 0.4, seen, ["green"]) == 0
+    assert air(surface + 0.05, both, ["nir"]) == 0
+    assert veil(seen, ["green"], Quantity.REFLECTANCE, []) == 0
+    counts = tiles(surface + 0.05, Quantity.COUNTS)
+    assert veil(seen, ["green"], Quantity.COUNTS, counts) == 0
 
 
 def test_the_darkest_of_nearly_all_scenes_is_measured() -> None:
