@@ -49,12 +49,12 @@ if TYPE_CHECKING:
     metavar="SHARE",
     help="Learn from this share of the places only, for learning curves.",
 )
-@click.option("--init", metavar="FILE", help="Model file whose weights a new run starts from.")
+@click.option("--init", metavar="MODEL", help="Model whose weights a new run starts from.")
 @click.option("--new-table", is_flag=True, help="Fit the table anew; --init's is left out.")
 @click.option(
     "--teacher",
-    metavar="FILE",
-    help="Model file whose colours are learnt instead of the true ones, by a smaller network.",
+    metavar="MODEL",
+    help="Model whose colours are learnt instead of the true ones, by a smaller network.",
 )
 @click.option("--name", help="Name of the model.  [default: the preset's]")
 @click.option("--minutes", type=float, help="Stop after this time; run again to go on.")
@@ -100,7 +100,7 @@ def train_command(
 
     config, master = configuration(preset, changes), None
     if teacher is not None:
-        master = Teacher(Path(teacher), config, torch.device(device))
+        master = Teacher(_network_file(teacher), config, torch.device(device))
         config = replace(config, teacher=master.identity)
     sides = read_sides(
         config, (folders, levels), (validation, validation_levels or levels), index, without, quiet
@@ -125,10 +125,27 @@ def train_command(
             device=device,
             report=report,  # type: ignore[arg-type]
         )
-        trainer.start(Path(init) if init else None, new_table=new_table)
+        trainer.start(_network_file(init) if init else None, new_table=new_table)
         trainer.run(minutes=minutes)
     if not quiet:
         click.echo(str(Path(out) / "best.safetensors"))
+
+
+def _network_file(name: str) -> Path:
+    """The file of a network, by its path or by the name of a shipped one.
+
+    Raises
+    ------
+    ModelError : see :func:`nirgeo.registry.load_model`
+    TrainingError : a baseline
+    """
+    from nirgeo.modelfile import Model
+    from nirgeo.registry import load_model
+
+    model = load_model(name)
+    if not isinstance(model, Model):
+        raise TrainingError(f"{model.spec.full_name} is no network")
+    return Path(model.path)
 
 
 Side = tuple[Sequence[str], Sequence[str]]

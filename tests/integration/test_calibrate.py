@@ -10,7 +10,8 @@ import pytest
 from evaluation_scenes import ground, write_index, write_scene
 from pictures import command, read
 
-from nirgeo.modelfile import read_model
+import nirgeo
+from nirgeo.modelfile import Model, load_generator, read_model
 
 
 @pytest.fixture(scope="module")
@@ -151,3 +152,28 @@ class TestWithout:
         assert result.exit_code != 0
         assert "--without atlantis: no scene to learn from is of that place" in result.stderr
         assert not (tmp_path / "run").exists()
+
+
+class TestGoingOn:
+    def arguments(self, run: Path, out: Path, *more: str) -> list[object]:
+        sides = ["train", run / "train", "--validation", run / "val", "--out", out, "-q"]
+        return [*sides, "--preset", "satellite-nir-pupil", "--set", "steps=1", *more]
+
+    def test_a_shipped_model_is_where_a_training_starts(self, run: Path, tmp_path: Path) -> None:
+        command(*self.arguments(run, tmp_path / "out", "--init", "satellite-nir"))
+        command(*self.arguments(run, tmp_path / "fresh"))
+        shipped = nirgeo.load_model("satellite-nir")
+        assert isinstance(shipped, Model)
+        before = load_generator(shipped).state_dict()["stem.weight"]
+        changes = [
+            float((load_generator(read_model(p)).state_dict()["stem.weight"] - before).abs().max())
+            for p in (tmp_path / name / "best.safetensors" for name in ("out", "fresh"))
+        ]
+        assert changes[0] < 0.01 < changes[1]
+
+    def test_a_baseline_is_not(self, run: Path, tmp_path: Path) -> None:
+        result = command(
+            *self.arguments(run, tmp_path / "out", "--init", "baseline/cubic"), expect=None
+        )
+        assert result.exit_code != 0
+        assert "baseline/cubic@1 is no network" in result.stderr

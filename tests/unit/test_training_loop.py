@@ -14,12 +14,13 @@ import torch
 from numpy.typing import NDArray
 
 from nirgeo.errors import TrainingError
-from nirgeo.modelfile import ModelSpec, load_generator, read_model
+from nirgeo.modelfile import ModelSpec, load_generator, read_model, write_model
 from nirgeo.radiometry import Quantity
 from nirgeo.training import losses
 from nirgeo.training.checkpoint import load_checkpoint, read_facts, save_checkpoint
 from nirgeo.training.config import TrainingConfig
 from nirgeo.training.data import TrainingScene
+from nirgeo.training.error_head import tensors_of, with_error_head
 from nirgeo.training.loop import (
     BEST,
     CHECKPOINT,
@@ -93,6 +94,16 @@ def trained(
     trainer.start()
     trainer.run()
     return trainer
+
+
+def spec_of(config: TrainingConfig) -> ModelSpec:
+    return ModelSpec(
+        name="x",
+        version=1,
+        bands=config.bands,
+        quantity=config.quantity,
+        generator=generator_config(config).to_json(),
+    )
 
 
 def state(trainer: Trainer) -> dict[str, NDArray[Any]]:
@@ -196,13 +207,7 @@ class TestTraining:
         assert TrainingConfig.from_json(config) == CONFIG
 
     def test_the_best_weights_become_a_model_file(self, tmp_path: Path) -> None:
-        spec = ModelSpec(
-            name="test",
-            version=1,
-            bands=("nir",),
-            quantity=Quantity.REFLECTANCE,
-            generator=generator_config(CONFIG).to_json(),
-        )
+        spec = spec_of(CONFIG)
         trainer = trained(tmp_path, spec=spec)
         network = load_generator(read_model(tmp_path / BEST))
         events = [e for e in log_of(tmp_path) if e["event"] == "validation"]
@@ -212,15 +217,8 @@ class TestTraining:
         assert best["judged"] == min(e["judged"] for e in events) == trainer.best
 
     def test_a_second_stage_starts_from_the_weights_of_the_first(self, tmp_path: Path) -> None:
-        spec = ModelSpec(
-            name="first",
-            version=1,
-            bands=("nir",),
-            quantity=Quantity.REFLECTANCE,
-            generator=generator_config(CONFIG).to_json(),
-        )
         config = replace(CONFIG, adversarial=0.0)
-        first = trained(tmp_path / "first", config, spec=spec)
+        first = trained(tmp_path / "first", config, spec=spec_of(CONFIG))
         weights = load_generator(read_model(first.folder / BEST)).state_dict()
         second = Trainer(config, TRAINING, VALIDATION, tmp_path / "second")
         second.start(first.folder / BEST)
@@ -240,19 +238,30 @@ class TestTraining:
         with pytest.raises(TrainingError, match="another shape"):
             wider.start(first.folder / BEST)
 
+    def test_a_second_stage_may_look_farther_and_forgets_what_errors_were_expected(
+        self, tmp_path: Path
+    ) -> None:
+        first = trained(tmp_path / "first", replace(CONFIG, adversarial=0.0), spec=spec_of(CONFIG))
+        model = read_model(first.folder / BEST)
+        doubtful = with_error_head(model)
+        shape = doubtful.config.to_json()
+        spec = replace(model.spec, generator=shape, uncertainty={"quantile": 2.0})
+        path = tmp_path / "doubtful.safetensors"
+        write_model(path, spec, tensors_of(doubtful))
+        config = replace(CONFIG, adversarial=0.0, dilations=(2,) * CONFIG.depth, smoothing=3)
+        second = Trainer(config, TRAINING, VALIDATION, tmp_path / "second")
+        second.start(path)
+        for name, value in load_generator(model).state_dict().items():
+            assert torch.equal(second.network.state_dict()[name], value), name
+        assert (second.network.config.smoothing, second.network.config.expects_error) == (3, False)
+
     def test_where_red_and_green_are_measured_only_blue_is_learnt(self, tmp_path: Path) -> None:
         def with_colours(scene: TrainingScene) -> TrainingScene:
             inputs = np.concatenate((scene.colours[:2] * scene.valid, scene.inputs))
             return replace(scene, inputs=inputs)
 
         config = replace(CONFIG, bands=("red", "green", "nir"), steps=10)
-        spec = ModelSpec(
-            name="x",
-            version=1,
-            bands=config.bands,
-            quantity=config.quantity,
-            generator=generator_config(config).to_json(),
-        )
+        spec = spec_of(config)
         assert (spec.made, spec.generator["out_bands"]) == (("blue",), 1)
         validation = [with_colours(scene) for scene in VALIDATION]
         trainer = Trainer(
