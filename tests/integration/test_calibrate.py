@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
 from evaluation_scenes import ground, write_index, write_scene
 from pictures import command, read
+from safetensors.numpy import load_file
 
 import nirgeo
 from nirgeo.modelfile import Model, load_generator, read_model
+from nirgeo.registry import shipped_baselines
 
 
 @pytest.fixture(scope="module")
@@ -164,16 +167,19 @@ class TestGoingOn:
         command(*self.arguments(run, tmp_path / "fresh"))
         shipped = nirgeo.load_model("satellite-nir")
         assert isinstance(shipped, Model)
-        before = load_generator(shipped).state_dict()["stem.weight"]
-        changes = [
-            float((load_generator(read_model(p)).state_dict()["stem.weight"] - before).abs().max())
-            for p in (tmp_path / name / "best.safetensors" for name in ("out", "fresh"))
-        ]
-        assert changes[0] < 0.01 < changes[1]
+        before = load_generator(shipped).state_dict()["stem.weight"].numpy()
+        # What was trained, not the best: scenes unlike the shipped model's suit a table better.
+        out, fresh = (
+            load_file(tmp_path / name / "checkpoint.safetensors")["network/stem.weight"]
+            for name in ("out", "fresh")
+        )
+        assert np.abs(out - before).max() < 0.01 < np.abs(fresh - before).max()
 
     def test_a_baseline_is_not(self, run: Path, tmp_path: Path) -> None:
+        baseline = files("nirgeo") / "weights" / shipped_baselines()[0].file
         result = command(
-            *self.arguments(run, tmp_path / "out", "--init", "baseline/cubic"), expect=None
+            *self.arguments(run, tmp_path / "out", "--init", str(baseline)),
+            expect=None,
         )
         assert result.exit_code != 0
-        assert "baseline/cubic@1 is no network" in result.stderr
+        assert "is no network" in result.stderr
