@@ -236,7 +236,7 @@ _LADDER = (
         "satellite-nir@4 + reference 16 px",
         "aerial-nir@3 + reference 16 px",
     ),
-    ("red and green measured, the network", "satellite-rgn@2", "aerial-rgn@1"),
+    ("red and green measured, the network", "satellite-rgn@2", "aerial-rgn@2"),
 )
 
 

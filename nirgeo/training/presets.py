@@ -50,6 +50,16 @@ _RGN: dict[str, Any] = {
     "hint_share": 0.5,
 }
 
+# Instead of L1: the commoner blue is not the likely one.
+_SQUARES: dict[str, Any] = {
+    "l1": 0.0,
+    "squared": 20.0,
+    "cosine": 20.0,
+    "even_cast": 0.7,
+    "learning_rate": 7e-4,
+    "warmup": 100,
+}
+
 _PAPER = TrainingConfig(
     quantity=Quantity.COUNTS,
     architecture="encoder-decoder",
@@ -170,7 +180,14 @@ PRESETS: dict[str, TrainingConfig] = {
     "satellite-rgn-toa": replace(
         _SATELLITE, steps=1200, weight_decay=0.3, path_radiance=0.12, **_RGN
     ),
-    "aerial-rgn": replace(_AERIAL, steps=800, validate_every=100, **_RGN),
+    "aerial-rgn": replace(
+        _AERIAL,
+        **_RGN | _SQUARES,
+        steps=1500,
+        validate_every=250,
+        nir_jitter=0.03,
+        gain_jitter=0.1,
+    ),
     # Photographs from the ground: an above and a below, and no place on a map. So few steps
     # because a few dozen pictures teach little: chosen on streets and old buildings.
     "ground-nir": TrainingConfig(

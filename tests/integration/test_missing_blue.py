@@ -49,7 +49,7 @@ def satellite(tmp_path: Path) -> Path:
 class TestMeasuredBands:
     def test_counts_come_out_as_they_went_in(self, aerial: Path) -> None:
         rgb = nirgeo.colorize(nirgeo.open_scene(aerial))
-        assert rgb.attrs["nirgeo_model"] == "aerial-rgn@1"
+        assert rgb.attrs["nirgeo_model"] == "aerial-rgn@2"
         with rasterio.open(aerial) as file:
             measured, valid = file.read([1, 2]), file.dataset_mask() > 0
         np.testing.assert_array_equal(rgb.values[:2], np.where(valid, measured, 0))
@@ -88,11 +88,11 @@ class TestChoice:
         done = CliRunner().invoke(main, [*command, "-o", str(tmp_path / "rgb.tif")])
         assert done.exit_code == 0, done.output
         assert (
-            "aerial-rgn@1 (values are counts; red and green are measured, and kept; " in done.output
+            "aerial-rgn@2 (values are counts; red and green are measured, and kept; " in done.output
         )
         with rasterio.open(tmp_path / "rgb.tif") as file:
             np.testing.assert_array_equal(file.read([1, 2]), counts[:2])
-            assert file.tags(ns="NIRGEO")["MODEL"] == "aerial-rgn@1"
+            assert file.tags(ns="NIRGEO")["MODEL"] == "aerial-rgn@2"
 
     def test_an_array(self) -> None:
         counts = (field(4) * 255).astype(np.uint8)
@@ -100,7 +100,7 @@ class TestChoice:
             counts, dims=("band", "y", "x"), coords={"band": ["red", "green", "nir"]}
         )
         rgb = nirgeo.colorize(array)
-        assert rgb.attrs["nirgeo_model"] == "aerial-rgn@1"
+        assert rgb.attrs["nirgeo_model"] == "aerial-rgn@2"
         np.testing.assert_array_equal(rgb.values[:2], counts[:2])
 
     def test_without_red_it_can_not_be_asked_for(self, tmp_path: Path) -> None:
