@@ -81,7 +81,7 @@ _SURFACE_SOURCE = (
 _SMOOTHED = """
 SMOOTHED is the best of RUN-3 with gains and offsets averaged over 3×3 cells (12 pixels), by
 `tools/smooth_model.py`, against blotches in uniform ground; the stages after it average in the same
-way."""
+way. RUN-5 was stopped after step 3,420; its best was at step 3,000."""
 
 _PUPIL = """
 SMOOTHED is the best of RUN-2 with gains and offsets averaged over 7×7 cells (28 pixels), by
@@ -115,6 +115,9 @@ FACTS = {
             "--new-table --init SMOOTHED.safetensors --out RUN-4",
             f"{_WIDER} --set steps=9000 --set validate_every=750 --set learning_rate=1e-3 "
             "--set dropout=0 --set weight_decay=0.02 --init RUN-4/best.safetensors --out RUN-5",
+            f"{_WIDER} --set steps=3000 --set validate_every=500 --set learning_rate=7e-4 "
+            "--set dropout=0 --set weight_decay=0.02 --set warmup=50 "
+            "--init RUN-5/best.safetensors --out RUN-6",
         ),
         afterwards=_SMOOTHED,
         calibration_options=("--by-scene", _WITHOUT),
