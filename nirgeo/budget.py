@@ -118,7 +118,7 @@ def _megabytes(size: int) -> str:
 
 
 def usual_chunk(model: AnyModel, runtime: Runtime) -> int:
-    """Side of a chunk in tiles where nobody chose one: with it two workers stay below 600 MB in torch.
+    """Side of a chunk in tiles where nobody chose one: so that two workers need less than 600 MB.
 
     A wide network's activations take more memory per pixel, and ONNX Runtime's too.
     """
