@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks import trunks
 from nirgeo.generator import GeneratorConfig
 from nirgeo.inference import intra_op_threads, network, run_network
 from nirgeo.modelfile import Model
 from nirgeo.registry import load_model
-from nirgeo.runtimes.choice import Runtime
+from nirgeo.runtimes.choice import Runtime, installed_version
 from nirgeo.tiling import DEFAULT_CHUNK_TILES, TILE
 from nirgeo.windowed import Span, cells_behind
 
@@ -101,6 +102,9 @@ def measure(rounds: int, name: str = "satellite-nir") -> dict[str, Any]:
             }
             for way in WAYS
         ],
+        "chunk": chunk,
+        "trunks": trunks.measure(rounds),
+        "openvino": installed_version("openvino"),
     }
 
 

@@ -48,14 +48,20 @@ def network(record: dict[str, Any]) -> str:
         ["convolutions", f"{record['flops_per_pixel'] / 1e3:.1f} kFLOP per pixel"],
         ["trunk in torch, of the roof", f"{record['trunk_of_roof']:.2f}"],
         ["whole network in torch, of the roof", f"{record['network_of_roof']:.2f}"],
-        [f"useful share of the operations (chunk 1024, halo {record['halo']})",
+        [f"useful share of the operations (chunk {record['chunk']}, halo {record['halo']})",
          f"{record['useful']:.3f}"],
     ]  # fmt: skip
     rows = [[r["way"], f"{r['mpix_per_s']:.2f}", f"{r['times_torch']:.2f}"] for r in record["rows"]]
+    trunks = [
+        [f"`{r['model']}`", r["way"], f"{r['mpix_per_s']:.2f}", f"{r['times_torch']:.2f}"]
+        for r in record["trunks"]
+    ]
+    runtime = f"runtime (OpenVINO {record['openvino']})" if record["openvino"] else "runtime"
     return "\n\n".join(
         (
             markdown([f"{record['model']}, one thread", "measured"], facts),
             markdown(["runtime", "MPix/s of one thread", "÷ torch"], rows),
+            markdown(["trunk alone", runtime, "MPix/s of one thread", "÷ torch"], trunks),
             _machine(record),
         )
     )
@@ -157,7 +163,6 @@ def draw(records: Path, target: Path) -> None:
                 )
         axes[1, column].set_xlabel(title)
         for axis in axes[:, column]:
-            axis.set_ylim(bottom=0)
             axis.grid(alpha=0.3)
             if what != "workers":
                 axis.set_xscale("log", base=2)
@@ -165,6 +170,8 @@ def draw(records: Path, target: Path) -> None:
                 axis.set_xticks(values, [str(v) for v in values], rotation=30, minor=False)
             else:
                 axis.set_xticks(sorted({r["value"] for r in rows if r["what"] == what}))
+    for axis in axes[:, 0]:  # shared by the row, and only now does it have all points
+        axis.set_ylim(bottom=0)
     axes[0, 0].set_ylabel("MPix/s, whole command")
     axes[1, 0].set_ylabel("peak memory in MB")
     axes[0, 0].legend()

@@ -32,10 +32,6 @@ class GeneratorShape(Protocol):
     def stride(self) -> int:
         """Sizes of inputs must be multiples of this, and windows start at multiples of it."""
 
-    @property
-    def narrowest(self) -> float:
-        """Values per pixel that enter the convolution with the fewest of them."""
-
     def to_json(self) -> dict[str, Any]: ...
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes of the tensors in a model file, all float32."""

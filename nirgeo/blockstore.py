@@ -4,6 +4,9 @@ A GeoTIFF that GDAL is writing keeps its block index in memory, so a killed run 
 every tile has its place before the first one is written, since nothing is compressed: the file is a
 BigTIFF header followed by a hole of the right size. A chunk is written where it belongs and synced;
 then, and only then, the journal says so. GDAL reads the result like any TIFF.
+
+Every band has tiles of its own, and those of one place follow each other: a chunk lies in the file
+as it lies in memory, and nothing is sorted on the way there or back.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,10 +41,11 @@ def tiff_tile(chunk_tiles: int) -> int:
 def _header(
     height: int, width: int, samples: int, tile: int, dtype: np.dtype[Any]
 ) -> tuple[bytes, int, int]:
-    """The file up to its pixels: (bytes, position of the first tile, bytes per tile)."""
+    """The file up to its pixels: (bytes, position of the first tile, bytes per tile of a band)."""
     down, across = -(-height // tile), -(-width // tile)
-    count = down * across
-    tile_bytes = tile * tile * samples * dtype.itemsize
+    places = down * across
+    count = places * samples
+    tile_bytes = tile * tile * dtype.itemsize
     bits = dtype.itemsize * 8
     sample_format = 3 if dtype.kind == "f" else 1
     fields: list[tuple[int, int, list[int]]] = [
@@ -51,7 +55,7 @@ def _header(
         (259, _SHORT, [1]),  # no compression
         (262, _SHORT, [1]),  # black is zero; colour comes with the final file
         (277, _SHORT, [samples]),
-        (284, _SHORT, [1]),  # pixel-interleaved
+        (284, _SHORT, [2]),  # every band by itself
         (322, _LONG, [tile]),
         (323, _LONG, [tile]),
         (324, _LONG8, []),  # offsets, filled in below
@@ -71,7 +75,12 @@ def _header(
             positions[tag] = outside
             outside += -(-length // 8) * 8
     first = -(-outside // _PAGE) * _PAGE
-    offsets = [first + k * tile_bytes for k in range(count)]
+    # TIFF lists all tiles of the first band, then all of the second.
+    offsets = [
+        first + (place * samples + band) * tile_bytes
+        for band in range(samples)
+        for place in range(places)
+    ]
     out = bytearray(first)
     struct.pack_into("<2sHHHQ", out, 0, b"II", 43, 8, 0, 16)
     struct.pack_into("<Q", out, 16, len(fields))
@@ -104,7 +113,8 @@ class TiledFile:
         self.tile = tile
         self.dtype = np.dtype(dtype).newbyteorder("<")
         self._across = -(-shape[1] // tile)
-        self._header, self._first, self._tile_bytes = _header(*shape, samples, tile, self.dtype)
+        self._header, self._first, self._plane_bytes = _header(*shape, samples, tile, self.dtype)
+        self._tile_bytes = samples * self._plane_bytes
         tiles = self._across * -(-shape[0] // tile)
         self.size = self._first + tiles * self._tile_bytes
         self._fd = -1
@@ -121,16 +131,16 @@ class TiledFile:
         """Everything written so far is on disk when this returns."""
         _sync(self._fd)
 
-    def _write_at(self, data: bytes, position: int) -> None:
+    def _write_at(self, data: bytes | memoryview, position: int) -> None:
         if hasattr(os, "pwrite"):
-            view = memoryview(data)
+            view = memoryview(data).cast("B")
             while view:
                 written = os.pwrite(self._fd, view, position)
                 view, position = view[written:], position + written
             return
         with self._lock:  # Windows has no positioned write
             os.lseek(self._fd, position, os.SEEK_SET)
-            view = memoryview(data)
+            view = memoryview(data).cast("B")
             while view:
                 view = view[os.write(self._fd, view) :]
 
@@ -153,39 +163,46 @@ class TiledFile:
         """
         if not part.any():
             return
-        pixels = part.transpose(1, 2, 0).astype(self.dtype, copy=False)
-        height, width = pixels.shape[:2]
-        step = self.samples * self.dtype.itemsize
-        for top in range(row - row % self.tile, row + height, self.tile):
-            for left in range(col - col % self.tile, col + width, self.tile):
-                rows = range(max(top, row), min(top + self.tile, row + height))
-                cols = range(max(left, col), min(left + self.tile, col + width))
-                here = pixels[
-                    rows[0] - row : rows[-1] + 1 - row, cols[0] - col : cols[-1] + 1 - col
-                ]
-                position = self._position(top, left)
-                if len(rows) == len(cols) == self.tile:
-                    self._write_at(here.tobytes(), position)
-                    continue
-                for r, line in zip(rows, here, strict=True):
-                    offset = (r - top) * self.tile + cols[0] - left
-                    self._write_at(line.tobytes(), position + offset * step)
+        for tile, here, there in self._overlaps(row, col, *part.shape[1:]):
+            position = self._position(*tile)
+            pixels = part[(slice(None), *here)].astype(self.dtype, copy=False)
+            if pixels.shape[1:] == (self.tile, self.tile):
+                self._write_at(np.ascontiguousarray(pixels).data, position)
+                continue
+            rows, cols = there
+            for band, plane in enumerate(pixels):
+                for r, line in enumerate(plane, start=rows.start):
+                    offset = (r * self.tile + cols.start) * self.dtype.itemsize
+                    self._write_at(
+                        np.ascontiguousarray(line).data,
+                        position + band * self._plane_bytes + offset,
+                    )
 
     def read_part(self, row: int, col: int, height: int, width: int) -> NDArray[Any]:
         """Pixels from this row and column on: (samples, height, width)."""
         part = np.empty((self.samples, height, width), dtype=self.dtype)
         with open(self.path, "rb") as file:
-            for top in range(row - row % self.tile, row + height, self.tile):
-                for left in range(col - col % self.tile, col + width, self.tile):
-                    file.seek(self._position(top, left))
-                    values = np.frombuffer(file.read(self._tile_bytes), dtype=self.dtype)
-                    tile = values.reshape(self.tile, self.tile, self.samples).transpose(2, 0, 1)
-                    first, after = max(top, row), min(top + self.tile, row + height)
-                    start, stop = max(left, col), min(left + self.tile, col + width)
-                    part[:, first - row : after - row, start - col : stop - col] = tile[
-                        :, first - top : after - top, start - left : stop - left
-                    ]
+            for tile, here, there in self._overlaps(row, col, height, width):
+                file.seek(self._position(*tile))
+                part[(slice(None), *here)] = self._tile(file)[(slice(None), *there)]
         return part
+
+    def _tile(self, file: BinaryIO) -> NDArray[Any]:
+        """The tile that begins where the file stands: (samples, tile, tile)."""
+        values = np.frombuffer(file.read(self._tile_bytes), dtype=self.dtype)
+        return values.reshape(self.samples, self.tile, self.tile)
+
+    def _overlaps(
+        self, row: int, col: int, height: int, width: int
+    ) -> Iterator[tuple[tuple[int, int], tuple[slice, slice], tuple[slice, slice]]]:
+        """Tiles that a window meets: where they begin, and what they share, in either's pixels."""
+        for top in range(row - row % self.tile, row + height, self.tile):
+            first, after = max(top, row), min(top + self.tile, row + height)
+            for left in range(col - col % self.tile, col + width, self.tile):
+                start, stop = max(left, col), min(left + self.tile, col + width)
+                in_window = (slice(first - row, after - row), slice(start - col, stop - col))
+                in_tile = (slice(first - top, after - top), slice(start - left, stop - left))
+                yield (top, left), in_window, in_tile
 
     def _position(self, row: int, col: int) -> int:
         """Where the tile that begins at this pixel lies in the file."""
@@ -226,33 +243,37 @@ class BlockStore(TiledFile):
             raise ValueError(f"chunk ({i}, {j}) is {expected}, got {block.shape}")
         if not block.any():
             empty = _checksum_of_zeros(len(list(self._tiles(window))), self._tile_bytes)
-            if not self._resumed or self.holds(i, j, empty):
+            if not self._resumed or self.recovered(i, j, empty) is not None:
                 return empty
         checksum = 0
         for top, left, position in self._tiles(window):
-            part = block[:, top : top + self.tile, left : left + self.tile]
-            tile = np.zeros((self.tile, self.tile, self.samples), dtype=self.dtype)
-            tile[: part.shape[1], : part.shape[2]] = part.transpose(1, 2, 0)
-            data = tile.tobytes()
-            checksum = zlib.crc32(data, checksum)
-            self._write_at(data, position)
+            tile = block[:, top : top + self.tile, left : left + self.tile]
+            tile = np.ascontiguousarray(tile, dtype=self.dtype)
+            if tile.shape[1:] != (self.tile, self.tile):  # at the raster's edge
+                lack = ((0, self.tile - side) for side in tile.shape[1:])
+                tile = np.pad(tile, ((0, 0), *lack))
+            checksum = zlib.crc32(tile.data, checksum)
+            self._write_at(tile.data, position)
         if sync:
             self.sync()
         return checksum
 
-    def holds(self, i: int, j: int, checksum: int) -> bool:
-        """Whether chunk (i, j) reads as it was when :meth:`write` returned this checksum."""
+    def recovered(self, i: int, j: int, checksum: int) -> NDArray[Any] | None:
+        """Chunk (i, j) as it was when :meth:`write` returned this checksum: (samples, h, w).
+
+        None if something else stands there.
+        """
+        window = self.grid.window(i, j)
+        block = np.empty((self.samples, window.height, window.width), dtype=self.dtype)
         found = 0
         with open(self.path, "rb") as file:
-            for _, _, position in self._tiles(self.grid.window(i, j)):
+            for top, left, position in self._tiles(window):
                 file.seek(position)
-                found = zlib.crc32(file.read(self._tile_bytes), found)
-        return found == checksum
-
-    def read(self, i: int, j: int) -> NDArray[Any]:
-        """Chunk (i, j) as it was written: (samples, height, width)."""
-        window = self.grid.window(i, j)
-        return self.read_part(window.row, window.col, window.height, window.width)
+                tile = self._tile(file)
+                found = zlib.crc32(tile.data, found)
+                part = block[:, top : top + self.tile, left : left + self.tile]
+                part[:] = tile[:, : part.shape[1], : part.shape[2]]
+        return block if found == checksum else None
 
     def _tiles(self, window: Window) -> Iterator[tuple[int, int, int]]:
         """The TIFF tiles of a chunk: (row and column in the chunk, position in the file)."""

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from nirgeo.errors import OptionError
 from nirgeo.estimate import Estimate, estimate
 from nirgeo.handles import CACHE_BYTES
+from nirgeo.modelfile import Model
 from nirgeo.radiometry import Scaling
-from nirgeo.runtimes.choice import FP32, TORCH
+from nirgeo.runtimes.choice import FP32, ONNX, TORCH, Runtime, choose_runtime
 from nirgeo.tiling import DEFAULT_CHUNK_TILES, Window
 
 if TYPE_CHECKING:
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
 
 SIDES = (16, 12, 8, 6, 4, 3, 2, 1)
 """Sides of a chunk in tiles that are tried."""
+
+_NARROW = 32
+"""Channels of the widest trunk whose activations fit at the default chunk."""
+
+_SMALLER = 8
+"""Side of a chunk in tiles for a wider one."""
 
 _LEAST_CACHE = 2**25
 """Holds a row of blocks of a scene that a small budget may be for."""
@@ -54,11 +61,14 @@ def cache_within(memory: int) -> int:
 
 @dataclass(frozen=True)
 class Plan:
-    """Side of a chunk in tiles, number of workers, and what they cost."""
+    """Side of a chunk in tiles, number of workers, bytes of GDAL's block cache.
+
+    ``workers`` is None where nobody asked for a number: as many as there are cores.
+    """
 
     chunk: int
-    workers: int
-    cost: Estimate
+    workers: int | None
+    cache_bytes: int = CACHE_BYTES
 
 
 def fit(
@@ -81,16 +91,17 @@ def fit(
     """
     cores = os.cpu_count() or 1
     best: Plan | None = None
+    most = 0.0
     least: int | None = None
     for side in SIDES if chunk is None else (chunk,):
         for count in range(cores, 0, -1) if workers is None else (workers,):
-            plan = Plan(side, count, cost_of(side, count))
-            needed = plan.cost.memory_bytes
-            least = needed if least is None else min(least, needed)
-            if needed > memory:
+            cost = cost_of(side, count)
+            least = cost.memory_bytes if least is None else min(least, cost.memory_bytes)
+            if cost.memory_bytes > memory:
                 continue
-            if best is None or _rate(plan, cores) > _rate(best, cores):
-                best = plan
+            rate = min(count, cores) * cost.useful
+            if rate > most:
+                best, most = Plan(side, count, cache_within(memory)), rate
             break  # fewer workers would be slower
     if best is None:
         assert least is not None
@@ -102,16 +113,21 @@ def fit(
     return best
 
 
-def _rate(plan: Plan, cores: int) -> float:
-    return min(plan.workers, cores) * plan.cost.useful
-
-
 def _megabytes(size: int) -> str:
     return f"{-(-size // 2**20)}M"
 
 
+def usual_chunk(model: AnyModel, runtime: Runtime) -> int:
+    """Side of a chunk in tiles where nobody chose one: so that two workers need less than 600 MB.
+
+    A wide network's activations take more memory per pixel, and ONNX Runtime's too.
+    """
+    wide = isinstance(model, Model) and model.spec.generator.get("width", 0) > _NARROW
+    return _SMALLER if wide or runtime.name == ONNX else DEFAULT_CHUNK_TILES
+
+
 def plan_for(
-    memory: str,
+    memory: str | None,
     scene: xr.DataArray,
     model: str | AnyModel,
     *,
@@ -121,11 +137,14 @@ def plan_for(
     chunk: int | None = None,
     workers: int | None = None,
 ) -> Plan:
-    """:func:`fit` for a scene of :func:`nirgeo.open_scene`. Nothing is read for that.
+    """:func:`fit` for a scene of :func:`nirgeo.open_scene`, or what is usual without a budget.
+
+    Nothing is read for that.
 
     Raises
     ------
-    OptionError : ``memory`` is no size, or too small a one
+    OptionError : ``memory`` is no size, or too small a one; or see
+        :func:`nirgeo.runtimes.choice.choose_runtime`
     ModelError, UnknownModelError : see :func:`nirgeo.registry.pick_model`
     """
     from nirgeo.engine import band_numbers, colouriser_of
@@ -133,7 +152,7 @@ def plan_for(
     from nirgeo.registry import pick_model
     from nirgeo.scene import SCALING_ATTR, view_of
 
-    size = parse_size(memory)
+    size = None if memory is None else parse_size(memory)
     view = view_of(scene)
     if view is None:  # its chunks are those of the file behind it
         quantity = Scaling.from_tag(str(scene.attrs[SCALING_ATTR]), "").quantity
@@ -145,11 +164,13 @@ def plan_for(
         product = source.clues.product or ""
         picked = pick_model(model, view.scaling.quantity, dict(source.roles), product)
         shape, region = source.grid.shape, view.region
+    if size is None:
+        chosen = choose_runtime(runtime, precision, device)
+        return Plan(chunk or usual_chunk(picked, chosen), workers)
     colouriser = colouriser_of(picked, device=device, runtime=runtime, precision=precision)
+    cache = cache_within(size)
 
     def cost_of(side: int, count: int) -> Estimate:
-        return estimate(
-            region, shape, side, colouriser, count, rate=1.0, cache_bytes=cache_within(size)
-        )
+        return estimate(region, shape, side, colouriser, count, rate=1.0, cache_bytes=cache)
 
     return fit(size, cost_of, chunk=chunk, workers=workers)

@@ -16,7 +16,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -336,7 +336,9 @@ def bare(run: Callable[[], Any]) -> Any:
     raise failure
 
 
+@cache
 def _versions() -> dict[str, str]:
+    """What makes the pixels. Read once: torch's own description of itself has hundreds of lines."""
     found = {"nirgeo": __version__, "torch": version("torch")}
     with suppress(PackageNotFoundError):  # an extra
         found["onnxruntime"] = version("onnxruntime")

@@ -8,10 +8,8 @@ with the scene.
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,13 +22,13 @@ from rasterio import Affine
 from rasterio.crs import CRS
 from rasterio.env import get_gdal_config
 from rasterio.errors import CRSError
-from rasterio.io import DatasetReader, MemoryFile
-from rasterio.windows import Window as RasterWindow
+from rasterio.io import MemoryFile
 
 from nirgeo import expected_error
 from nirgeo.blockstore import TiledFile
+from nirgeo.cog_blocks import check_blocks
 from nirgeo.errors import OptionError, TargetError
-from nirgeo.handles import GDAL_ERRORS, adopt, forget_errors, settings_here, unset
+from nirgeo.handles import GDAL_ERRORS, forget_errors, unset
 from nirgeo.interruption import copy_raster
 from nirgeo.plaintext import plain
 from nirgeo.provenance import DESCRIPTION, NAMESPACE
@@ -358,8 +356,10 @@ def write_cog(
     try:
         with rasterio.Env(GDAL_TIFF_INTERNAL_MASK="YES", **place):
             made = {"driver": "COG", "COPY_SRC_MDD": "YES", **cog_options(options)}
+            if overviews:  # else GDAL makes the mask's once more
+                made["OVERVIEWS"] = "FORCE_USE_EXISTING"
             copy_raster(vrt, target, on_read=on_read, **made)
-        _read_back(target)
+        check_blocks(target)
     except GDAL_ERRORS as error:
         forget_errors()
         moved = ", ".join(f"{k}={v}" for k, v in options.items() if k in WARPING_OPTIONS)
@@ -371,36 +371,3 @@ def write_cog(
             f"{target.parent}: writing the result failed ({error}); if its disk is full, free some "
             "space or choose another place with -o"
         ) from error
-
-
-def _read_back(path: Path) -> None:
-    """Decode every block once: GDAL can lose the end of a file on a full disk without a word."""
-    with rasterio.open(path) as file:
-        levels = [None, *range(len(file.overviews(1)))]
-    rows = []
-    for level in levels:
-        with _at_level(path, level) as file:
-            step = file.block_shapes[0][0]
-            rows += [(level, top) for top in range(0, file.height, step)]
-    cores = os.cpu_count() or 1
-    pool = ThreadPoolExecutor(cores, initializer=adopt, initargs=(settings_here(),))
-    try:
-        for _ in pool.map(lambda row: _decode(path, *row), rows):
-            pass
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _at_level(path: Path, level: int | None) -> DatasetReader:
-    return rasterio.open(path, **({} if level is None else {"overview_level": level}))
-
-
-def _decode(path: Path, level: int | None, top: int) -> None:
-    """One row of blocks."""
-    with _at_level(path, level) as file:
-        height, width = file.block_shapes[0]
-        rows = min(height, file.height - top)
-        for left in range(0, file.width, width):
-            window = RasterWindow(left, top, min(width, file.width - left), rows)
-            file.read(window=window)
-            file.dataset_mask(window=window)

@@ -54,7 +54,7 @@ from nirgeo.scene import (
     view_of,
 )
 from nirgeo.source import Grid, RasterSource, as_stored
-from nirgeo.tiling import TILE, InputWindow, Window, input_window, lattice
+from nirgeo.tiling import DEFAULT_CHUNK_TILES, TILE, InputWindow, Window, input_window, lattice
 
 
 def colorize(
@@ -541,7 +541,8 @@ def _from_blocks(
         raise GridError("the array has chunks of unknown size; call compute_chunk_sizes() first")
     if min(max(sizes) for sizes in blocks.chunks[1:]) < TILE <= min(blocks.shape[1:]):
         # Slivers would read their halo many times over.
-        blocks = blocks.rechunk({1: 16 * TILE, 2: 16 * TILE})
+        side = DEFAULT_CHUNK_TILES * TILE
+        blocks = blocks.rechunk({1: side, 2: side})
     rows, cols = blocks.chunks[1], blocks.chunks[2]
     mask: da.Array | None = None
     if VALID in scene.coords and scene.coords[VALID].dims == ("y", "x"):

@@ -124,11 +124,6 @@ class GeneratorConfig:
         return self.shuffle
 
     @property
-    def narrowest(self) -> float:
-        """Values per pixel that enter the convolution with the fewest of them."""
-        return min(self.stem_channels, self.width) / self.shuffle**2
-
-    @property
     def path(self) -> tuple[Operation, ...]:
         """The operations between input and output, for :func:`nirgeo.receptive_field.halo`."""
         blocks = [Conv(3, dilation) for dilation in self.block_dilations]

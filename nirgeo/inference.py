@@ -31,7 +31,7 @@ Output = Literal["display", "reflectance"]
 _SMALL_INPUT = 20480
 
 _STRIP = 64
-"""Rows whose colours are rendered at once."""
+"""Rows that are brought into working space, or out of it, at once."""
 
 
 @dataclass(frozen=True)
@@ -205,6 +205,17 @@ def model_input(
     return inputs
 
 
+def _inputs(values: NDArray[Any], valid: NDArray[np.bool_], recipe: Recipe) -> NDArray[np.float32]:
+    """Digital numbers (bands, H, W) in working space, 0 where ``valid`` is False."""
+    inputs = np.empty(values.shape, dtype=np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for top in range(0, values.shape[1], _STRIP):
+            rows = slice(top, top + _STRIP)
+            measured = model_quantity(values[:, rows], recipe)
+            inputs[:, rows] = model_input(measured, valid[rows], recipe)
+    return inputs
+
+
 def model_output(working: NDArray[np.float32], recipe: Recipe) -> NDArray[Any]:
     """Working-space colours (3, H, W) to what is written: uint8, or float32 reflectance in 0–1."""
     result = np.empty(working.shape, dtype=recipe.dtype)
@@ -214,9 +225,8 @@ def model_output(working: NDArray[np.float32], recipe: Recipe) -> NDArray[Any]:
         if recipe.spec.quantity is Quantity.COUNTS:
             shown = quantize(strip, brightness=recipe.brightness, gamma=recipe.gamma)
         else:
-            shown = _shown(
-                from_working(np.nan_to_num(strip, nan=0.0), recipe.spec.quantity), recipe
-            )
+            known = np.fmax(strip, np.float32(0.0))  # NaN becomes 0
+            shown = _shown(from_working(known, recipe.spec.quantity), recipe)
         result[:, top : top + _STRIP] = shown
     return result
 
@@ -280,7 +290,7 @@ def _run_torch(
 
     net: Any = network(model)
     x = torch.from_numpy(inputs)[None]
-    mask = torch.from_numpy(valid.astype(np.float32))[None, None]
+    mask = torch.from_numpy(valid)[None, None]
     # The layer with the fewest values decides: in a narrow network that is not the first one.
     if isinstance(net, LocalAffineGenerator):
         least: float = smallest_input(net.config, valid.shape, target)
@@ -293,11 +303,10 @@ def _run_torch(
         field = torch.from_numpy(hint)[None].expand(x.shape[0], -1, -1, -1)
     with torch.inference_mode():
         x = x.contiguous(memory_format=torch.channels_last)
-        mask = mask.contiguous()
         if isinstance(net, LocalAffineGenerator):
             made = paint(net, x, mask, field, target, expect_error=expect_error)[0]
         else:
-            made = net(x, mask, field)[0][:, *target].contiguous()
+            made = net(x, mask.to(x.dtype).contiguous(), field)[0][:, *target].contiguous()
         result: NDArray[np.float32] = made.numpy()
     return result
 
@@ -477,9 +486,7 @@ def colorize_block(
     empty = np.nan if recipe.output == "reflectance" else 0
     if not target_valid.any():
         return np.full(shape, empty, dtype=recipe.dtype), target_valid.copy()
-    with np.errstate(invalid="ignore", over="ignore"):
-        measured = model_quantity(values, recipe)
-        inputs = model_input(measured, valid, recipe)
+    inputs = _inputs(values, valid, recipe)
     error = None
     if recipe.wants_error:
         painted, error = recipe.colouriser.paint_with_error(inputs, valid, window)
@@ -496,8 +503,10 @@ def colorize_block(
     if recipe.spec.quantity is Quantity.REFLECTANCE:
         # The root of a reflectance, squared, is not always the same number.
         for colour, band in recipe.colouriser.copies.items():
-            same = measured[recipe.spec.bands.index(band)][window.crop]
-            rgb[recipe.spec.colours.index(colour)] = _shown(np.nan_to_num(same), recipe)
+            numbers = values[recipe.spec.bands.index(band)][window.crop]
+            with np.errstate(invalid="ignore", over="ignore"):
+                same = np.nan_to_num(model_quantity(numbers, recipe))
+            rgb[recipe.spec.colours.index(colour)] = _shown(same, recipe)
     if error is not None and recipe.uncertainty:
         rgb = np.concatenate((rgb, expected_error.encode(error, recipe.dtype)[None]))
     rgb[:, ~target_valid] = empty

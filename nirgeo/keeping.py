@@ -61,10 +61,11 @@ class Keeper:
         if valid is None:
             finite = np.isfinite(colours).all(axis=0) if colours.dtype.kind == "f" else None
             valid = np.ones(colours.shape[1:], dtype=np.bool_) if finite is None else finite
-        mask = np.where(valid, 255, 0).astype(colours.dtype)
-        block = np.concatenate((colours, mask[None]))
+        block = np.empty((len(colours) + 1, *colours.shape[1:]), dtype=colours.dtype)
+        block[:-1] = colours
+        np.multiply(valid, 255, out=block[-1], dtype=block.dtype)
         pixels = self._store.write(i, j, block, sync=False)
-        self.average(i, j, block)
+        self._average(i, j, block)
         count = int(valid.sum())
         with self._changed:
             self._changed.wait_for(lambda: len(self._waiting) < MAX_WAITING or self._failure)
@@ -74,7 +75,14 @@ class Keeper:
             self.valid[i, j] = count
             self._changed.notify_all()
 
-    def average(self, i: int, j: int, block: NDArray[Any]) -> None:
+    def recover(self, chunk: Finished) -> bool:
+        """Take over a chunk of an earlier run; False if the disk no longer has it."""
+        block = self._store.recovered(chunk.i, chunk.j, chunk.pixels)
+        if block is not None:
+            self._average(chunk.i, chunk.j, block)
+        return block is not None
+
+    def _average(self, i: int, j: int, block: NDArray[Any]) -> None:
         """Make chunk (i, j) part of the overviews, if they are made chunk by chunk."""
         if self._overviews is not None:
             window = self._store.grid.window(i, j)

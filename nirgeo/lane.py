@@ -25,7 +25,7 @@ from nirgeo.errors import DeviceMemoryError
 FloatArray = NDArray[np.float32]
 
 BATCH = 8
-"""Blocks at a time, to begin with: some ten million pixels at the default chunk."""
+"""Blocks at a time, to begin with: some five million pixels at the default chunk."""
 
 AHEAD = 2
 """Batches under way: one that is computed, one that is copied."""

@@ -22,8 +22,8 @@ from nirgeo.blockstore import TiledFile
 from nirgeo.cog import WARPING_OPTIONS, cog_options
 from nirgeo.tiling import ChunkGrid
 
-TILE = 256
-"""Side of the tiles in the temporary files."""
+_SIDES = (256, 128, 64)
+"""Sides of the tiles in the temporary files: the first that divides a chunk's part."""
 
 # Creation options that want other overviews, or another grid: there GDAL makes them.
 _GDALS_OWN = WARPING_OPTIONS | {
@@ -64,7 +64,9 @@ class Overviews:
         for level in range(1, count + 1):
             halved = (-(-grid.height // 2**level), -(-grid.width // 2**level))
             path = folder / f"overview-{2**level}.tif"
-            self.levels.append(TiledFile(path, halved, samples, TILE, dtype))
+            part = grid.step // 2**level
+            side = next((side for side in _SIDES if part % side == 0), _SIDES[-1])
+            self.levels.append(TiledFile(path, halved, samples, side, dtype))
         whole = (level for level in range(count, -1, -1) if grid.step % 2**level == 0)
         self.by_chunk = next(whole)
         """Levels whose pixels lie in one chunk each."""
@@ -84,8 +86,9 @@ class Overviews:
         for number in range(self.by_chunk, len(self.levels)):
             before, file = self.levels[number - 1], self.levels[number]
             height, width = before.shape
-            for top in range(0, height, 2 * TILE):
-                rows = before.read_part(top, 0, min(2 * TILE, height - top), width)
+            step = 2 * before.tile
+            for top in range(0, height, step):
+                rows = before.read_part(top, 0, min(step, height - top), width)
                 file.write_part(top // 2, 0, halve(rows))
 
     def close(self) -> None:

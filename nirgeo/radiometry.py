@@ -253,8 +253,8 @@ class DisplayCurve:
 def quantize(unit: FloatArray, *, brightness: float = 1.0, gamma: float = 1.0) -> NDArray[np.uint8]:
     """Values in 0–1 to 8-bit counts, rounded half to even; NaN becomes 0."""
     picture = unit if brightness == 1 else unit * np.float32(brightness)
-    picture = np.nan_to_num(picture, nan=0.0)
-    np.clip(picture, 0.0, 1.0, out=picture)
+    picture = np.fmax(picture, np.float32(0.0))  # of a number and NaN it takes the number
+    np.minimum(picture, np.float32(1.0), out=picture)
     if gamma != 1:
         picture = np.power(picture, np.float32(1 / gamma))
     picture *= np.float32(255.0)

@@ -112,7 +112,8 @@ def paint(
 
     Parameters
     ----------
-    x, valid, hint : as for ``forward``
+    x, hint : as for ``forward``
+    valid : (N, 1, H, W), True where measured
     target : rows and columns of the window that are wanted
     """
     stages = stages_for(net.config, (x.shape[2], x.shape[3]), target)
@@ -179,7 +180,9 @@ def _trunk(
     """``features`` of the network, for the cells of the last stage but one."""
     part = None if hint is None else hint[stages[0].slices]
     pixels = stages[0].pixels(net.stride)
-    features = _convolved(net.stem, net.folded(x[pixels], valid[pixels], part), *stages[:2])
+    folded = net.folded(x[pixels], valid[pixels].to(x.dtype), part)
+    features = _convolved(net.stem, folded, *stages[:2])
+    del folded
     for block, before, after in zip(net.blocks, stages[1:-2], stages[2:-1], strict=True):
         assert isinstance(block, ResidualBlock)
         spread = F.relu(_convolved(block.spatial, features, before, after), inplace=True)

@@ -41,7 +41,7 @@ from nirgeo.layers import facts_of
 from nirgeo.overviews import overviews_for
 from nirgeo.scene import VALID, digest
 from nirgeo.target import Target
-from nirgeo.tiling import TILE, ChunkGrid, Window, joined
+from nirgeo.tiling import DEFAULT_CHUNK_TILES, TILE, ChunkGrid, Window, joined
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -119,20 +119,18 @@ def write_geotiff(
                 store.create()
                 journal.create(identity)
                 finished = {}
+            if overviews is not None:
+                overviews.create()
+            keeper = Keeper(store, journal, overviews)
             chunks = [(i, j) for i, j, _ in grid.windows()]
             finished = {
-                (i, j): finished[i, j]
-                for i, j in chunks
-                if (i, j) in finished and store.holds(i, j, finished[i, j].pixels)
+                chunk: finished[chunk]
+                for chunk in chunks
+                if chunk in finished and keeper.recover(finished[chunk])
             }
             todo = [chunk for chunk in chunks if chunk not in finished]
             if on_start is not None:
                 on_start(len(finished), len(grid))
-            if overviews is not None:
-                overviews.create()
-            keeper = Keeper(store, journal, overviews)
-            for chunk in finished:
-                keeper.average(*chunk, store.read(*chunk))
             report = _reporter(keeper, len(finished), len(grid), on_progress)
             with keeper:
                 _compute(data, valid, todo, keeper, workers, report, client, identity)
@@ -227,7 +225,8 @@ def _blocks(rgb: xr.DataArray) -> tuple[da.Array, da.Array | None, ChunkGrid]:
     )
     if not regular:
         single = len(rows) == len(cols) == 1
-        step = -(-step // TILE) * TILE if single and step <= 16 * TILE else 16 * TILE
+        usual = DEFAULT_CHUNK_TILES * TILE
+        step = -(-step // TILE) * TILE if single and step <= usual else usual
         data = data.rechunk({0: -1, 1: step, 2: step})
     grid = ChunkGrid(data.shape[1], data.shape[2], step // TILE)
     valid = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
@@ -60,7 +61,12 @@ def page(record: dict[str, Any], gpu: dict[str, Any] | None) -> str:
         f"| one worker of one core, file to chunks on disk | {rate / 1e6:.2f} MPix/s |",
         f"| two workers | {record['pixels_per_second_two_workers'] / 1e6:.2f} MPix/s |",
         f"| efficiency from one to two (target 0.85: {verdict}) | {record['efficiency']:.2f} |",
+        "| processor time of the process that writes and schedules, for the chunks | "
+        f"{median(record['writers_processor_seconds']):.1f} s |",
         f"| the COG afterwards, one process | {writer / 1e6:.1f} MPix/s |",
+        "",
+        "Two workers and the process that writes share two cores here, so two workers can't be twice as "
+        "fast. Workers keep freed memory, as [the page on clusters](cluster.md) tells.",
         "",
         "## What it takes",
         "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -197,27 +197,13 @@ def colorize_one(
     client: Client | None = None,
 ) -> None:
     # Imported here so that --help answers at once.
-    from nirgeo.budget import cache_within, parse_size
-    from nirgeo.handles import cache_of
-
-    memory = options["memory"]
-    with nullcontext() if memory is None else cache_of(cache_within(parse_size(memory))):
-        _colorize_one(scene, stack, target, reporter, options, client)
-
-
-def _colorize_one(
-    scene: str | None,
-    stack: dict[str, str],
-    target: tuple[str, str | None],
-    reporter: Reporter,
-    options: dict[str, Any],
-    client: Client | None,
-) -> None:
     from nirgeo import engine, provenance
     from nirgeo.acquisition import parse_interval
+    from nirgeo.budget import plan_for
     from nirgeo.cog import check_creation_options
+    from nirgeo.handles import cache_of
     from nirgeo.registry import check_model
-    from nirgeo.scene import open_scene, view_of
+    from nirgeo.scene import open_scene, view_of, with_chunk
     from nirgeo.target import Target
     from nirgeo.write import write_geotiff
 
@@ -244,10 +230,20 @@ def _colorize_one(
             chunk=options["chunk"],
         )
     device = shared.resolve_device(options["device"], client)
-    workers = options["workers"]
-    if options["memory"] is not None:
-        opened, workers = _within(opened, options, device, alone=client is not None)
     model, scaling = engine.model_for(opened, options["model"], nodata=options["nodata"])
+    budgeted = options["memory"] is not None
+    plan = plan_for(
+        options["memory"],
+        opened,
+        model,
+        device=device,
+        runtime=options["runtime"],
+        precision=options["precision"],
+        chunk=options["chunk"],
+        # A budget is that of one worker of a cluster.
+        workers=1 if budgeted and client is not None else options["workers"],
+    )
+    opened = with_chunk(opened, plan.chunk)
     rgb = engine.colorize(
         opened,
         model,
@@ -275,43 +271,21 @@ def _colorize_one(
     if remark is not None:
         reporter.message(remark)
     _explain(opened, view, rgb, model, scaling, options, reporter)
-    written = write_geotiff(
-        rgb,
-        path,
-        overwrite=options["overwrite"],
-        resume=options["resume"],
-        creation_options=creation_options,
-        workers=workers,
-        scheduler="threads" if client is None else client,
-        on_start=reporter.start,
-        on_progress=reporter.progress,
-        on_writing=reporter.writing,
-    )
+    with cache_of(plan.cache_bytes):
+        written = write_geotiff(
+            rgb,
+            path,
+            overwrite=options["overwrite"],
+            resume=options["resume"],
+            creation_options=creation_options,
+            workers=plan.workers,
+            scheduler="threads" if client is None else client,
+            on_start=reporter.start,
+            on_progress=reporter.progress,
+            on_writing=reporter.writing,
+        )
     item = _write_item(str(written), taken, view, reporter) if options["stac"] else None
     reporter.result(str(written), tags=provenance.tags(rgb.attrs), item=item)
-
-
-def _within(
-    opened: DataArray, options: dict[str, Any], device: str, *, alone: bool
-) -> tuple[DataArray, int]:
-    """The scene in chunks, and a number of workers, that stay within ``--memory``.
-
-    ``alone``: the budget is that of one worker of a cluster.
-    """
-    from nirgeo.budget import plan_for
-    from nirgeo.scene import with_chunk
-
-    plan = plan_for(
-        options["memory"],
-        opened,
-        options["model"],
-        device=device,
-        runtime=options["runtime"],
-        precision=options["precision"],
-        chunk=options["chunk"],
-        workers=1 if alone else options["workers"],
-    )
-    return with_chunk(opened, plan.chunk), plan.workers
 
 
 def _item_target(path: str, overwrite: bool) -> str:

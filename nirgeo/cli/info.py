@@ -65,10 +65,9 @@ def describe_scene(
     path: str | None, stack: dict[str, str], options: dict[str, Any]
 ) -> dict[str, Any]:
     from nirgeo import engine
-    from nirgeo.budget import cache_within, parse_size, plan_for
+    from nirgeo.budget import plan_for
     from nirgeo.estimate import estimate
     from nirgeo.georeference import grid_of
-    from nirgeo.handles import CACHE_BYTES
     from nirgeo.inference import NetworkColouriser
     from nirgeo.registry import AUTO, reason_for
     from nirgeo.scene import open_scene, view_of, with_chunk
@@ -83,21 +82,18 @@ def describe_scene(
             },
             stack=stack or None,
         )
-    workers, cache = options["workers"], CACHE_BYTES
-    if options["memory"] is not None:
-        cache = cache_within(parse_size(options["memory"]))
-        plan = plan_for(
-            options["memory"],
-            scene,
-            options["model"],
-            runtime=options["runtime"],
-            precision=options["precision"],
-            chunk=options["chunk"],
-            workers=options["workers"],
-        )
-        scene, workers = with_chunk(scene, plan.chunk), plan.workers
-    # Lazy: nothing but a few sample tiles is read, and what would be refused is refused here.
     model, scaling = engine.model_for(scene, options["model"], nodata=options["nodata"])
+    plan = plan_for(
+        options["memory"],
+        scene,
+        model,
+        runtime=options["runtime"],
+        precision=options["precision"],
+        chunk=options["chunk"],
+        workers=options["workers"],
+    )
+    scene = with_chunk(scene, plan.chunk)
+    # Lazy: nothing but a few sample tiles is read, and what would be refused is refused here.
     rgb = engine.colorize(scene, model, scale=scaling, nodata=options["nodata"])
     view = view_of(scene)
     if view is not None:
@@ -117,7 +113,9 @@ def describe_scene(
     reason = "asked for" if asked else reason_for(model.spec, scaling.quantity, gsd)
     computing = {name: options[name] for name in ("runtime", "precision")}
     colouriser = engine.colouriser_of(model, **computing)
-    cost = estimate(region, grid.shape, tiles, colouriser, workers, cache_bytes=cache)
+    cost = estimate(
+        region, grid.shape, tiles, colouriser, plan.workers, cache_bytes=plan.cache_bytes
+    )
     notes = warned + notes + doubts(scene, model, scaling, gsd, nodata=options["nodata"])
     rows, cols = (-(-side // (tiles * 64)) for side in (region.height, region.width))
     return {

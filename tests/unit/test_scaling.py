@@ -10,10 +10,11 @@ import dask.array as da
 import numpy as np
 import pytest
 import rasterio
-from helpers import write_raster
+from helpers import random_model, write_raster
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import nirgeo
 from nirgeo import budget, pieces
 from nirgeo.blockstore import BlockStore
 from nirgeo.cli.scenes import expand
@@ -22,7 +23,7 @@ from nirgeo.estimate import Estimate
 from nirgeo.hrefs import stem
 from nirgeo.journal import Finished, Journal
 from nirgeo.keeping import Keeper
-from nirgeo.tiling import TILE, ChunkGrid, joined
+from nirgeo.tiling import DEFAULT_CHUNK_TILES, TILE, ChunkGrid, joined
 
 # --- memory ---------------------------------------------------------------------------------------
 
@@ -47,10 +48,14 @@ def cost(side: int, workers: int) -> Estimate:
 
 @given(st.integers(101, 2000))
 def test_a_plan_stays_within_its_budget(memory: int) -> None:
-    plan = budget.fit(memory, cost)
-    assert plan.cost.memory_bytes <= memory
-    larger = budget.fit(2 * memory, cost)
-    assert larger.workers * larger.cost.useful >= plan.workers * plan.cost.useful
+    def costs(memory: int) -> Estimate:
+        plan = budget.fit(memory, cost)
+        assert plan.workers is not None
+        return cost(plan.chunk, plan.workers)
+
+    within, larger = costs(memory), costs(2 * memory)
+    assert within.memory_bytes <= memory
+    assert larger.workers * larger.useful >= within.workers * within.useful
 
 
 def test_what_was_asked_for_stays() -> None:
@@ -59,6 +64,22 @@ def test_what_was_asked_for_stays() -> None:
         budget.fit(150, cost, chunk=16, workers=2)
     with pytest.raises(OptionError, match="at least"):
         budget.fit(100, cost)
+
+
+def test_without_a_budget_chunks_are_smaller_for_what_takes_more_memory(tmp_path: Path) -> None:
+    def chunk(width: int, runtime: str = "torch", **options: int) -> int:
+        model = random_model(tmp_path, name=f"of-{width}", width=width)
+        plan = budget.plan_for(None, scene, model, runtime=runtime, **options)
+        assert plan.workers is None
+        return plan.chunk
+
+    scene = nirgeo.open_scene(
+        write_raster(tmp_path / "scene.tif", np.ones((70, 70), np.uint16)), scale="1e-4"
+    )
+    assert chunk(32) == DEFAULT_CHUNK_TILES > chunk(64)
+    assert chunk(64, chunk=16) == 16
+    pytest.importorskip("onnxruntime")
+    assert chunk(32, "onnx") == chunk(64)
 
 
 # --- graphs ---------------------------------------------------------------------------------------
@@ -171,25 +192,32 @@ def test_a_byte_that_changes_spoils_the_chunk_that_it_lies_in(
     with tempfile.TemporaryDirectory() as folder:
         store = BlockStore(Path(folder) / "blocks.tif", grid, 2, dtype)
         store.create()
-        checksums = {}
+        checksums, blocks = {}, {}
         for i, j, window in grid.windows():
             block = random.integers(1, 255, (2, window.height, window.width)).astype(dtype)
             if random.random() < 0.5:  # an empty chunk is not written
                 block[:] = 0
-            checksums[i, j] = store.write(i, j, block)
+            checksums[i, j], blocks[i, j] = store.write(i, j, block), block
         store.close()
 
         def spoilt() -> list[tuple[int, int]]:
-            return [chunk for chunk, found in checksums.items() if not store.holds(*chunk, found)]
+            return [
+                chunk
+                for chunk, found in checksums.items()
+                if store.recovered(*chunk, found) is None
+            ]
 
         assert spoilt() == []
+        for chunk, block in blocks.items():
+            np.testing.assert_array_equal(store.recovered(*chunk, checksums[chunk]), block)
         raw = bytearray(store.path.read_bytes())
         with rasterio.open(store.path) as file:  # GDAL knows where its tiles are
             down, across = file.block_shapes[0]
             row = data.draw(st.integers(0, (height - 1) // down), "row of tiles")
             col = data.draw(st.integers(0, (width - 1) // across), "column of tiles")
+            band = data.draw(st.sampled_from((1, 2)), "band")
             start, length = (
-                int(file.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", bidx=1))
+                int(file.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", bidx=band))
                 for what in ("OFFSET", "SIZE")
             )
         raw[start + data.draw(st.integers(0, length - 1), "byte")] ^= 1 << data.draw(
@@ -208,9 +236,9 @@ def test_an_empty_chunk_is_written_where_a_resumed_store_is_not_empty(tmp_path: 
     store.close()
     assert store.open()
     untouched = store.path.stat().st_blocks
-    assert store.holds(0, 0, store.write(0, 0, empty))
+    assert store.recovered(0, 0, store.write(0, 0, empty)) is not None
     assert store.path.stat().st_blocks == untouched  # a hole stays one
-    assert store.holds(0, 1, store.write(0, 1, empty))
+    assert store.recovered(0, 1, store.write(0, 1, empty)) is not None
     store.close()
     with rasterio.open(store.path) as file:
         assert not file.read().any()
