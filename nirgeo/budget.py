@@ -152,22 +152,25 @@ def plan_for(
     from nirgeo.registry import pick_model
     from nirgeo.scene import SCALING_ATTR, view_of
 
-    size = None if memory is None else parse_size(memory)
     view = view_of(scene)
+    if isinstance(model, str):
+        if view is None:
+            quantity = Scaling.from_tag(str(scene.attrs[SCALING_ATTR]), "").quantity
+            model = pick_model(model, quantity, band_numbers(scene))
+        else:
+            clues = view.source.clues
+            roles = dict(view.source.roles)
+            model = pick_model(model, view.scaling.quantity, roles, clues.product or "")
+    if memory is None:
+        chosen = choose_runtime(runtime, precision, device)
+        return Plan(chunk or usual_chunk(model, chosen), workers)
+    size = parse_size(memory)
     if view is None:  # its chunks are those of the file behind it
-        quantity = Scaling.from_tag(str(scene.attrs[SCALING_ATTR]), "").quantity
-        picked = pick_model(model, quantity, band_numbers(scene))
         shape = grid_of(scene).shape
         region, chunk = Window(0, 0, *shape), chunk or DEFAULT_CHUNK_TILES
     else:
-        source = view.source
-        product = source.clues.product or ""
-        picked = pick_model(model, view.scaling.quantity, dict(source.roles), product)
-        shape, region = source.grid.shape, view.region
-    if size is None:
-        chosen = choose_runtime(runtime, precision, device)
-        return Plan(chunk or usual_chunk(picked, chosen), workers)
-    colouriser = colouriser_of(picked, device=device, runtime=runtime, precision=precision)
+        shape, region = view.source.grid.shape, view.region
+    colouriser = colouriser_of(model, device=device, runtime=runtime, precision=precision)
     cache = cache_within(size)
 
     def cost_of(side: int, count: int) -> Estimate:

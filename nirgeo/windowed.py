@@ -17,14 +17,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from nirgeo.generator import GeneratorConfig, LocalAffineGenerator, ResidualBlock
+from nirgeo.generator import (
+    LARGEST_EXACT_DILATION,
+    GeneratorConfig,
+    LocalAffineGenerator,
+    ResidualBlock,
+)
 from nirgeo.receptive_field import Conv, Upsample
 
 STRIP = 64
 """Rows of the target that are brought to full resolution at once."""
 
-# Up to this dilation torch's convolutions sum in the same order whatever their padding is.
-_PADDED_ALIKE = 2
 
 # torch upsamples differently if height and width of the result together do not exceed this.
 _SMALL_SIDES = 128
@@ -193,7 +196,7 @@ def _trunk(
 def _convolved(conv: nn.Conv2d, features: Tensor, before: Cells, after: Cells) -> Tensor:
     """Cells ``after`` of a 3×3 convolution from those ``before``, with zeros beyond the window."""
     reach = int(conv.dilation[0])
-    if reach > _PADDED_ALIKE:
+    if reach > LARGEST_EXACT_DILATION:  # taken apart, and so in need of its own padding
         same: Tensor = conv(features)
         return same[after.within(before)]
     (top, bottom), (left, right) = (

@@ -30,7 +30,7 @@ import xarray as xr
 
 from nirgeo import cluster, cog, handles, pieces, provenance
 from nirgeo._version import __version__
-from nirgeo.blockstore import BlockStore
+from nirgeo.blockstore import MAX_TIFF_TILE_TILES, BlockStore
 from nirgeo.errors import ClusterError, EmptySceneError, GridError, OptionError, TargetError
 from nirgeo.georeference import grid_of
 from nirgeo.inference import intra_op_threads
@@ -225,8 +225,8 @@ def _blocks(rgb: xr.DataArray) -> tuple[da.Array, da.Array | None, ChunkGrid]:
     )
     if not regular:
         single = len(rows) == len(cols) == 1
-        usual = DEFAULT_CHUNK_TILES * TILE
-        step = -(-step // TILE) * TILE if single and step <= usual else usual
+        alone = single and step <= MAX_TIFF_TILE_TILES * TILE  # then it is one tile of the store
+        step = -(-step // TILE) * TILE if alone else DEFAULT_CHUNK_TILES * TILE
         data = data.rechunk({0: -1, 1: step, 2: step})
     grid = ChunkGrid(data.shape[1], data.shape[2], step // TILE)
     valid = None

@@ -118,6 +118,9 @@ FACTS = {
             f"{_WIDER} --set steps=3000 --set validate_every=500 --set learning_rate=7e-4 "
             "--set dropout=0 --set weight_decay=0.02 --set warmup=50 "
             "--init RUN-5/best.safetensors --out RUN-6",
+            f"{_WIDER} --set steps=2200 --set validate_every=550 --set learning_rate=7e-4 "
+            "--set dropout=0 --set weight_decay=0.02 --set warmup=50 "
+            "--init RUN-6/best.safetensors --out RUN-7",
         ),
         afterwards=_SMOOTHED,
         calibration_options=("--by-scene", _WITHOUT),

@@ -5,8 +5,9 @@ follows at full resolution, tables and sums for every pixel, torch does in strip
 processor's cache (:func:`nirgeo.windowed.render`), several times as fast. Of other networks it is
 the whole.
 
-The graph comes from tracing the network's own code. One thing is written in another way first, with
-the same meaning: 1×1 convolutions lose a dilation that only torch needs.
+The graph comes from tracing the network's own code. Two things are written in another way first,
+with the same meaning, for only torch needs them: 1×1 convolutions lose a dilation, and those of a
+wide one stay whole.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from nirgeo.generator import LocalAffineGenerator
+from nirgeo.generator import DilatedConv, LocalAffineGenerator
 from nirgeo.hints import CHANNELS as HINT_CHANNELS
 
 OPSET = 17
@@ -106,6 +107,8 @@ def exportable(network: nn.Module) -> nn.Module:
     for module in result.modules():
         if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1):
             module.dilation = (1, 1)
+        if isinstance(module, DilatedConv):
+            module.whole = True
     return result
 
 

@@ -354,10 +354,10 @@ def test_a_full_disk(
     scene, size = picture
     folder = small_disk(int(share * 4 * 1024**2))
     target = folder / "out.tif"
-    arguments = (scene, "-o", target, "--model", tiny.path, *SCALE, "-q")
+    arguments = (scene, "-o", target, "--model", tiny.path, "--chunk", "16", *SCALE, "-q")
     result = command("colorize", *arguments, expect=None)
     if result.exit_code:
-        assert share < 2
+        assert share < 2, result.stderr
         line = only_line(result.stderr)
         assert str(folder) in line
         assert "free some" in line

@@ -186,8 +186,8 @@ def test_a_few_bytes_that_declare_a_huge_scene(tmp_path: Path, side: int) -> Non
         '<VRTRasterBand dataType="UInt16" band="1"/></VRTDataset>'
     )
     begun = time.process_time()
-    with pytest.raises(OptionError, match=f"chunks of 1024² px, more than {MAX_CHUNKS}") as caught:
+    with pytest.raises(OptionError, match=f"chunks of 768² px, more than {MAX_CHUNKS}") as caught:
         nirgeo.open_scene(scene, scale="1e-4")
     assert time.process_time() - begun < 5
     assert "--bounds" in str(caught.value)
-    assert ("--chunk 32)" in str(caught.value)) == (side == 2**20)
+    assert ("--chunk 48)" in str(caught.value)) == (side == 2**20)

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from nirgeo.architectures import generator_shape
 from nirgeo.errors import ModelError
 from nirgeo.generator import (
+    DilatedConv,
     GeneratorConfig,
     LocalAffineGenerator,
     PiecewiseLinear,
 )
 from nirgeo.hints import CHANNELS as HINT_CHANNELS
+from nirgeo.inference import intra_op_threads
 from nirgeo.tiling import ChunkGrid, Window, input_window
 
 FloatArray = NDArray[np.float32]
@@ -364,3 +366,37 @@ def test_smoothing_averages_the_cells_that_are_there() -> None:
         wanted = plain.coloured(x, plain.upsampled(mean))
         np.testing.assert_allclose(smoothed(x, valid), wanted, atol=2e-5)
         assert (smoothed(x, valid) - plain(x, valid)).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("dilation", [1, 2, 3, 4, 6])
+def test_a_dilated_convolution_is_the_same_for_every_size_and_number_of_threads(
+    dilation: int,
+) -> None:
+    random = torch.Generator().manual_seed(dilation)
+    conv = DilatedConv(64, dilation).to(memory_format=torch.channels_last)
+    x = torch.randn(1, 64, 131, 190, generator=random)
+    x = x.contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        with intra_op_threads(1):
+            whole = conv(x)
+            plain = torch.nn.Conv2d.forward(conv, x)
+        torch.testing.assert_close(whole, plain, rtol=1e-4, atol=1e-5)
+        inside = slice(dilation, -dilation)
+        for threads in (1, 2):
+            # Odd heights are where torch's own kernels for two threads part ways.
+            for top, left, height, width in ((3, 5, 87, 133), (20, 1, 64, 180), (40, 40, 55, 56)):
+                window = (..., slice(top, top + height), slice(left, left + width))
+                part = x[window].contiguous(memory_format=torch.channels_last)
+                with intra_op_threads(threads):
+                    made = conv(part)
+                assert torch.equal(made[..., inside, inside], whole[window][..., inside, inside])
+
+
+def test_a_dilated_convolution_can_stay_whole() -> None:
+    conv = DilatedConv(8, 4)
+    x = torch.randn(1, 8, 21, 30, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        apart = conv(x)
+        conv.whole = True
+        torch.testing.assert_close(conv(x), apart, rtol=1e-4, atol=1e-5)
+        assert torch.equal(conv(x), torch.nn.Conv2d.forward(conv, x))
