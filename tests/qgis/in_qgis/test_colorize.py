@@ -115,8 +115,9 @@ def test_colours_come_from_a_reference(
     processing.run("nirgeo:colorize", parameters, feedback=log)
     made = gdal.Open(str(target))
     for number, level in enumerate((200, 30, 90), start=1):
-        low, high = made.GetRasterBand(number).ComputeRasterMinMax(False)
-        assert level - 1 <= low <= high <= level + 1
+        # The scene's detail stays, so only the mean is the reference's.
+        mean = made.GetRasterBand(number).ComputeStatistics(False)[2]
+        assert abs(mean - level) < 5
     assert tags_of(target)["REFERENCE"].startswith("older.tif")
 
 
