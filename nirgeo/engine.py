@@ -35,8 +35,7 @@ from nirgeo.inference import (
     Output,
     Recipe,
     colorize_block,
-    model_input,
-    model_quantity,
+    network_input,
 )
 from nirgeo.layers import array_from_tasks
 from nirgeo.location_prior import HintField
@@ -278,8 +277,7 @@ def _informed(recipe: Recipe, scene: Overview) -> Recipe:
 
 def _tile(values: NDArray[Any], valid: NDArray[np.bool_], recipe: Recipe) -> Tile:
     """A piece of a scene as colourisers see it."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        return model_input(model_quantity(values, recipe), valid, recipe), valid
+    return network_input(values, valid, recipe), valid
 
 
 def _scaling(clues: ScalingClues, scale: str | Scaling) -> Scaling:

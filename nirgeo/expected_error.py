@@ -38,10 +38,8 @@ def through_veil(
     ----------
     degrees : (h, w) what the model expects
     colours : (3, h, w) what it made, reflectance
-    veil : reflectance that the air adds to green, see :func:`nirgeo.domain.veil`
+    veil : reflectance that the air adds to green, above 0; see :func:`nirgeo.domain.veil`
     """
-    if veil <= 0:
-        return degrees
     result = degrees.copy()
     # In strips: an angle takes eight numbers of 64 bits per pixel while it is worked out.
     for top in range(0, degrees.shape[0], _STRIP):

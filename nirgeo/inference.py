@@ -205,7 +205,9 @@ def model_input(
     return inputs
 
 
-def _inputs(values: NDArray[Any], valid: NDArray[np.bool_], recipe: Recipe) -> NDArray[np.float32]:
+def network_input(
+    values: NDArray[Any], valid: NDArray[np.bool_], recipe: Recipe
+) -> NDArray[np.float32]:
     """Digital numbers (bands, H, W) in working space, 0 where ``valid`` is False."""
     inputs = np.empty(values.shape, dtype=np.float32)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -454,10 +456,7 @@ def _referenced(
     # Green goes with blue better than near infrared does.
     guide = inputs[spec.bands.index("green" if "green" in spec.bands else "nir")]
     around, target = wide.target, window.target
-    within = (
-        slice(target.row - around.row, target.row_stop - around.row),
-        slice(target.col - around.col, target.col_stop - around.col),
-    )
+    within = target.shifted(-around.row, -around.col).slices
     own = own_detail(spec.bands, spec.quantity)
     guided = reference.paint(
         painted, guide[wide.crop], valid[wide.crop], around, within, spec.quantity, spec.curve, own
@@ -486,7 +485,7 @@ def colorize_block(
     empty = np.nan if recipe.output == "reflectance" else 0
     if not target_valid.any():
         return np.full(shape, empty, dtype=recipe.dtype), target_valid.copy()
-    inputs = _inputs(values, valid, recipe)
+    inputs = network_input(values, valid, recipe)
     error = None
     if recipe.wants_error:
         painted, error = recipe.colouriser.paint_with_error(inputs, valid, window)

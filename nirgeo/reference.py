@@ -120,15 +120,14 @@ class Reference:
         rows: Doubles = row + (np.arange(shape[0], dtype=np.float64) + 0.5) * stride
         cols: Doubles = col + (np.arange(shape[1], dtype=np.float64) + 0.5) * stride
         nothing = np.zeros((hints.CHANNELS, *shape), dtype=np.float32)
-        spots = self._in_reference(rows, cols)
-        fetched = None if spots is None else self._fetch(*spots, quantity, curve)
-        if spots is None or fetched is None:
+        found = self._blocks_at(rows, cols, quantity, curve)
+        if found is None:
             return nothing, nothing[0]
-        colours, known, first_row, first_col = fetched
+        colours, known, _, at = found
         linear = from_working(colours.astype(np.float32), quantity)
         encoded = hints.encode(hints.log_ratios(linear), known * hints.trust(ERROR))
         fields = np.concatenate((encoded, known[None])).astype(np.float64)
-        spread = _interpolate(fields, spots[0] - first_row, spots[1] - first_col)
+        spread = _interpolate(fields, *at)
         return spread[:-1].astype(np.float32), spread[-1].astype(np.float32)
 
     def paint(
@@ -158,14 +157,11 @@ class Reference:
             np.arange(part.start, part.stop, dtype=np.float64) + (first + 0.5)
             for part, first in zip(target, (around.row, around.col), strict=True)
         )
-        spots = self._in_reference(rows, cols)
-        fetched = None if spots is None else self._fetch(*spots, quantity, curve)
-        if spots is None or fetched is None:
+        found = self._blocks_at(rows, cols, quantity, curve)
+        if found is None:
             return model
-        colours, known, first_row, first_col = fetched
-        means, seen = self._averaged(
-            [guide, *painted], valid, around, first_row, first_col, known.shape
-        )
+        colours, known, first, at = found
+        means, seen = self._averaged([guide, *painted], valid, around, *first, known.shape)
         under, known_model = means[0], own * means[1:]
         detail = seen & known
         slopes = _slopes(colours - known_model, under, detail, RIDGE[quantity])
@@ -178,10 +174,25 @@ class Reference:
                 known[None].astype(np.float64),
             )
         )
-        spread = _interpolate(fields, spots[0] - first_row, spots[1] - first_col)
+        spread = _interpolate(fields, *at)
         taken, share = spread[-2:]
         offset = (spread[:3] - spread[6:9]) + spread[3:6] * shown
         return (model * (1 - share + taken) + offset).astype(np.float32)
+
+    def _blocks_at(
+        self, rows: Doubles, cols: Doubles, quantity: Quantity, curve: DisplayCurve
+    ) -> tuple[Doubles, Mask, tuple[int, int], tuple[Doubles, Doubles]] | None:
+        """What is known around every crossing of scene positions; None beside the reference.
+
+        Working-space colours of blocks (3, h, w), where they are known (h, w), row and column of
+        the first block, and the positions in blocks from its middle, for :func:`_interpolate`.
+        """
+        spots = self._in_reference(rows, cols)
+        fetched = None if spots is None else self._fetch(*spots, quantity, curve)
+        if spots is None or fetched is None:
+            return None
+        colours, known, top, left = fetched
+        return colours, known, (top, left), (spots[0] - top, spots[1] - left)
 
     def _in_reference(self, rows: Doubles, cols: Doubles) -> tuple[Doubles, Doubles] | None:
         """Rows and columns in the reference, in blocks, of every crossing of scene positions.

@@ -28,7 +28,6 @@ from nirgeo.receptive_field import Conv, Upsample
 STRIP = 64
 """Rows of the target that are brought to full resolution at once."""
 
-
 # torch upsamples differently if height and width of the result together do not exceed this.
 _SMALL_SIDES = 128
 
