@@ -2,9 +2,10 @@
 
     python -m benchmarks engine [--side 8192] [--rounds 3]
 
-*Bare* is the network alone on the windows of the run, values in memory, in the
-better of two ways to use the cores: one worker per core, or one worker with all cores. *End to end*
-is ``open_scene`` → ``colorize`` → ``write_geotiff``: reading, network, block store, COG.
+For the model that is named and for a wide one. *Bare* is the network alone on the windows of the
+run, values in memory, in the better of two ways to use the cores: one worker per core, or one
+worker with all cores. *End to end* is ``open_scene`` → ``colorize`` → ``write_geotiff``: reading,
+network, block store, COG.
 """
 
 from __future__ import annotations
@@ -19,18 +20,20 @@ from typing import Any
 import numpy as np
 
 import nirgeo
+from benchmarks.network import convolution_flops
 from benchmarks.scenes import make_scene
 from nirgeo import engine as nirgeo_engine
 from nirgeo.heap import keep_freed_memory
-from nirgeo.inference import intra_op_threads, run_network
+from nirgeo.inference import intra_op_threads, network, run_network
 from nirgeo.modelfile import Model
 from nirgeo.registry import load_model
 from nirgeo.runtimes.choice import choose_runtime
 from nirgeo.scene import view_of
 from nirgeo.tiling import input_window
 
-WAYS = (("torch", "fp32"), ("onnx", "fp32"), ("onnx", "int8"))
-
+WAYS = (("torch", "fp32"), ("torch", "int8"), ("onnx", "fp32"), ("onnx", "int8"))
+WIDE = ("aerial-nir", 4096)
+"""A network with several times the operations, and the side of its scene."""
 
 Piece = tuple[np.ndarray, np.ndarray, tuple[slice, slice]]
 
@@ -87,6 +90,11 @@ def end_to_end(path: Path, target: Path, model: Model, way: tuple[str, str]) -> 
 
 
 def measure(folder: Path, side: int, rounds: int, name: str = "satellite-nir") -> dict[str, Any]:
+    models = [(name, side), (WIDE[0], min(side, WIDE[1]))]
+    return {"rounds": rounds, "models": [_of(folder, s, rounds, m) for m, s in models]}
+
+
+def _of(folder: Path, side: int, rounds: int, name: str) -> dict[str, Any]:
     keep_freed_memory()
     model = load_model(name)
     assert isinstance(model, Model)
@@ -127,7 +135,7 @@ def measure(folder: Path, side: int, rounds: int, name: str = "satellite-nir") -
     return {
         "model": model.spec.full_name,
         "side": side,
-        "rounds": rounds,
+        "flops_per_pixel": convolution_flops(network(model).config, side, (0, side)) / side**2,
         "useful": side * side / computed,
         "rows": found,
     }

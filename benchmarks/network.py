@@ -31,6 +31,7 @@ from nirgeo.windowed import Span, cells_behind
 MATRIX = 2048
 WAYS = {
     "torch fp32": Runtime(),
+    "torch int8": Runtime("torch", "int8"),
     "onnx fp32": Runtime("onnx", "fp32"),
     "onnx int8": Runtime("onnx", "int8"),
 }

@@ -32,14 +32,19 @@ def _way(row: dict[str, Any]) -> str:
 
 
 def engine(record: dict[str, Any]) -> str:
-    rows = [
-        [_way(r), f"{r['bare_wall']:.1f} s", f"{r['wall']:.1f} s", f"{r['efficiency']:.2f}",
-         f"{r['cog_share']:.0%}", f"{r['mpix_per_s']:.2f}"]
-        for r in record["rows"]
-    ]  # fmt: skip
-    head = [f"{record['side']}² px, {record['model']}", "bare network", "end to end",
-            "bare ÷ end to end", "COG's share", "MPix/s end to end"]  # fmt: skip
-    return markdown(head, rows) + "\n\n" + _machine(record)
+    tables = []
+    for part in record["models"]:
+        rows = [
+            [_way(r), f"{r['bare_wall']:.1f} s", f"{r['wall']:.1f} s", f"{r['efficiency']:.2f}",
+             f"{r['cog_share']:.0%}", f"{r['mpix_per_s']:.2f}"]
+            for r in part["rows"]
+        ]  # fmt: skip
+        kflop = part["flops_per_pixel"] / 1e3
+        head = [f"{part['side']}² px, {part['model']} ({kflop:.0f} kFLOP per pixel)",
+                "bare network", "end to end", "bare ÷ end to end", "COG's share",
+                "MPix/s end to end"]  # fmt: skip
+        tables.append(markdown(head, rows))
+    return "\n\n".join((*tables, _machine(record)))
 
 
 def network(record: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from benchmarks.child import run
 from benchmarks.scenes import make_scene
 
 CHUNKS = (2, 4, 8, 16, 32)
-WAYS = (("torch", "fp32"), ("onnx", "int8"))
+WAYS = (("torch", "fp32"), ("torch", "int8"))
 
 
 def colorize(scene: Path, target: Path, way: tuple[str, str], *options: str) -> dict[str, Any]:

@@ -25,7 +25,9 @@ from nirgeo.modelfile import Model
 from nirgeo.registry import load_model
 from nirgeo.runtimes.choice import FP32, INT8
 from nirgeo.runtimes.int8 import in_8_bits, read_ranges
+from nirgeo.runtimes.int8_trunk import trunk_of
 from nirgeo.runtimes.onnx_export import OUTPUT, onnx_graph
+from nirgeo.windowed import stages_for
 
 MODELS = ("satellite-nir", "aerial-nir")
 SIDE = 848
@@ -65,7 +67,17 @@ def _of(name: str, rounds: int) -> list[dict[str, Any]]:
             made: np.ndarray = net.coarse_colours(net.features(x, valid, hint)).numpy()
             return made
 
-    work: dict[str, Run] = {"torch fp32": in_torch}
+    def in_torch_8_bits() -> np.ndarray:
+        with torch.inference_mode():
+            x, valid, hint = (torch.from_numpy(part) for part in given.values())
+            made: np.ndarray = net.coarse_colours(
+                eight_bits(net.folded(x, valid, hint), stages)
+            ).numpy()
+            return made
+
+    eight_bits = trunk_of(model, net)
+    stages = stages_for(net.config, (SIDE, SIDE), (slice(0, SIDE), slice(0, SIDE)))
+    work: dict[str, Run] = {"torch fp32": in_torch, "torch int8": in_torch_8_bits}
     for precision, graph in graphs.items():
         work[f"onnx {precision}"] = _in_onnx_runtime(graph, given)
         if find_spec("openvino") is not None:

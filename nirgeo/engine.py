@@ -42,7 +42,7 @@ from nirgeo.location_prior import HintField
 from nirgeo.modelfile import LOCAL_AFFINE, Model, ModelSpec
 from nirgeo.radiometry import Quantity, Scaling, ScalingClues, find_scaling
 from nirgeo.registry import AUTO, AnyModel, pick_model
-from nirgeo.runtimes.choice import FP16, FP32, INT8, TORCH, choose_runtime
+from nirgeo.runtimes.choice import FP32, INT8, TORCH, choose_runtime
 from nirgeo.scene import (
     SCALING_ATTR,
     SCALING_ORIGIN_ATTR,
@@ -185,12 +185,18 @@ def colouriser_of(
     halo, stride = reach(model)
     model = replace(model, path=absolute(model.path))
     chosen = choose_runtime(runtime, precision, device)
-    if chosen.precision == FP16 and model.spec.architecture != LOCAL_AFFINE:
-        raise OptionError(f"--precision fp16: {model.spec.full_name} has no trunk to run in it")
-    if chosen.precision == INT8:
+    in_trunk = chosen.name == TORCH and chosen.precision != FP32
+    if in_trunk and model.spec.architecture != LOCAL_AFFINE:
+        name = model.spec.full_name
+        raise OptionError(f"--precision {precision}: {name} has no trunk to run in it")
+    if chosen.precision == INT8:  # refused here, not in the first chunk
         from nirgeo.runtimes.int8 import read_ranges
 
-        read_ranges(model)  # refused here, not in the first chunk
+        read_ranges(model)
+        if in_trunk:
+            from nirgeo.runtimes.int8_trunk import check_kernels
+
+            check_kernels()
     if isinstance(prior, HintField):
         return NetworkColouriser(
             model, halo, stride, device, prior=False, hint=prior, runtime=chosen

@@ -33,6 +33,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from nirgeo import planes
 from nirgeo.errors import ModelError
 from nirgeo.hints import CHANNELS as HINT_CHANNELS
 from nirgeo.receptive_field import Conv, Operation, Unshuffle, Upsample, halo
@@ -249,25 +250,25 @@ class PiecewiseLinear(nn.Module):
         self.register_buffer("values", torch.zeros(bands, knots, colours))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, bands, H, W) to (N, colours, H, W), in channels-last memory."""
-        last = self.values.shape[1] - 1
+        """(N, bands, H, W) to (N, colours, H, W), a plane per colour."""
+        count, bands, height, width = x.shape
+        last, colours = self.values.shape[1] - 1, self.values.shape[2]
         position = x.clamp(0, self.maximum) * (last / self.maximum)
         index = position.floor().clamp(max=last - 1)
         fraction = position - index
-        index = index.long()
-        # One lookup fetches both ends of the segment: start value and slope, side by side.
+        index = index.int()
+        # One lookup fetches both ends of the segment: start values and slopes, plane by plane.
         starts, ends = self.values[:, :-1], self.values[:, 1:]
         segments = torch.cat((starts, ends - starts), dim=2)  # .diff() can not be exported
-        colours = self.values.shape[2]
         total: Tensor | None = None
-        for band in range(self.values.shape[0]):
-            both = F.embedding(index[:, band], segments[band])
-            term = torch.addcmul(
-                both[..., :colours], both[..., colours:], fraction[:, band].unsqueeze(-1)
-            )
+        for band in range(bands):
+            both = segments[band].t().index_select(1, index[:, band].reshape(-1))
+            found = both.view(2 * colours, count, height, width).transpose(0, 1)
+            rest = fraction[:, band : band + 1]
+            term = torch.addcmul(found[:, :colours], found[:, colours:], rest)
             total = term if total is None else total + term
         assert total is not None
-        return total.permute(0, 3, 1, 2)
+        return total
 
 
 class LocalAffineGenerator(nn.Module):
@@ -323,14 +324,16 @@ class LocalAffineGenerator(nn.Module):
         factor = self.config.shuffle
         low = self.input_range[:, 0].view(1, -1, 1, 1)
         high = self.input_range[:, 3].view(1, -1, 1, 1)
-        folded = F.pixel_unshuffle(x.clamp(min=low, max=high), factor)
-        coverage = F.avg_pool2d(valid, factor)
+        count, bands, height, width = x.shape
+        rows, cols = height // factor, width // factor
+        blocks = x.clamp(min=low, max=high).reshape(count, bands, rows, factor, cols, factor)
+        # Channels go last here already, which is how convolutions want them.
+        folded = blocks.permute(0, 2, 4, 1, 3, 5).reshape(count, rows, cols, -1)
+        coverage = F.avg_pool2d(valid, factor).permute(0, 2, 3, 1)
         if hint is None:
-            hint = folded.new_zeros(
-                folded.shape[0], HINT_CHANNELS, folded.shape[2], folded.shape[3]
-            )
-        features = torch.cat((folded, coverage, hint), dim=1)
-        return features.contiguous(memory_format=torch.channels_last)
+            hint = x.new_zeros(count, HINT_CHANNELS, rows, cols)
+        parts = (folded, coverage, hint.permute(0, 2, 3, 1))
+        return torch.cat(parts, dim=3).permute(0, 3, 1, 2)
 
     def features(self, x: Tensor, valid: Tensor, hint: Tensor | None) -> Tensor:
         """What the trunk makes of its surroundings: (N, width, H/s, W/s)."""
@@ -370,11 +373,7 @@ class LocalAffineGenerator(nn.Module):
         """Gains and offsets of the colours: (N, out·(in+1), H/s, W/s)."""
         coarse: Tensor = self.head(features)
         if self.config.smoothing > 1:
-            # At the raster's edge the mean of the cells that are there. Down, then across: the mean
-            # over a rectangle, in a fraction of the sums.
-            side, half = self.config.smoothing, self.config.smoothing // 2
-            coarse = F.avg_pool2d(coarse, (side, 1), 1, (half, 0), count_include_pad=False)
-            coarse = F.avg_pool2d(coarse, (1, side), 1, (0, half), count_include_pad=False)
+            coarse = planes.averaged(coarse, self.config.smoothing)
         return coarse
 
     def coarse_error(self, features: Tensor) -> Tensor:
@@ -385,9 +384,7 @@ class LocalAffineGenerator(nn.Module):
 
     def upsampled(self, coarse: Tensor) -> Tensor:
         """A field of the coarse grid at full resolution."""
-        return F.interpolate(
-            coarse, scale_factor=float(self.stride), mode="bilinear", align_corners=False
-        )
+        return planes.upsampled(coarse, self.stride)
 
     def coloured(self, x: Tensor, field: Tensor) -> Tensor:
         """Colours from the input and gains and offsets, both at full resolution."""

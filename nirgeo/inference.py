@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nirgeo import expected_error
+from nirgeo.built_once import BuiltOnce
 from nirgeo.colouriser import Colouriser, Overview, Spec
 from nirgeo.errors import OptionError, RadiometryError
 from nirgeo.location_prior import HintField, ToneMap, hint_field
@@ -22,7 +23,9 @@ from nirgeo.tiling import InputWindow
 
 if TYPE_CHECKING:
     from nirgeo.architectures import Generator
+    from nirgeo.generator import LocalAffineGenerator
     from nirgeo.reference import Reference
+    from nirgeo.windowed import Trunk
 
 Output = Literal["display", "reflectance"]
 
@@ -124,9 +127,8 @@ class Recipe:
         )
 
 
-_networks: dict[tuple[str, str], Generator] = {}
-_networks_lock = threading.Lock()
 MAX_NETWORKS = 4
+_networks: BuiltOnce[tuple[str, str], Generator] = BuiltOnce(MAX_NETWORKS)
 
 
 def network(model: Model, device: str = "cpu") -> Generator:
@@ -139,18 +141,15 @@ def network(model: Model, device: str = "cpu") -> Generator:
     """
     import torch
 
-    key = (model.sha256, device)
-    with _networks_lock:
-        if key not in _networks:
-            built = load_generator(model)
-            try:
-                built.to(torch.device(device))
-            except (RuntimeError, AssertionError) as error:
-                raise OptionError(f"--device {device}: not available ({error})") from error
-            while len(_networks) >= MAX_NETWORKS:
-                _networks.pop(next(iter(_networks)))
-            _networks[key] = cast("Generator", built)
-        return _networks[key]
+    def build() -> Generator:
+        built = load_generator(model)
+        try:
+            built.to(torch.device(device))
+        except (RuntimeError, AssertionError) as error:
+            raise OptionError(f"--device {device}: not available ({error})") from error
+        return cast("Generator", built)
+
+    return _networks.get((model.sha256, device), build)
 
 
 class _ThreadSetting:
@@ -267,7 +266,10 @@ def run_network(
             inputs, valid, model, runtime.precision, hint, target, expect_error=expect_error
         )
     if device_name == "cpu":
-        return _run_torch(inputs, valid, model, hint, target, expect_error=expect_error)
+        eight_bits = runtime.precision == INT8
+        return _run_torch(
+            inputs, valid, model, hint, target, expect_error=expect_error, eight_bits=eight_bits
+        )
     from nirgeo.accelerator import NetworkKey
     from nirgeo.lane import Block, lane_of
 
@@ -284,6 +286,7 @@ def _run_torch(
     target: tuple[slice, slice],
     *,
     expect_error: bool,
+    eight_bits: bool,
 ) -> NDArray[np.float32]:
     import torch
 
@@ -306,11 +309,18 @@ def _run_torch(
     with torch.inference_mode():
         x = x.contiguous(memory_format=torch.channels_last)
         if isinstance(net, LocalAffineGenerator):
-            made = paint(net, x, mask, field, target, expect_error=expect_error)[0]
+            trunk = _eight_bit_trunk(model, net) if eight_bits else None
+            made = paint(net, x, mask, field, target, expect_error=expect_error, trunk=trunk)[0]
         else:
             made = net(x, mask.to(x.dtype).contiguous(), field)[0][:, *target].contiguous()
         result: NDArray[np.float32] = made.numpy()
     return result
+
+
+def _eight_bit_trunk(model: Model, net: LocalAffineGenerator) -> Trunk:
+    from nirgeo.runtimes.int8_trunk import trunk_of
+
+    return trunk_of(model, net)
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,10 @@ same sums over the same cells.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -27,9 +26,6 @@ from nirgeo.receptive_field import Conv, Upsample
 
 STRIP = 64
 """Rows of the target that are brought to full resolution at once."""
-
-# torch upsamples differently if height and width of the result together do not exceed this.
-_SMALL_SIDES = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +82,12 @@ class Cells:
         )
 
 
+Trunk: TypeAlias = Callable[[Tensor, Sequence[Cells]], Tensor]
+"""(folded input, :func:`stages_for`) to the features of the last stage but one.
+
+It may write over its input."""
+
+
 def cells_behind(pixels: Span, size: int, config: GeneratorConfig) -> list[Span]:
     """The coarse cells that every stage must have for these pixels of a window of ``size``.
 
@@ -107,6 +109,7 @@ def paint(
     target: tuple[slice, slice],
     *,
     expect_error: bool = False,
+    trunk: Trunk | None = None,
 ) -> Tensor:
     """Colours of the target, and with ``expect_error`` one plane more, in degrees: (N, out, h, w).
 
@@ -117,13 +120,19 @@ def paint(
     x, hint : as for ``forward``
     valid : (N, 1, H, W), True where measured
     target : rows and columns of the window that are wanted
+    trunk : what computes the network's features in place of its own 32 bits
     """
     stages = stages_for(net.config, (x.shape[2], x.shape[3]), target)
-    trunk, smooth = stages[-2:]
-    features = _trunk(net, x, valid, hint, stages)
-    fields = [net.coarse_colours(features)[smooth.within(trunk)]]
+    seen, smooth = stages[-2:]
+    pixels, hinted = stages[0].pixels(net.stride), stages[0].slices
+    folded = net.folded(
+        x[pixels], valid[pixels].to(x.dtype), None if hint is None else hint[hinted]
+    )
+    features = _features(net, folded, stages) if trunk is None else trunk(folded, stages)
+    del folded
+    fields = [net.coarse_colours(features)[smooth.within(seen)]]
     if expect_error:
-        fields.append(net.coarse_error(features)[smooth.within(trunk)])
+        fields.append(net.coarse_error(features)[smooth.within(seen)])
     del features
     return render(net, x, fields, smooth, target)
 
@@ -176,15 +185,9 @@ def stages_for(
     return [Cells(*pair) for pair in zip(*spans, strict=True)]
 
 
-def _trunk(
-    net: LocalAffineGenerator, x: Tensor, valid: Tensor, hint: Tensor | None, stages: list[Cells]
-) -> Tensor:
+def _features(net: LocalAffineGenerator, folded: Tensor, stages: Sequence[Cells]) -> Tensor:
     """``features`` of the network, for the cells of the last stage but one."""
-    part = None if hint is None else hint[stages[0].slices]
-    pixels = stages[0].pixels(net.stride)
-    folded = net.folded(x[pixels], valid[pixels].to(x.dtype), part)
     features = _convolved(net.stem, folded, *stages[:2])
-    del folded
     for block, before, after in zip(net.blocks, stages[1:-2], stages[2:-1], strict=True):
         assert isinstance(block, ResidualBlock)
         spread = F.relu(_convolved(block.spatial, features, before, after), inplace=True)
@@ -198,16 +201,24 @@ def _convolved(conv: nn.Conv2d, features: Tensor, before: Cells, after: Cells) -
     if reach > LARGEST_EXACT_DILATION:  # taken apart, and so in need of its own padding
         same: Tensor = conv(features)
         return same[after.within(before)]
+    features, padding = padded(features, reach, before, after)
+    return F.conv2d(features, conv.weight, conv.bias, 1, padding, conv.dilation)
+
+
+def padded(
+    features: Tensor, reach: int, before: Cells, after: Cells, nothing: float = 0.0
+) -> tuple[Tensor, tuple[int, int]]:
+    """Cells ``before``, ready for a 3×3 convolution that makes those ``after``; and its padding.
+
+    ``nothing`` is what stands beyond the window, for a convolution whose own padding is that too.
+    """
     (top, bottom), (left, right) = (
         (reach - (b.start - a.start), reach - (a.stop - b.stop))
         for a, b in ((before.rows, after.rows), (before.cols, after.cols))
     )
     if top == bottom and left == right:
-        padding = (top, left)
-    else:
-        features = F.pad(features, (left, right, top, bottom))
-        padding = (0, 0)
-    return F.conv2d(features, conv.weight, conv.bias, 1, padding, conv.dilation)
+        return features, (top, left)
+    return F.pad(features, (left, right, top, bottom), value=nothing), (0, 0)
 
 
 def _strips(rows: Span) -> Iterator[Span]:
@@ -221,13 +232,6 @@ def _upsampled(
     """A field on ``cells`` at full resolution, for these pixels."""
     factor = net.stride
     needed = rows.behind(Upsample(factor), cells.rows.stop)
-    # torch interpolates each memory layout with a kernel of its own, whose last bits differ.
-    piece = field[:, :, needed.within(cells.rows)].contiguous(memory_format=torch.channels_last)
-    # And small pictures of few channels with yet another one.
-    lack = _SMALL_SIDES // factor + 1 - piece.shape[2] - piece.shape[3]
-    if lack > 0:
-        piece = F.pad(piece, (0, 0, 0, lack), mode="replicate")
-        piece = piece.contiguous(memory_format=torch.channels_last)
-    full = net.upsampled(piece)
+    full = net.upsampled(field[:, :, needed.within(cells.rows)])
     top, left = needed.start * factor, cells.cols.start * factor
     return full[:, :, rows.start - top : rows.stop - top, cols.start - left : cols.stop - left]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import rasterio
 import torch
 from numpy.typing import NDArray
@@ -14,12 +15,28 @@ from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
 from rasterio.rpc import RPC
 
+from nirgeo.errors import OptionError
 from nirgeo.generator import GeneratorConfig, LocalAffineGenerator
 from nirgeo.modelfile import Model, ModelSpec, read_model, write_model
 from nirgeo.radiometry import Quantity
+from nirgeo.runtimes.int8_trunk import check_kernels
 
 UTM = "EPSG:32632"
 NORTH_UP_10M = rasterio.Affine(10.0, 0.0, 500_000.0, 0.0, -10.0, 5_000_000.0)
+
+
+def _why_no_8_bits() -> str:
+    try:
+        check_kernels()
+    except OptionError as error:
+        return str(error)
+    return ""
+
+
+WHY_NO_8_BITS = _why_no_8_bits()
+"""Why torch can't compute in 8 bits on this machine; nothing where it can."""
+
+needs_8_bits = pytest.mark.skipif(bool(WHY_NO_8_BITS), reason=WHY_NO_8_BITS)
 
 
 def write_raster(

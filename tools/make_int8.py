@@ -19,6 +19,7 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from torch import nn
@@ -31,7 +32,7 @@ from nirgeo.evaluation.score import evaluate
 from nirgeo.modelfile import Model, sha256_of
 from nirgeo.registry import load_model, shipped_models
 from nirgeo.runtimes.activation_ranges import Watch
-from nirgeo.runtimes.choice import FP32, INT8, ONNX
+from nirgeo.runtimes.choice import FP32, INT8
 from nirgeo.runtimes.int8 import SUFFIX, write_ranges
 from nirgeo.scene import VALID
 from nirgeo.source import open_source
@@ -72,7 +73,13 @@ def training_scenes(data: Path, model: Model) -> list[SceneEntry]:
 def measure_ranges(model: Model, scenes: list[SceneEntry], keep: tuple[str, ...]) -> None:
     network: Any = inference.network(model)
     watch = Watch(network, keep)
-    with watch.watching():
+    run = inference.run_network
+
+    def seen(inputs: Any, valid: Any, *others: Any, **options: Any) -> Any:
+        watch.see(inputs, valid, others[2])  # model, device, hint
+        return run(inputs, valid, *others, **options)
+
+    with mock.patch.object(inference, "run_network", seen):
         for entry in scenes:
             lazy = nirgeo.open_scene(entry.path)
             nirgeo.colorize(lazy, model).compute(scheduler="synchronous")
@@ -83,8 +90,6 @@ def measure_ranges(model: Model, scenes: list[SceneEntry], keep: tuple[str, ...]
     }
     write_ranges(model, watch.ranges(None if model.spec.tones is None else HINTS), facts)
     list_ranges()
-    for key in [k for k in inference_sessions() if k[0] == model.sha256]:
-        del inference_sessions()[key]
 
 
 def list_ranges() -> None:
@@ -100,19 +105,13 @@ def list_ranges() -> None:
     shipped_models.cache_clear()
 
 
-def inference_sessions() -> dict[Any, Any]:
-    from nirgeo.runtimes import onnx_session
-
-    return onnx_session._sessions  # a new file of ranges for the same weights
-
-
 def price(model: Model, scenes: list[SceneEntry]) -> dict[str, Any]:
     """What 8 bits change on validation scenes: levels of the pictures, and degrees."""
     changes = np.zeros(256, dtype=np.int64)
     for entry in scenes:
         lazy = read_scene(entry).lazy
         reference, rounded = (
-            nirgeo.colorize(lazy, model, runtime=ONNX, precision=p).compute() for p in (FP32, INT8)
+            nirgeo.colorize(lazy, model, precision=p).compute() for p in (FP32, INT8)
         )
         valid = reference[VALID].values
         levels = np.abs(reference.values.astype(np.int16) - rounded.values.astype(np.int16))
@@ -120,7 +119,7 @@ def price(model: Model, scenes: list[SceneEntry]) -> dict[str, Any]:
     share = np.cumsum(changes) / changes.sum()
     angles = {}
     for precision in (FP32, INT8):
-        predictor = ModelPredictor(precision, model, runtime=ONNX, precision=precision)
+        predictor = ModelPredictor(precision, model, precision=precision)
         found = evaluate(scenes, [predictor], advance=lambda: None, warn=lambda _: None)
         (task,) = found.to_json()["tasks"]
         angles[precision] = task["models"][0]["mean_over_places"]["angular"]["value"]

@@ -169,6 +169,6 @@ CONTESTANTS: dict[str, Callable[[Path, Path, Model], None]] = {
     "MONAI, 256 × 256": monai,
     "tiler, 256 × 256": tiler,
     "nirgeo, torch": _nirgeo("torch", "fp32"),
+    "nirgeo, torch int8": _nirgeo("torch", "int8"),
     "nirgeo, onnx": _nirgeo("onnx", "fp32"),
-    "nirgeo, onnx int8": _nirgeo("onnx", "int8"),
 }

@@ -169,15 +169,15 @@ runtime_options = _compose(
         default=TORCH,
         show_default=True,
         help="What computes the network. onnx: a level apart from torch in a few pixels. auto: the "
-        "faster one, torch in 32 bits.",
+        "faster one, which is torch.",
     ),
     click.option(
         "--precision",
         type=click.Choice(PRECISIONS),
         default=FP32,
         show_default=True,
-        help="fp16: on a GPU, a trunk in 16 bits. int8: wide networks faster on a CPU, colours "
-        "slightly off (see the model's card).",
+        help="fp16: on a GPU, a trunk in 16 bits. int8: two to three times as fast on a CPU, "
+        "colours slightly off (see the model's card).",
     ),
 )
 

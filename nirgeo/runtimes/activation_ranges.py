@@ -33,9 +33,25 @@ class Watch:
         self._network = network
         self._keep_float = set(keep_float)
 
+    def see(
+        self,
+        inputs: NDArray[np.float32],
+        valid: NDArray[np.bool_],
+        hint: NDArray[np.float32] | None,
+    ) -> None:
+        """Watch the network colour a window; parameters as for
+        :func:`nirgeo.inference.run_network`.
+
+        The network's own ``forward`` runs, layer by layer. Runs for a target do not go through its
+        layers (:mod:`nirgeo.windowed`), so watching them would miss most of it.
+        """
+        x, mask = torch.from_numpy(inputs)[None], torch.from_numpy(valid)[None, None]
+        field = None if hint is None else torch.from_numpy(hint)[None]
+        with self._watching(), torch.inference_mode():
+            self._network(x, mask.to(x.dtype), field)
+
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """While entered, runs of the network are watched."""
+    def _watching(self) -> Iterator[None]:
         handles = []
         steps = {
             f"{name}.{key}"

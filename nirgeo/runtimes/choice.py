@@ -1,7 +1,7 @@
 """Which runtime computes a network, and in which precision. Nothing heavy is imported here.
 
-The rule, in full: ``auto`` is the fastest that was measured, which is torch in 32 and 16 bits and
-ONNX Runtime in 8 (``docs/performance.md``). So it depends on the options and never on the scene.
+The rule, in full: ``auto`` is the fastest that was measured, which is torch in every precision
+(``docs/performance.md``). So it depends on the options and never on the scene.
 Pictures of the two may differ by one level in a few pixels per million; that is why a picture's
 tags name the runtime and a run can't be resumed with the other one.
 """
@@ -77,15 +77,15 @@ def choose_runtime(runtime: str = TORCH, precision: str = FP32, device: str = "c
             where = "ONNX Runtime" if runtime == ONNX else "a CPU, where it is slower than fp32"
             raise OptionError(f"--precision fp16 is for a GPU (--device cuda), not for {where}")
         return Runtime(TORCH, FP16)
-    if runtime == ONNX or precision == INT8:
+    if (runtime == ONNX or precision == INT8) and not on_cpu:
         what = "--precision int8" if precision == INT8 else "--runtime onnx"
-        if not on_cpu:
-            raise OptionError(f"{what} is for the CPU; with --device {device} leave it away")
-        missing = [name for name in _PACKAGES if find_spec(name) is None]
-        if missing:
-            raise OptionError(f"{what} needs {' and '.join(missing)}; {_REMEDY}")
-        return Runtime(ONNX, precision)
-    return Runtime()
+        raise OptionError(f"{what} is for the CPU; with --device {device} leave it away")
+    if runtime != ONNX:
+        return Runtime(TORCH, precision)
+    missing = [name for name in _PACKAGES if find_spec(name) is None]
+    if missing:
+        raise OptionError(f"--runtime onnx needs {' and '.join(missing)}; {_REMEDY}")
+    return Runtime(ONNX, precision)
 
 
 def installed_version(package: str) -> str | None:

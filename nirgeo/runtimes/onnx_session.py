@@ -7,23 +7,23 @@ share a session.
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nirgeo.built_once import BuiltOnce
 from nirgeo.hints import CHANNELS as HINT_CHANNELS
 from nirgeo.modelfile import Model, load_generator
 from nirgeo.runtimes.choice import INT8
+from nirgeo.runtimes.int8 import in_8_bits, ranges_sha256, read_ranges
 from nirgeo.runtimes.onnx_export import OUTPUT, onnx_graph
 
 FloatArray = NDArray[np.float32]
 
 MAX_SESSIONS = 4
 
-_sessions: dict[Any, Any] = {}
-_lock = threading.Lock()
+_sessions: BuiltOnce[tuple[str, str, bool, int], _Session] = BuiltOnce(MAX_SESSIONS)
 
 
 def run(
@@ -88,14 +88,9 @@ class _Session:
 
 def _session(model: Model, precision: str, expect_error: bool, threads: int) -> _Session:
     """The model's session, built once per process."""
-    key = (model.sha256, precision, expect_error, threads)
-    with _lock:
-        if key not in _sessions:
-            while len(_sessions) >= MAX_SESSIONS:
-                _sessions.pop(next(iter(_sessions)))
-            _sessions[key] = _build(model, precision, expect_error, threads)
-        found: _Session = _sessions[key]
-        return found
+    ranges = ranges_sha256(model) if precision == INT8 else ""
+    key = (model.sha256, ranges, expect_error, threads)
+    return _sessions.get(key, lambda: _build(model, precision, expect_error, threads))
 
 
 def _build(model: Model, precision: str, expect_error: bool, threads: int) -> _Session:
@@ -104,8 +99,6 @@ def _build(model: Model, precision: str, expect_error: bool, threads: int) -> _S
     network = load_generator(model)
     stride = int(network.stride)  # type: ignore[arg-type]
     if precision == INT8:
-        from nirgeo.runtimes.int8 import in_8_bits, read_ranges
-
         network = in_8_bits(network, read_ranges(model))
     graph = onnx_graph(network, expect_error=expect_error)
     options = onnxruntime.SessionOptions()

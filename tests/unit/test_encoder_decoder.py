@@ -13,7 +13,8 @@ from helpers import write_raster
 import nirgeo
 from nirgeo.architectures import ARCHITECTURES, build, generator_shape
 from nirgeo.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
-from nirgeo.errors import ModelError
+from nirgeo.engine import colouriser_of
+from nirgeo.errors import ModelError, OptionError
 from nirgeo.modelfile import (
     ENCODER_DECODER,
     KNOWN_ARCHITECTURES,
@@ -156,6 +157,11 @@ class TestModelFile:
         inputs = torch.rand(1, 1, 32, 40)
         want = run(lively(EncoderDecoderConfig(width=8, levels=3)), inputs)
         torch.testing.assert_close(loaded(inputs, torch.ones_like(inputs)), want)
+
+    def test_it_has_no_trunk_to_run_in_8_bits(self, tmp_path: Path) -> None:
+        path = self.write(tmp_path / "m.safetensors")
+        with pytest.raises(OptionError, match="--precision int8: paper@1 has no trunk"):
+            colouriser_of(read_model(path), precision="int8")
 
     def test_a_negative_variance_is_refused(self, tmp_path: Path) -> None:
         bad = {"encoder.0.norm.running_var": -np.ones(8, dtype=np.float32)}
