@@ -151,7 +151,7 @@ class Colouriser(Protocol):
     def seen(self, scene: Overview) -> Self:
         """This colouriser with what it must know of the whole scene."""
 
-    def guided(self, reference: Reference) -> Self:
+    def guided(self, reference: Reference | None) -> Self:
         """This colouriser, knowing of a reference, if it can read hints from one."""
 
     def identity(self) -> dict[str, Any]:

@@ -276,7 +276,7 @@ def unlike_training(
 def _informed(recipe: Recipe, scene: Overview) -> Recipe:
     recipe = replace(recipe, colouriser=recipe.colouriser.seen(scene))
     spec = recipe.spec
-    if not recipe.wants_error or not isinstance(spec, ModelSpec) or not spec.domain:
+    if not recipe.needs_error or not isinstance(spec, ModelSpec) or not spec.domain:
         return recipe
     return replace(recipe, veil=veil(spec.domain, spec.bands, spec.quantity, scene.tiles()))
 

@@ -24,7 +24,7 @@ from nirgeo.tiling import InputWindow
 if TYPE_CHECKING:
     from nirgeo.architectures import Generator
     from nirgeo.generator import LocalAffineGenerator
-    from nirgeo.reference import Reference
+    from nirgeo.reference import Alone, Reference
     from nirgeo.windowed import Trunk
 
 Output = Literal["display", "reflectance"]
@@ -90,6 +90,12 @@ class Recipe:
         return self.uncertainty or self.max_error is not None
 
     @property
+    def needs_error(self) -> bool:
+        """Whether pixels depend on it: it also tells where a reference has changed."""
+        told_by = self.reference is not None and self.colouriser.error_quantile is not None
+        return self.wants_error or told_by
+
+    @property
     def bands(self) -> tuple[str, ...]:
         """Names of the bands that are made."""
         return (*self.spec.colours, expected_error.BAND) if self.uncertainty else self.spec.colours
@@ -114,7 +120,7 @@ class Recipe:
         error = {"uncertainty": self.uncertainty, "max_error": self.max_error, "veil": self.veil}
         return (
             reference
-            | (error if self.wants_error else {})
+            | (error if self.needs_error else {})
             | {
                 "model": self.spec.full_name,
                 "model_sha256": self.colouriser.sha256,
@@ -367,7 +373,7 @@ class NetworkColouriser:
             return self
         return replace(self, hint=hint_field(scene.grid(), ToneMap.from_json(tones)))
 
-    def guided(self, reference: Reference) -> Self:
+    def guided(self, reference: Reference | None) -> Self:
         return replace(self, reference=reference)
 
     def identity(self) -> dict[str, Any]:
@@ -450,6 +456,31 @@ class NetworkColouriser:
         return np.stack([known[colour] for colour in self.spec.colours])
 
 
+def _with_error(
+    inputs: NDArray[np.float32], valid: NDArray[np.bool_], window: InputWindow, recipe: Recipe
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Colours of the target, and the errors to expect of them, air allowed for."""
+    painted, error = recipe.colouriser.paint_with_error(inputs, valid, window)
+    if recipe.veil > 0:
+        made = from_working(np.nan_to_num(painted), recipe.spec.quantity)
+        error = expected_error.through_veil(error, made, recipe.veil)
+    return painted, error
+
+
+def _alone(
+    inputs: NDArray[np.float32], valid: NDArray[np.bool_], window: InputWindow, recipe: Recipe
+) -> Alone | None:
+    """What the model makes without the reference, if it knows how far to trust that."""
+    from nirgeo.reference import Alone
+
+    quantile = recipe.colouriser.error_quantile
+    if quantile is None:
+        return None
+    unguided = replace(recipe, colouriser=recipe.colouriser.guided(None))
+    colours, error = _with_error(inputs, valid, window, unguided)
+    return Alone(colours, error * np.float32(quantile))
+
+
 def _referenced(
     inputs: NDArray[np.float32],
     valid: NDArray[np.bool_],
@@ -464,12 +495,21 @@ def _referenced(
     wide = window.grown(reference.halo)
     painted = recipe.colouriser.paint(inputs, valid, wide)
     # Green goes with blue better than near infrared does.
-    guide = inputs[spec.bands.index("green" if "green" in spec.bands else "nir")]
+    green = "green" in spec.bands
+    guide = inputs[spec.bands.index("green" if green else "nir")]
     around, target = wide.target, window.target
     within = target.shifted(-around.row, -around.col).slices
-    own = own_detail(spec.bands, spec.quantity)
     guided = reference.paint(
-        painted, guide[wide.crop], valid[wide.crop], around, within, spec.quantity, spec.curve, own
+        painted,
+        guide[wide.crop],
+        valid[wide.crop],
+        around,
+        within,
+        spec.quantity,
+        spec.curve,
+        own_detail(spec.bands, spec.quantity),
+        spec.colours.index("green") if green else None,
+        _alone(inputs, valid, wide, recipe),
     )
     for colour in recipe.colouriser.copies:
         number = spec.colours.index(colour)
@@ -498,10 +538,7 @@ def colorize_block(
     inputs = network_input(values, valid, recipe)
     error = None
     if recipe.wants_error:
-        painted, error = recipe.colouriser.paint_with_error(inputs, valid, window)
-        if recipe.veil > 0:
-            made = from_working(np.nan_to_num(painted), recipe.spec.quantity)
-            error = expected_error.through_veil(error, made, recipe.veil)
+        painted, error = _with_error(inputs, valid, window, recipe)
         if recipe.max_error is not None:
             target_valid = target_valid & (error <= np.float32(recipe.max_error))
     elif recipe.reference is not None:

@@ -13,6 +13,18 @@ the line is fitted to ``reference - own · model averaged``. At the reference's 
 is the reference itself; what is finer is the scene's. With ``own`` 0 it is the regression form of
 pan-sharpening with a ridge.
 
+Where green is measured, the reference is first made as bright as that. Another day's light, season
+and sensor change how bright the ground is more than how its colours stand to each other.
+
+A field may have been cut since, or snow may have fallen. A model that can tell what error it
+expects says so: what it makes without the reference (:class:`Alone`) is as far from the reference
+as its errors go, or farther. Where it is farther, the reference is believed in proportion:
+
+    believed = min(1, error² / angle²)
+
+with both squares summed over a pixel of the reference and its neighbours, and ``error`` the angle
+that nine of ten errors of the model stay within.
+
 Everything is a function of the place in the scene: sums are taken over whole numbers or in a fixed
 order, so that chunks can't show.
 """
@@ -63,11 +75,26 @@ ERROR = 0.03
 """Error of a reference's log ratios that is told to the network that takes them as a hint: of two
 sensors, or of two days without a change."""
 
+MOST_BRIGHTER = 4.0
+"""How many times as bright as a reference a measured colour may be, in working space."""
+
 FEWEST = 5
 """Pixels of nine that a line is fitted through; with fewer the slope is 0."""
 
 _ONE = 1 << 24
 """Pixels are summed in whole numbers of this fraction: sums of them have no rounding."""
+
+
+@dataclass(frozen=True)
+class Alone:
+    """What a model makes of a scene without the reference, to tell by what has changed.
+
+    ``colours`` (3, H, W) are in working space; ``error`` (H, W) is the angle in degrees that nine
+    of ten of its errors stay within.
+    """
+
+    colours: FloatArray
+    error: FloatArray
 
 
 @dataclass(frozen=True)
@@ -140,8 +167,10 @@ class Reference:
         quantity: Quantity,
         curve: DisplayCurve,
         own: float,
+        measured: int | None = None,
+        alone: Alone | None = None,
     ) -> FloatArray:
-        """The target's colours (3, h, w), the reference's where it has any.
+        """The target's colours (3, h, w), the reference's where it has any and nothing changed.
 
         Parameters
         ----------
@@ -151,6 +180,9 @@ class Reference:
         around : where in the scene these three lie: the target and the halo around it
         target : rows and columns of them that are wanted
         own : how much of the model's detail is taken, 0…1
+        measured : number of the colour that the guide is a measurement of; then the reference only
+            tells how the others stand to it
+        alone : what changes are told by; without it all of the reference is believed
         """
         shown, model = guide[target], painted[:, *target]
         rows, cols = (
@@ -161,9 +193,14 @@ class Reference:
         if found is None:
             return model
         colours, known, first, at = found
-        means, seen = self._averaged([guide, *painted], valid, around, *first, known.shape)
-        under, known_model = means[0], own * means[1:]
+        planes = [guide, *painted]
+        if alone is not None:
+            planes += [*alone.colours, alone.error]
+        means, seen = self._averaged(planes, valid, around, *first, known.shape)
+        under, known_model = means[0], own * means[1:4]
         detail = seen & known
+        if measured is not None:
+            colours = colours * _brightness(under, colours[measured], detail)
         slopes = _slopes(colours - known_model, under, detail, RIDGE[quantity])
         fields = np.concatenate(
             (
@@ -177,7 +214,15 @@ class Reference:
         spread = _interpolate(fields, *at)
         taken, share = spread[-2:]
         offset = (spread[:3] - spread[6:9]) + spread[3:6] * shown
-        return (model * (1 - share + taken) + offset).astype(np.float32)
+        guided = model * (1 - share + taken) + offset
+        if alone is not None:
+            ours, theirs = (
+                from_working(part.astype(np.float32), quantity).astype(np.float64)
+                for part in (means[4:7], colours)
+            )
+            (belief,) = _interpolate(_belief(ours, theirs, means[7], detail)[None], *at)
+            guided = alone.colours[:, *target] * (1 - belief) + guided * belief
+        return guided.astype(np.float32)
 
     def _blocks_at(
         self, rows: Doubles, cols: Doubles, quantity: Quantity, curve: DisplayCurve
@@ -447,6 +492,28 @@ def _slopes(colours: Doubles, under: Doubles, usable: Mask, ridge: float) -> Dou
     variance = np.maximum(xx / count - (x / count) ** 2, 0)
     covariance = xy / count - (x / count) * (y / count)
     return np.where(_around(weight) >= FEWEST, covariance / (variance + ridge), 0.0)
+
+
+def _brightness(measured: Doubles, reference: Doubles, usable: Mask) -> Doubles:
+    """What a reference (h, w) has to be multiplied with to be as bright as was measured (h, w)."""
+    ratio = measured / np.maximum(reference, 1e-3)
+    return np.where(usable, np.clip(ratio, 1 / MOST_BRIGHTER, MOST_BRIGHTER), 1.0)
+
+
+def _belief(model: Doubles, reference: Doubles, error: Doubles, usable: Mask) -> Doubles:
+    """How far a reference is believed, 0…1 (h, w); wholly where the model says nothing of it.
+
+    ``model`` and ``reference`` are means of linear colours (3, h, w), ``error`` is in degrees.
+    """
+    product = (model * reference).sum(axis=0)
+    lengths = np.sqrt((model * model).sum(axis=0) * (reference * reference).sum(axis=0))
+    # The square of the chord: of small angles that of the angle, and no function of the library
+    # that rounds the last values of an array in another way.
+    apart = np.maximum(0, 2 - 2 * product / np.maximum(lengths, 1e-12))
+    weight = (usable & (lengths > 0)).astype(np.float64)
+    allowed = _around((error * (math.pi / 180)) ** 2 * weight)
+    found = _around(apart * weight)
+    return np.where(weight > 0, np.minimum(1, allowed / np.maximum(found, 1e-12)), 1.0)
 
 
 def _around(values: Doubles) -> Doubles:

@@ -158,7 +158,7 @@ class BaselineColouriser:
     def seen(self, scene: Overview) -> Self:
         return replace(self, survey=self.model.baseline.survey(scene.tiles()))
 
-    def guided(self, reference: Reference) -> Self:
+    def guided(self, reference: Reference | None) -> Self:
         return self
 
     def identity(self) -> dict[str, Any]:

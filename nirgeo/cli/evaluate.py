@@ -52,10 +52,10 @@ if TYPE_CHECKING:
 @click.option(
     "--reference",
     "references",
-    type=int,
     multiple=True,
-    metavar="N",
-    help="Score models with a reference too: the truth averaged over N pixels. Repeatable.",
+    metavar="N|CSV",
+    help="Score models with a reference too: the truth averaged over N pixels; or, for each scene "
+    "that a table (columns file, reference) has, another one of the data. Repeatable.",
 )
 @click.option(
     "--hint-error",
@@ -91,7 +91,7 @@ def evaluate_command(
     leaky: bool,
     save_baselines: str | None,
     no_prior: bool,
-    references: tuple[int, ...],
+    references: tuple[str, ...],
     hint_errors: tuple[float, ...],
     json_file: str | None,
     html_file: str | None,
@@ -120,6 +120,7 @@ def evaluate_command(
     from nirgeo.baselines import BASELINES
     from nirgeo.evaluation.fitting import check_apart
     from nirgeo.evaluation.hinted import with_hints
+    from nirgeo.evaluation.paired import pairs_of, with_pairs
     from nirgeo.evaluation.predict import (
         UNFITTED,
         baseline_name,
@@ -152,7 +153,12 @@ def evaluate_command(
         ordered = [name for name in BASELINES if name in wanted]
         predictors += _fitted(ordered, quantities, fitted, save_baselines, quiet)
     predictors = with_hints(with_unique_labels(predictors), hint_errors)
-    predictors = with_references(predictors, references)
+    blocks = [int(text) for text in references if text.isdigit()]
+    predictors = with_references(predictors, blocks)
+    for text in [text for text in references if not text.isdigit()]:
+        pairs = pairs_of(entries, Path(text))
+        entries = [entry for entry in entries if entry.path.resolve() in pairs]
+        predictors = with_pairs(predictors, pairs, Path(text).stem)
 
     def warn(text: str) -> None:
         if not quiet:

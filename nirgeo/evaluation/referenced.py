@@ -2,7 +2,8 @@
 
 The reference is the true picture averaged over blocks of pixels, as a coarser sensor would have
 seen it on the same day. It is written to a file and handed to :func:`nirgeo.colorize` as a user
-would. Real references differ by date and sensor, so these figures are what can be reached at best.
+would. Real references differ by date and sensor (:mod:`nirgeo.evaluation.paired`), so these
+figures are what can be reached at best.
 """
 
 from __future__ import annotations
@@ -55,14 +56,18 @@ class UpsampledPredictor:
         return f"reference {self.block} px"
 
     def predict(self, scene: EvaluationScene) -> Prediction:
-        means, known = coarse_truth(scene, self.block)
-        height, width = scene.shape
-        field = np.concatenate((means * known, known[None])).astype(np.float32)
-        positions = [(np.arange(side) + 0.5) / self.block - 0.5 for side in (height, width)]
-        spread = hints.interpolate(field, *positions)
-        values = spread[:3] / np.maximum(spread[3], np.float32(1e-6))
-        picture = render(values, self.quantity)
-        return Prediction(values, picture)
+        return interpolated_truth(scene, self.block)
+
+
+def interpolated_truth(scene: EvaluationScene, block: int) -> Prediction:
+    """A scene's colours averaged over blocks of pixels, and interpolated from there (bilinear)."""
+    means, known = coarse_truth(scene, block)
+    height, width = scene.shape
+    field = np.concatenate((means * known, known[None])).astype(np.float32)
+    positions = [(np.arange(side) + 0.5) / block - 0.5 for side in (height, width)]
+    spread = hints.interpolate(field, *positions)
+    values = spread[:3] / np.maximum(spread[3], np.float32(1e-6))
+    return Prediction(values, render(values, scene.quantity))
 
 
 def with_references(predictors: Sequence[Predictor], blocks: Sequence[int]) -> list[Predictor]:

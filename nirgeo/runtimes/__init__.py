@@ -1,5 +1,6 @@
 """What computes a network: torch, the reference, or ONNX Runtime, an extra for CPUs.
 
-``choice.py`` decides, ``onnx_export.py`` turns a network into a graph, ``onnx_session.py`` runs it,
-``int8.py`` says what of it may be computed in 8 bits and ``activation_ranges.py`` finds that out.
+``choice.py`` decides. In 8 bits ``int8.py`` holds the ranges that ``activation_ranges.py`` found,
+and ``int8_trunk.py`` computes with them in torch. ``onnx_export.py`` turns a network, in 32 or 8
+bits, into a graph, and ``onnx_session.py`` runs it.
 """

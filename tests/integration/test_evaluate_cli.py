@@ -499,3 +499,53 @@ def test_models_are_scored_with_a_reference_and_beside_it_alone(
     assert angles[f"{name} + reference 8 px"] < 0.6 * angles[name]
     assert angles["reference 8 px"] < angles["reference 16 px"]
     assert command(*arguments, "--reference", 65, "--overwrite", expect=None).exit_code != 0
+
+
+def test_models_are_scored_with_the_references_of_a_table(tmp_path: Path) -> None:
+    model = random_model(tmp_path)
+    names = ["a.tif", "b.tif", "c.tif"]
+    for k, name in enumerate(names):
+        write_scene(tmp_path / "data" / name, ground(72, 68, seed=k))
+    own, other = tmp_path / "own.csv", tmp_path / "other.csv"
+    lines = [f"{name},{name}" for name in names[:2]]
+    own.write_text("\n".join(["file,reference", *lines, "elsewhere.tif,nowhere.tif"]))
+    other.write_text(f"file,reference\n{names[0]},{names[1]}\n")
+    figures = tmp_path / "figures.json"
+    arguments = ["evaluate", model.path, "--data", tmp_path / "data", "--json", figures, "-q"]
+    angles = {}
+    for table in (own, other):
+        command(*arguments, "--reference", table, "--overwrite")
+        (task,) = json.loads(figures.read_text())["tasks"]
+        assert task["scenes"] == (2 if table == own else 1)
+        for p in task["models"]:
+            angles[p["label"]] = p["mean_over_places"]["angular"]["value"]
+    name = model.spec.full_name
+    assert set(angles) == {name, f"{name} + own", "own", f"{name} + other", "other"}
+    # A scene's own colours know nearly everything, those of another place do not.
+    assert angles[f"{name} + own"] < 0.6 * angles[name]
+    assert angles["own"] < angles["other"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("file,other\na.tif,b.tif\n", "needs columns file and reference"),
+        ("file,reference\nelsewhere.tif,a.tif\n", "none of its scenes"),
+        ("file,reference\nNAME,nowhere.tif\n", "no scene is called 'nowhere.tif'"),
+        (b"\xff\xfe\x00", "not a readable table"),
+        (None, "not a readable table"),
+    ],
+)
+def test_a_table_of_references_that_can_not_be_used(
+    folders: Path, tmp_path: Path, text: str | bytes | None, said: str
+) -> None:
+    table = tmp_path / "table.csv"
+    name = sorted(path.name for path in (folders / "data").rglob("*.tif"))[0]
+    if text is not None:
+        table.write_bytes(text if isinstance(text, bytes) else text.replace("NAME", name).encode())
+    model = random_model(tmp_path)
+    result = command(
+        "evaluate", model.path, "--data", folders / "data", "--reference", table, expect=1
+    )
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr

@@ -10,13 +10,14 @@ import pytest
 import rasterio
 from helpers import NORTH_UP_10M, UTM, write_raster
 from numpy.typing import NDArray
-from pictures import command, punch_holes, read, scene_values
+from pictures import command, painting_model, punch_holes, read, scene_values
 from rasterio.warp import transform_bounds
 
 import nirgeo
 from nirgeo import hints
 from nirgeo.engine import reach
 from nirgeo.errors import BandError, GridError, ResumeError
+from nirgeo.metrics import angular_error
 from nirgeo.modelfile import Model
 from nirgeo.radiometry import DisplayCurve, Quantity
 from nirgeo.reference import ERROR, open_reference
@@ -140,8 +141,19 @@ REFERENCES: dict[str, tuple[int, dict[str, Any]]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def doubtful(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A network that expects errors, between one and some thirty degrees."""
+    folder = tmp_path_factory.mktemp("doubtful")
+    return painting_model(folder, width=16, depth=1, shape={"expects_error": True})
+
+
 @pytest.mark.parametrize("kind", REFERENCES)
-def test_chunks_do_not_show(tmp_path: Path, tiny: Model, kind: str) -> None:
+@pytest.mark.parametrize("which", ["tiny", "doubtful"])
+def test_chunks_do_not_show(
+    tmp_path: Path, request: pytest.FixtureRequest, kind: str, which: str
+) -> None:
+    tiny: Model = request.getfixturevalue(which)
     side, place = REFERENCES[kind]
     values, valid = scene_values(201, 333), punch_holes(201, 333)
     values[~valid] = 0
@@ -246,6 +258,47 @@ def test_beyond_the_reference_the_place_is_the_hint(tmp_path: Path) -> None:
     assert rgb.attrs["nirgeo_colour_hint"] == f"the reference; beyond it {prior}"
     beyond = 64 + 8 + reach(model)[0]
     np.testing.assert_array_equal(rgb.values[:, :, beyond:], plain.values[:, :, beyond:])
+
+
+def test_what_has_changed_is_left_to_the_model(tmp_path: Path, doubtful: Model) -> None:
+    scene = write_raster(tmp_path / "scene.tif", scene_values(256, 256))
+    alone = colours_of(scene, doubtful, None, output="reflectance").values.astype(np.float64)
+    # The same colours, brighter: another day's light. And magenta where something else was.
+    light = 1.3 * coarse(alone, 8)
+    light[:, :, 16:] = np.array([0.5, 0.02, 0.5])[:, None, None]
+    reference = write_reference(tmp_path / "r.tif", light.astype(np.float32), 8)
+    rgb = colours_of(scene, doubtful, reference, output="reflectance").values
+    brighter = (coarse(rgb, 8) / light)[:, 2:-2, 2:12]
+    assert np.abs(np.median(brighter, axis=(1, 2)) - 1).max() < 0.05
+    changed = np.s_[:, 16:-16, 160:-16]
+    magenta = angular_error(rgb[changed], np.broadcast_to(light[:, -1:, -1:], rgb[changed].shape))
+    own = angular_error(rgb[changed], alone[changed])
+    assert np.nanmean(own) < 0.4 * np.nanmean(magenta)
+    # A model that knows nothing of its errors has to take it as it is.
+    taken = colours_of(scene, PLAIN, reference, output="reflectance").values
+    angles = angular_error(
+        taken[changed], np.broadcast_to(light[:, -1:, -1:], taken[changed].shape)
+    )
+    assert np.nanmean(angles) < 0.2 * np.nanmean(magenta)
+
+
+def test_where_green_is_measured_a_reference_may_be_darker(tmp_path: Path) -> None:
+    bands = ("red", "green", "nir")
+    model = painting_model(tmp_path, bands=bands, shape={"out_bands": 1})
+    values = np.stack([scene_values(192, 192, seed=k) for k in range(3)])
+    scene = write_raster(tmp_path / "s.tif", values, descriptions=bands)
+    green = coarse(values[1:2] / 10_000, 16)[0]
+    light = np.stack([1.2 * green, green, 0.6 * green])
+    pictures = []
+    for brightness in (1.0, 0.4):
+        path = write_reference(
+            tmp_path / f"{brightness}.tif", (brightness * light).astype(np.float32), 16
+        )
+        pictures.append(colours_of(scene, model, path, output="reflectance").values)
+    inner = np.s_[:, 32:-32, 32:-32]
+    np.testing.assert_allclose(pictures[1][inner], pictures[0][inner], atol=0.004)
+    found = coarse(pictures[0], 16)[2, 2:-2, 2:-2]
+    assert abs(np.median(found / green[2:-2, 2:-2]) - 0.6) < 0.02
 
 
 def test_measured_bands_stay(tmp_path: Path) -> None:

@@ -1,0 +1,119 @@
+"""What a real reference is worth: models that are given one of their own for every scene.
+
+A table names a scene for each: another date of the place, say, on the same grid. Its file is handed
+to :func:`nirgeo.colorize` as a user would; so these figures hold the season, the light, clouds,
+fires and the plough.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from nirgeo.errors import EvaluationError
+from nirgeo.evaluation.predict import Kind, ModelPredictor, Prediction, Predictor
+from nirgeo.evaluation.referenced import interpolated_truth
+from nirgeo.evaluation.scenes import EvaluationScene, read_scene
+from nirgeo.radiometry import Quantity
+from nirgeo.reference import LEAST
+from nirgeo.scene import view_of
+from nirgeo.training.data import SceneEntry
+
+COLUMNS = ("file", "reference")
+
+Pairs = Mapping[Path, SceneEntry]
+"""The scene that is the reference of a scene, by its file."""
+
+
+@dataclass(frozen=True)
+class PairedPredictor(ModelPredictor):
+    """A model that is given the colours of the scene that a table names."""
+
+    pairs: Pairs | None = None
+
+    def predict(self, scene: EvaluationScene) -> Prediction:
+        assert self.pairs is not None
+        return replace(self, reference=str(self.pairs[_file(scene)].path))._predict(scene)
+
+    def _predict(self, scene: EvaluationScene) -> Prediction:
+        return super().predict(scene)
+
+
+@dataclass(frozen=True)
+class ReferencePredictor:
+    """That scene's colours and nothing else, averaged as a reference is, and interpolated."""
+
+    label: str
+    pairs: Pairs
+    quantity: Quantity
+    kind: Kind = Kind.ORACLE
+    bands: tuple[str, ...] = ("nir",)
+
+    def predict(self, scene: EvaluationScene) -> Prediction:
+        other = read_scene(self.pairs[_file(scene)])
+        if other.shape != scene.shape:
+            raise EvaluationError(
+                f"{other.name} has {other.shape[0]} x {other.shape[1]} pixels, and {scene.name} "
+                f"{scene.shape[0]} x {scene.shape[1]}; references of a table lie on their scene's "
+                "grid"
+            )
+        return interpolated_truth(other, int(LEAST))
+
+
+def _file(scene: EvaluationScene) -> Path:
+    view = view_of(scene.lazy)
+    assert view is not None
+    return Path(view.source.bands[0].path).resolve()
+
+
+def pairs_of(entries: Sequence[SceneEntry], table: Path) -> dict[Path, SceneEntry]:
+    """The reference of every scene that a table has one for.
+
+    ``table`` has columns ``file`` and ``reference``: names of files among ``entries``. Rows whose
+    scene is not there are left out.
+
+    Raises
+    ------
+    EvaluationError : the table can't be read; it lacks a column; it names a reference that is not
+        there, or a name that two files share; or none of its scenes is there
+    """
+    try:
+        with table.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise EvaluationError(f"--reference {table}: not a readable table ({error})") from error
+    if rows and not set(COLUMNS) <= set(rows[0]):
+        raise EvaluationError(f"--reference {table}: needs columns {' and '.join(COLUMNS)}")
+    named: dict[str, list[SceneEntry]] = {}
+    for entry in entries:
+        named.setdefault(entry.path.name, []).append(entry)
+
+    def only(name: str) -> SceneEntry:
+        found = named.get(name, [])
+        if len(found) != 1:
+            amount = "two files are" if found else "no scene is"
+            raise EvaluationError(f"--reference {table}: {amount} called {name!r} in the data")
+        return found[0]
+
+    pairs = {
+        only(row["file"]).path.resolve(): only(row["reference"])
+        for row in rows
+        if row["file"] in named
+    }
+    if not pairs:
+        raise EvaluationError(f"--reference {table}: none of its scenes is in the data")
+    return pairs
+
+
+def with_pairs(predictors: Sequence[Predictor], pairs: Pairs, name: str) -> list[Predictor]:
+    """``predictors``, the models with references, called ``name``, and these alone."""
+    paired: list[Predictor] = [
+        PairedPredictor(f"{p.label} + {name}", p.model, p.device, p.prior, pairs=pairs)
+        for p in predictors
+        if type(p) is ModelPredictor and p.kind is Kind.MODEL
+    ]
+    quantities = sorted({p.quantity for p in predictors})
+    alone = [ReferencePredictor(name, pairs, quantity) for quantity in quantities]
+    return [*predictors, *paired, *alone]
