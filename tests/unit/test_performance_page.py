@@ -58,7 +58,10 @@ def test_reading_deflate_is_measured_with_either_library(tmp_path: Path) -> None
 
 def test_a_run_is_measured_beside_the_bare_network(tmp_path: Path) -> None:
     record = engine.measure(tmp_path, side=300, rounds=1)
-    assert record["useful"] <= 1
-    assert [(r["runtime"], r["precision"]) for r in record["rows"]] == list(engine.WAYS)
-    assert all(r["wall"] > 0 and 0 < r["cog_share"] < 1 for r in record["rows"])
+    narrow, wide = record["models"]
+    assert wide["flops_per_pixel"] > 3 * narrow["flops_per_pixel"] > 1000
+    for part in record["models"]:
+        assert part["useful"] <= 1
+        assert [(r["runtime"], r["precision"]) for r in part["rows"]] == list(engine.WAYS)
+        assert all(r["wall"] > 0 and 0 < r["cog_share"] < 1 for r in part["rows"])
     assert "300² px" in page.engine(record | {"machine": machine.describe()})
