@@ -132,6 +132,15 @@ def ranges_sha256(model: Model) -> str:
     return sha256_of(ranges_path(on_this_machine(model)))
 
 
+def ranges_stamp(model: Model) -> tuple[int, int]:
+    """When the model's file of ranges was written, and its size; zeros where there is none."""
+    try:
+        found = ranges_path(on_this_machine(model)).stat()
+    except OSError:
+        return (0, 0)
+    return found.st_mtime_ns, found.st_size
+
+
 def scale_and_zero(low: float, high: float) -> tuple[float, int]:
     """Of unsigned 8-bit numbers: value = scale · (number - zero). 0 is met exactly."""
     scale = max((high - low) / LEVELS, 1e-12)

@@ -18,12 +18,19 @@ from nirgeo.built_once import BuiltOnce
 from nirgeo.errors import ModelError, OptionError
 from nirgeo.generator import LocalAffineGenerator, ResidualBlock
 from nirgeo.modelfile import Model
-from nirgeo.runtimes.int8 import INPUT, LEVELS, Range, Ranges, ranges_sha256, read_ranges
-from nirgeo.runtimes.int8 import scale_and_zero as scale_and_zero_of
+from nirgeo.runtimes.int8 import (
+    INPUT,
+    LEVELS,
+    Range,
+    Ranges,
+    ranges_stamp,
+    read_ranges,
+    scale_and_zero,
+)
 from nirgeo.windowed import Cells, padded
 
 MAX_TRUNKS = 4
-_trunks: BuiltOnce[tuple[str, str], EightBitTrunk] = BuiltOnce(MAX_TRUNKS)
+_trunks: BuiltOnce[tuple[str, tuple[int, int]], EightBitTrunk] = BuiltOnce(MAX_TRUNKS)
 
 _REMEDY = "--runtime onnx computes 8 bits in ONNX Runtime, an extra (`pip install 'nirgeo[onnx]'`)"
 
@@ -40,7 +47,7 @@ def trunk_of(model: Model, network: LocalAffineGenerator) -> EightBitTrunk:
     OptionError, ModelError : see :func:`nirgeo.runtimes.int8.read_ranges` and
         :class:`EightBitTrunk`
     """
-    key = (model.sha256, ranges_sha256(model))
+    key = (model.sha256, ranges_stamp(model))
     return _trunks.get(key, lambda: EightBitTrunk(network, read_ranges(model)))
 
 
@@ -104,8 +111,8 @@ class _Convolution:
     """From 8-bit numbers to 8-bit numbers; or to 32-bit values, where ``after`` is None."""
 
     def __init__(self, conv: nn.Conv2d, before: Range, after: Range | None) -> None:
-        self.scale, self.zero = scale_and_zero_of(*before)
-        self._out_scale, self._out_zero = (1.0, 0) if after is None else scale_and_zero_of(*after)
+        self.scale, self.zero = scale_and_zero(*before)
+        self._out_scale, self._out_zero = (1.0, 0) if after is None else scale_and_zero(*after)
         self._dtype = torch.float32 if after is None else torch.uint8
         weight, bias = conv.weight.detach(), conv.bias
         assert bias is not None

@@ -7,7 +7,7 @@ share a session.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +16,16 @@ from nirgeo.built_once import BuiltOnce
 from nirgeo.hints import CHANNELS as HINT_CHANNELS
 from nirgeo.modelfile import Model, load_generator
 from nirgeo.runtimes.choice import INT8
-from nirgeo.runtimes.int8 import in_8_bits, ranges_sha256, read_ranges
+from nirgeo.runtimes.int8 import in_8_bits, ranges_stamp, read_ranges
 from nirgeo.runtimes.onnx_export import OUTPUT, onnx_graph
 
 FloatArray = NDArray[np.float32]
 
 MAX_SESSIONS = 4
 
-_sessions: BuiltOnce[tuple[str, str, bool, int], _Session] = BuiltOnce(MAX_SESSIONS)
+_sessions: BuiltOnce[tuple[str, tuple[int, int] | None, bool, int], _Session] = BuiltOnce(
+    MAX_SESSIONS
+)
 
 
 def run(
@@ -88,7 +90,7 @@ class _Session:
 
 def _session(model: Model, precision: str, expect_error: bool, threads: int) -> _Session:
     """The model's session, built once per process."""
-    ranges = ranges_sha256(model) if precision == INT8 else ""
+    ranges = ranges_stamp(model) if precision == INT8 else None
     key = (model.sha256, ranges, expect_error, threads)
     return _sessions.get(key, lambda: _build(model, precision, expect_error, threads))
 
