@@ -23,9 +23,10 @@ FloatArray = NDArray[np.float32]
 
 MAX_SESSIONS = 4
 
-_sessions: BuiltOnce[tuple[str, tuple[int, int] | None, bool, int], _Session] = BuiltOnce(
-    MAX_SESSIONS
-)
+Key: TypeAlias = tuple[str, tuple[int, int] | None, bool, int]
+"""Weights, ranges of 8 bits, whether errors are expected, threads."""
+
+_sessions: BuiltOnce[Key, _Session] = BuiltOnce(MAX_SESSIONS)
 
 
 def run(
