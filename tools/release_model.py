@@ -121,6 +121,9 @@ FACTS = {
             f"{_WIDER} --set steps=2200 --set validate_every=550 --set learning_rate=7e-4 "
             "--set dropout=0 --set weight_decay=0.02 --set warmup=50 "
             "--init RUN-6/best.safetensors --out RUN-7",
+            f"{_WIDER} --set steps=20000 --set validate_every=1000 --set learning_rate=8e-4 "
+            "--set dropout=0 --set weight_decay=0.02 --set warmup=200 --set ema=0.998 "
+            "--init RUN-7/best.safetensors --out RUN-8",
         ),
         afterwards=_SMOOTHED,
         calibration_options=("--by-scene", _WITHOUT),
