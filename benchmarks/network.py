@@ -21,6 +21,7 @@ import torch
 
 from benchmarks import trunks
 from nirgeo.generator import GeneratorConfig
+from nirgeo.heap import keep_freed_memory
 from nirgeo.inference import intra_op_threads, network, run_network
 from nirgeo.modelfile import Model
 from nirgeo.registry import load_model
@@ -48,6 +49,7 @@ def convolution_flops(config: GeneratorConfig, side: int, target: tuple[int, int
 
 
 def measure(rounds: int, name: str = "satellite-nir") -> dict[str, Any]:
+    keep_freed_memory()  # as the command does
     model = load_model(name)
     assert isinstance(model, Model)
     net: Any = network(model)
