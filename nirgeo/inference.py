@@ -90,10 +90,19 @@ class Recipe:
         return self.uncertainty or self.max_error is not None
 
     @property
+    def tells_changes(self) -> bool:
+        """Whether the model decides how far its reference is believed.
+
+        Only where green is measured. With near infrared alone it can't tell haze, or another light
+        over all of the scene, from a change.
+        """
+        sees_colour = "green" in self.spec.bands and self.colouriser.error_quantile is not None
+        return self.reference is not None and sees_colour
+
+    @property
     def needs_error(self) -> bool:
-        """Whether pixels depend on it: it also tells where a reference has changed."""
-        told_by = self.reference is not None and self.colouriser.error_quantile is not None
-        return self.wants_error or told_by
+        """Whether pixels depend on the expected error."""
+        return self.wants_error or self.tells_changes
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -470,11 +479,11 @@ def _with_error(
 def _alone(
     inputs: NDArray[np.float32], valid: NDArray[np.bool_], window: InputWindow, recipe: Recipe
 ) -> Alone | None:
-    """What the model makes without the reference, if it knows how far to trust that."""
+    """What the model makes without the reference, if that tells what has changed."""
     from nirgeo.reference import Alone
 
     quantile = recipe.colouriser.error_quantile
-    if quantile is None:
+    if quantile is None or not recipe.tells_changes:
         return None
     unguided = replace(recipe, colouriser=recipe.colouriser.guided(None))
     colours, error = _with_error(inputs, valid, window, unguided)

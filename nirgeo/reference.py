@@ -16,9 +16,10 @@ pan-sharpening with a ridge.
 Where green is measured, the reference is first made as bright as that. Another day's light, season
 and sensor change how bright the ground is more than how its colours stand to each other.
 
-A field may have been cut since, or snow may have fallen. A model that can tell what error it
-expects says so: what it makes without the reference (:class:`Alone`) is as far from the reference
-as its errors go, or farther. Where it is farther, the reference is believed in proportion:
+A field may have been cut since, or snow may have fallen. Where green is measured, a model that can
+tell what error it expects says so: what it makes without the reference (:class:`Alone`) is as far
+from the reference as its errors go, or farther. Where it is farther, the reference is believed in
+proportion:
 
     believed = min(1, error² / angle²)
 

@@ -17,10 +17,9 @@ import nirgeo
 from nirgeo import hints
 from nirgeo.engine import reach
 from nirgeo.errors import BandError, GridError, ResumeError
-from nirgeo.metrics import angular_error
 from nirgeo.modelfile import Model
 from nirgeo.radiometry import DisplayCurve, Quantity
-from nirgeo.reference import ERROR, open_reference
+from nirgeo.reference import ERROR, _belief, open_reference
 from nirgeo.scene import view_of
 
 COLOURS = ("red", "green", "blue")
@@ -141,11 +140,16 @@ REFERENCES: dict[str, tuple[int, dict[str, Any]]] = {
 }
 
 
+BANDS = ("red", "green", "nir")
+
+
 @pytest.fixture(scope="module")
 def doubtful(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """A network that expects errors, between one and some thirty degrees."""
+    """A network for missing blue that believes no reference farther away than some degrees."""
     folder = tmp_path_factory.mktemp("doubtful")
-    return painting_model(folder, width=16, depth=1, shape={"expects_error": True})
+    shape = {"out_bands": 1, "expects_error": True}
+    told = {"quantile": 0.5}
+    return painting_model(folder, bands=BANDS, width=16, depth=1, shape=shape, uncertainty=told)
 
 
 @pytest.mark.parametrize("kind", REFERENCES)
@@ -155,9 +159,11 @@ def test_chunks_do_not_show(
 ) -> None:
     tiny: Model = request.getfixturevalue(which)
     side, place = REFERENCES[kind]
-    values, valid = scene_values(201, 333), punch_holes(201, 333)
-    values[~valid] = 0
-    scene = write_raster(tmp_path / "scene.tif", values, nodata=0)
+    bands = tiny.spec.bands
+    values = np.stack([scene_values(201, 333, seed=k) for k in range(len(bands))])
+    valid = punch_holes(201, 333)
+    values[:, ~valid] = 0
+    scene = write_raster(tmp_path / "scene.tif", values, nodata=0, descriptions=bands)
     random = np.random.default_rng(3)
     colours = random.integers(1, 256, (3, side, side), dtype=np.uint8)
     colours[:, side // 2 : side // 2 + 3, :4] = 0
@@ -171,7 +177,7 @@ def test_chunks_do_not_show(
     array = nirgeo.open_scene(scene).compute().chunk({"y": 100, "x": 130})
     in_memory = nirgeo.colorize(array, tiny, reference=reference).compute()
     plain = nirgeo.colorize(nirgeo.open_scene(scene), tiny).compute()
-    assert (pictures[0][0] != plain.values).mean() > 0.2
+    assert (pictures[0][0] != plain.values).mean() > 0.05
     for picture, mask in pictures[1:]:
         np.testing.assert_array_equal(picture, pictures[0][0])
         np.testing.assert_array_equal(mask, pictures[0][1])
@@ -261,32 +267,58 @@ def test_beyond_the_reference_the_place_is_the_hint(tmp_path: Path) -> None:
 
 
 def test_what_has_changed_is_left_to_the_model(tmp_path: Path, doubtful: Model) -> None:
-    scene = write_raster(tmp_path / "scene.tif", scene_values(256, 256))
+    values = np.stack([scene_values(256, 256, seed=k) for k in range(3)])
+    scene = write_raster(tmp_path / "scene.tif", values, descriptions=BANDS)
     alone = colours_of(scene, doubtful, None, output="reflectance").values.astype(np.float64)
-    # The same colours, brighter: another day's light. And magenta where something else was.
-    light = 1.3 * coarse(alone, 8)
-    light[:, :, 16:] = np.array([0.5, 0.02, 0.5])[:, None, None]
+    light = coarse(alone, 8)
+    light[2] *= 1.2
+    # Bluer than the model thinks; and on the right another ground than was measured as well.
+    changed = light.copy()
+    changed[0, :, 16:] *= 0.05
+    pictures = []
+    for name, colours in (("bluer", light), ("changed", changed)):
+        path = write_reference(tmp_path / f"{name}.tif", colours.astype(np.float32), 8)
+        pictures.append(colours_of(scene, doubtful, path, output="reflectance").values)
+    bluer = (coarse(pictures[0], 8) / coarse(alone, 8))[2, 2:-2, 2:-2]
+    assert 1.13 < np.median(bluer) < 1.25
+    left, right = np.s_[2, :, :64], np.s_[2, 16:-16, 160:-16]
+    np.testing.assert_array_equal(pictures[1][left], pictures[0][left])
+    moved = [np.abs(picture[right] - alone[right]).mean() for picture in pictures]
+    assert moved[1] < 0.6 * moved[0]
+
+
+def test_a_reference_is_believed_within_the_models_errors() -> None:
+    # Colours 20 degrees apart in a plane, and errors of 40, 20, 10 and 5 degrees.
+    model = np.zeros((3, 4, 12))
+    model[0] = 1
+    reference = np.zeros_like(model)
+    reference[0], reference[1] = np.cos(np.radians(20)), np.sin(np.radians(20))
+    error = np.repeat([40.0, 20.0, 10.0, 5.0], 3)[None].repeat(4, axis=0)
+    usable = np.ones((4, 12), dtype=np.bool_)
+    found = _belief(model, 0.2 * reference, error, usable)[1, [1, 4, 7, 10]]
+    np.testing.assert_allclose(found, [1, 1, 1 / 4, 1 / 16], rtol=0.02)
+    usable[:, 6:] = False
+    found = _belief(model, reference, error, usable)
+    np.testing.assert_array_equal(found[:, 6:], 1)
+    assert (_belief(model, 0 * reference, error, usable) == 1).all()
+
+
+def test_near_infrared_alone_can_not_tell_a_change_from_haze(tmp_path: Path) -> None:
+    # A bluish veil over all of the scene: the reference has to be believed.
+    model = painting_model(tmp_path, width=16, depth=1, shape={"expects_error": True})
+    scene = write_raster(tmp_path / "scene.tif", scene_values(256, 256))
+    light = coarse(colours_of(scene, model, None, output="reflectance").values, 8)
+    light = light * 0.3 + np.array([0.1, 0.15, 0.4])[:, None, None]
     reference = write_reference(tmp_path / "r.tif", light.astype(np.float32), 8)
-    rgb = colours_of(scene, doubtful, reference, output="reflectance").values
-    brighter = (coarse(rgb, 8) / light)[:, 2:-2, 2:12]
-    assert np.abs(np.median(brighter, axis=(1, 2)) - 1).max() < 0.05
-    changed = np.s_[:, 16:-16, 160:-16]
-    magenta = angular_error(rgb[changed], np.broadcast_to(light[:, -1:, -1:], rgb[changed].shape))
-    own = angular_error(rgb[changed], alone[changed])
-    assert np.nanmean(own) < 0.4 * np.nanmean(magenta)
-    # A model that knows nothing of its errors has to take it as it is.
-    taken = colours_of(scene, PLAIN, reference, output="reflectance").values
-    angles = angular_error(
-        taken[changed], np.broadcast_to(light[:, -1:, -1:], taken[changed].shape)
-    )
-    assert np.nanmean(angles) < 0.2 * np.nanmean(magenta)
+    rgb = colours_of(scene, model, reference, output="reflectance").values
+    inner = np.s_[:, 2:-2, 2:-2]
+    assert np.median(np.abs(coarse(rgb, 8) - light)[inner]) < 0.01
 
 
 def test_where_green_is_measured_a_reference_may_be_darker(tmp_path: Path) -> None:
-    bands = ("red", "green", "nir")
-    model = painting_model(tmp_path, bands=bands, shape={"out_bands": 1})
+    model = painting_model(tmp_path, bands=BANDS, shape={"out_bands": 1})
     values = np.stack([scene_values(192, 192, seed=k) for k in range(3)])
-    scene = write_raster(tmp_path / "s.tif", values, descriptions=bands)
+    scene = write_raster(tmp_path / "s.tif", values, descriptions=BANDS)
     green = coarse(values[1:2] / 10_000, 16)[0]
     light = np.stack([1.2 * green, green, 0.6 * green])
     pictures = []
