@@ -99,7 +99,11 @@ def everything(folder: Path) -> None:
     training_sets(folder)
     catalogue(folder)
     shutil.copytree(ROOT / "examples", folder / "examples")
-    (folder / "docs" / "results").mkdir(parents=True)
+    results = folder / "docs" / "results"
+    results.mkdir(parents=True)
+    # A scene of its own: no other lies on the same ground.
+    pairs = ("file,reference", "satellite-0.tif,satellite-0.tif", "satellite-2.tif,satellite-2.tif")
+    (results / "another-date.csv").write_text("\n".join(pairs), encoding="utf-8")
     mine = folder / "runs" / "mine" / "best.safetensors"
     mine.parent.mkdir(parents=True)
     shutil.copy(ROOT / "nirgeo" / "weights" / "satellite-nir-4.safetensors", mine)
