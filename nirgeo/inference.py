@@ -23,9 +23,7 @@ from nirgeo.tiling import InputWindow
 
 if TYPE_CHECKING:
     from nirgeo.architectures import Generator
-    from nirgeo.generator import LocalAffineGenerator
     from nirgeo.reference import Alone, Reference
-    from nirgeo.windowed import Trunk
 
 Output = Literal["display", "reflectance"]
 
@@ -306,6 +304,7 @@ def _run_torch(
     import torch
 
     from nirgeo.generator import LocalAffineGenerator
+    from nirgeo.runtimes.int8_trunk import trunk_of
     from nirgeo.windowed import paint, smallest_input
 
     net: Any = network(model)
@@ -324,18 +323,12 @@ def _run_torch(
     with torch.inference_mode():
         x = x.contiguous(memory_format=torch.channels_last)
         if isinstance(net, LocalAffineGenerator):
-            trunk = _eight_bit_trunk(model, net) if eight_bits else None
+            trunk = trunk_of(model, net) if eight_bits else None
             made = paint(net, x, mask, field, target, expect_error=expect_error, trunk=trunk)[0]
         else:
             made = net(x, mask.to(x.dtype).contiguous(), field)[0][:, *target].contiguous()
         result: NDArray[np.float32] = made.numpy()
     return result
-
-
-def _eight_bit_trunk(model: Model, net: LocalAffineGenerator) -> Trunk:
-    from nirgeo.runtimes.int8_trunk import trunk_of
-
-    return trunk_of(model, net)
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from nirgeo.errors import EvaluationError
 from nirgeo.evaluation.predict import Kind, ModelPredictor, Prediction, Predictor
-from nirgeo.evaluation.referenced import interpolated_truth
+from nirgeo.evaluation.referenced import interpolated_truth, plain_models
 from nirgeo.evaluation.scenes import EvaluationScene, read_scene
 from nirgeo.radiometry import Quantity
 from nirgeo.reference import LEAST
@@ -35,10 +35,7 @@ class PairedPredictor(ModelPredictor):
 
     def predict(self, scene: EvaluationScene) -> Prediction:
         assert self.pairs is not None
-        return replace(self, reference=str(self.pairs[_file(scene)].path))._predict(scene)
-
-    def _predict(self, scene: EvaluationScene) -> Prediction:
-        return super().predict(scene)
+        return self.predict_with(scene, str(self.pairs[_file(scene)].path))
 
 
 @dataclass(frozen=True)
@@ -111,8 +108,7 @@ def with_pairs(predictors: Sequence[Predictor], pairs: Pairs, name: str) -> list
     """``predictors``, the models with references, called ``name``, and these alone."""
     paired: list[Predictor] = [
         PairedPredictor(f"{p.label} + {name}", p.model, p.device, p.prior, pairs=pairs)
-        for p in predictors
-        if type(p) is ModelPredictor and p.kind is Kind.MODEL
+        for p in plain_models(predictors)
     ]
     quantities = sorted({p.quantity for p in predictors})
     alone = [ReferencePredictor(name, pairs, quantity) for quantity in quantities]

@@ -113,14 +113,18 @@ class ModelPredictor:
         return hint_at(*scene.position, ToneMap.from_json(tones)) or False
 
     def predict(self, scene: EvaluationScene) -> Prediction:
+        return self.predict_with(scene, self.reference)
+
+    def predict_with(self, scene: EvaluationScene, reference: str | None) -> Prediction:
+        """Colours of a scene with this file as the reference; then no error is expected."""
         reflectance = self.quantity is Quantity.REFLECTANCE
-        tells = self.error_quantile is not None
+        tells = reference is None and self.error_quantile is not None
         rgb = colorize(
             scene.lazy,
             self.model,
             output="reflectance" if reflectance else "display",
             prior=self.hint(scene),
-            reference=self.reference,
+            reference=reference,
             uncertainty=tells,
             device=self.device,
             runtime=self.runtime,

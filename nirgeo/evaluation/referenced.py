@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -36,10 +36,7 @@ class ReferencedPredictor(ModelPredictor):
 
     def predict(self, scene: EvaluationScene) -> Prediction:
         with _coarse_file(scene, self.block) as path:
-            return replace(self, reference=path)._predict(scene)
-
-    def _predict(self, scene: EvaluationScene) -> Prediction:
-        return super().predict(scene)
+            return self.predict_with(scene, path)
 
 
 @dataclass(frozen=True)
@@ -70,6 +67,12 @@ def interpolated_truth(scene: EvaluationScene, block: int) -> Prediction:
     return Prediction(values, render(values, scene.quantity))
 
 
+def plain_models(predictors: Sequence[Predictor]) -> list[ModelPredictor]:
+    """Those that may be given a reference: models that are told nothing else."""
+    plain = [p for p in predictors if type(p) is ModelPredictor]
+    return [p for p in plain if p.kind is Kind.MODEL]
+
+
 def with_references(predictors: Sequence[Predictor], blocks: Sequence[int]) -> list[Predictor]:
     """``predictors``, and for every block size the models with a reference and it alone.
 
@@ -81,14 +84,12 @@ def with_references(predictors: Sequence[Predictor], blocks: Sequence[int]) -> l
     for block in dict.fromkeys(blocks):
         if not 1 <= block <= COARSEST:
             raise EvaluationError(f"--reference {block}: need 1 to {COARSEST} pixels")
-        for predictor in predictors:
-            if type(predictor) is ModelPredictor and predictor.kind is Kind.MODEL:
-                label = f"{predictor.label} + reference {block} px"
-                found.append(
-                    ReferencedPredictor(
-                        label, predictor.model, predictor.device, predictor.prior, block=block
-                    )
-                )
+        found += [
+            ReferencedPredictor(
+                f"{p.label} + reference {block} px", p.model, p.device, p.prior, block=block
+            )
+            for p in plain_models(predictors)
+        ]
         quantities = {p.quantity for p in predictors}
         found += [UpsampledPredictor(block, quantity) for quantity in sorted(quantities)]
     return found

@@ -147,6 +147,11 @@ def scale_and_zero(low: float, high: float) -> tuple[float, int]:
     return scale, min(LEVELS, max(0, round(-low / scale)))
 
 
+def weight_scales(convolution: nn.Conv2d) -> Tensor:
+    """Of signed 8-bit weights, one per output channel: weight = scale · number."""
+    return convolution.weight.detach().abs().amax(dim=(1, 2, 3)).clamp(min=1e-12) / 127
+
+
 class Rounded(nn.Module):
     """Values as 8-bit numbers would keep them."""
 
@@ -169,9 +174,9 @@ class RoundedConv(nn.Module):
         self.convolution = convolution
         self.before = Rounded(before)
         self.after = nn.Identity() if after is None else Rounded(after)
-        peaks = convolution.weight.detach().abs().amax(dim=(1, 2, 3)).clamp(min=1e-12)
-        self.register_buffer("scales", peaks / 127)
-        self.register_buffer("zeros", torch.zeros(len(peaks), dtype=torch.int32))
+        scales = weight_scales(convolution)
+        self.register_buffer("scales", scales)
+        self.register_buffer("zeros", torch.zeros(len(scales), dtype=torch.int32))
 
     def forward(self, x: Tensor) -> Tensor:
         c = self.convolution

@@ -26,6 +26,7 @@ from nirgeo.runtimes.int8 import (
     ranges_stamp,
     read_ranges,
     scale_and_zero,
+    weight_scales,
 )
 from nirgeo.windowed import Cells, padded
 
@@ -114,15 +115,14 @@ class _Convolution:
         self.scale, self.zero = scale_and_zero(*before)
         self._out_scale, self._out_zero = (1.0, 0) if after is None else scale_and_zero(*after)
         self._dtype = torch.float32 if after is None else torch.uint8
-        weight, bias = conv.weight.detach(), conv.bias
-        assert bias is not None
-        self._bias = bias.detach()
+        assert conv.bias is not None
+        self._bias = conv.bias.detach()
         # On a single tap dilation means nothing; see nirgeo.generator.pointwise.
         self.dilation = int(conv.dilation[0]) if conv.kernel_size != (1, 1) else 1
-        peaks = weight.abs().amax(dim=(1, 2, 3)).clamp(min=1e-12)
-        self._scales = peaks / 127
-        self._zeros = torch.zeros(len(peaks), dtype=torch.int32)
-        rounded = (weight / self._scales.view(-1, 1, 1, 1)).round().clamp(-127, 127)
+        self._scales = weight_scales(conv)
+        self._zeros = torch.zeros(len(self._scales), dtype=torch.int32)
+        numbers = conv.weight.detach() / self._scales.view(-1, 1, 1, 1)
+        rounded = numbers.round().clamp(-127, 127)
         self._packed = torch.ops.onednn.qconv_prepack(
             rounded.to(torch.int8),
             self._scales,
