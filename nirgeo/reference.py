@@ -82,6 +82,10 @@ MOST_BRIGHTER = 4.0
 FEWEST = 5
 """Pixels of nine that a line is fitted through; with fewer the slope is 0."""
 
+_PLANES = (1, 4, 7)
+"""Where what is averaged over a reference's pixels begins anew: after the guide, and after the
+colours painted with the reference and without. What is left is the expected error."""
+
 _ONE = 1 << 24
 """Pixels are summed in whole numbers of this fraction: sums of them have no rounding."""
 
@@ -198,7 +202,8 @@ class Reference:
         if alone is not None:
             planes += [*alone.colours, alone.error]
         means, seen = self._averaged(planes, valid, around, *first, known.shape)
-        under, known_model = means[0], own * means[1:4]
+        guide_mean, painted_mean, alone_mean, error_mean = np.split(means, _PLANES)
+        under, known_model = guide_mean[0], own * painted_mean
         detail = seen & known
         if measured is not None:
             colours = colours * _brightness(under, colours[measured], detail)
@@ -219,9 +224,9 @@ class Reference:
         if alone is not None:
             ours, theirs = (
                 from_working(part.astype(np.float32), quantity).astype(np.float64)
-                for part in (means[4:7], colours)
+                for part in (alone_mean, colours)
             )
-            (belief,) = _interpolate(_belief(ours, theirs, means[7], detail)[None], *at)
+            (belief,) = _interpolate(_belief(ours, theirs, error_mean[0], detail)[None], *at)
             guided = alone.colours[:, *target] * (1 - belief) + guided * belief
         return guided.astype(np.float32)
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from nirgeo.errors import EvaluationError
-from nirgeo.evaluation.predict import Kind, ModelPredictor, Prediction, Predictor
-from nirgeo.evaluation.referenced import interpolated_truth, plain_models
+from nirgeo.evaluation.predict import ModelPredictor, Prediction, Predictor
+from nirgeo.evaluation.referenced import ReferenceAlone, interpolated_truth, plain_models
 from nirgeo.evaluation.scenes import EvaluationScene, read_scene
-from nirgeo.radiometry import Quantity
 from nirgeo.reference import LEAST
 from nirgeo.scene import view_of
 from nirgeo.training.data import SceneEntry
@@ -38,25 +38,16 @@ class PairedPredictor(ModelPredictor):
         return self.predict_with(scene, str(self.pairs[_file(scene)].path))
 
 
-@dataclass(frozen=True)
-class ReferencePredictor:
-    """That scene's colours and nothing else, averaged as a reference is, and interpolated."""
-
-    label: str
-    pairs: Pairs
-    quantity: Quantity
-    kind: Kind = Kind.ORACLE
-    bands: tuple[str, ...] = ("nir",)
-
-    def predict(self, scene: EvaluationScene) -> Prediction:
-        other = read_scene(self.pairs[_file(scene)])
-        if other.shape != scene.shape:
-            raise EvaluationError(
-                f"{other.name} has {other.shape[0]} x {other.shape[1]} pixels, and {scene.name} "
-                f"{scene.shape[0]} x {scene.shape[1]}; references of a table lie on their scene's "
-                "grid"
-            )
-        return interpolated_truth(other, int(LEAST))
+def paired_colours(scene: EvaluationScene, pairs: Pairs) -> Prediction:
+    """The colours of a scene's reference, averaged as a reference is, and interpolated."""
+    other = read_scene(pairs[_file(scene)])
+    if other.shape != scene.shape:
+        raise EvaluationError(
+            f"{other.name} has {other.shape[0]} x {other.shape[1]} pixels, and {scene.name} "
+            f"{scene.shape[0]} x {scene.shape[1]}; references of a table lie on their scene's "
+            "grid"
+        )
+    return interpolated_truth(other, int(LEAST))
 
 
 def _file(scene: EvaluationScene) -> Path:
@@ -111,5 +102,6 @@ def with_pairs(predictors: Sequence[Predictor], pairs: Pairs, name: str) -> list
         for p in plain_models(predictors)
     ]
     quantities = sorted({p.quantity for p in predictors})
-    alone = [ReferencePredictor(name, pairs, quantity) for quantity in quantities]
+    colours = partial(paired_colours, pairs=pairs)
+    alone = [ReferenceAlone(name, quantity, colours) for quantity in quantities]
     return [*predictors, *paired, *alone]

@@ -8,9 +8,10 @@ figures are what can be reached at best.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -40,20 +41,17 @@ class ReferencedPredictor(ModelPredictor):
 
 
 @dataclass(frozen=True)
-class UpsampledPredictor:
-    """The same reference and nothing else, interpolated (bilinear): the baseline to beat."""
+class ReferenceAlone:
+    """A reference and nothing else: the baseline that a model with it has to beat."""
 
-    block: int
+    label: str
     quantity: Quantity
+    colours: Callable[[EvaluationScene], Prediction]
     kind: Kind = Kind.ORACLE
     bands: tuple[str, ...] = ("nir",)
 
-    @property
-    def label(self) -> str:
-        return f"reference {self.block} px"
-
     def predict(self, scene: EvaluationScene) -> Prediction:
-        return interpolated_truth(scene, self.block)
+        return self.colours(scene)
 
 
 def interpolated_truth(scene: EvaluationScene, block: int) -> Prediction:
@@ -91,7 +89,11 @@ def with_references(predictors: Sequence[Predictor], blocks: Sequence[int]) -> l
             for p in plain_models(predictors)
         ]
         quantities = {p.quantity for p in predictors}
-        found += [UpsampledPredictor(block, quantity) for quantity in sorted(quantities)]
+        alone = partial(interpolated_truth, block=block)
+        found += [
+            ReferenceAlone(f"reference {block} px", quantity, alone)
+            for quantity in sorted(quantities)
+        ]
     return found
 
 
