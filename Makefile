@@ -30,7 +30,7 @@ qgis-pictures: $(VENV)/.test
 test-slow: $(VENV)/.test
 	$(BIN)/pytest -m slow --timeout=1800
 
-# For example: make torture TORTURE='kills scenes --seed 2 --cases 100'. An hour or two for all.
+# For example: make torture TORTURE='kills scenes --seed 2 --cases 100'. Some hours for all.
 torture: $(VENV)/.test
 	PYTHONPATH=tests:tests/integration $(BIN)/python -m torture $(TORTURE)
 

@@ -96,7 +96,7 @@ def main() -> None:
         "seconds": {str(workers): found for workers, found in seconds.items()},
         "file_seconds": copying,
         "writers_processor_seconds": writing,
-        "load_before": os.getloadavg()[2],
+        "load_after": os.getloadavg()[2],
         "pixels_per_second_one_worker": pixels / one,
         "pixels_per_second_two_workers": pixels / two,
         "efficiency": one / two / 2,

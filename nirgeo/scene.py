@@ -116,7 +116,7 @@ def open_scene(
     nodata : value of missing pixels, instead of what the file says; may be NaN
     scale : ``"GAIN[,OFFSET]"`` to reflectance, a file made by nirgeo, or a ``Scaling``
     bounds : (west, south, east, north) in the scene's CRS; snapped to whole pixels
-    chunk : side of a dask chunk in tiles of 64 px; 16 by default
+    chunk : side of a dask chunk in tiles of 64 px; 12 by default
 
     Raises
     ------

@@ -54,7 +54,7 @@ def page(record: dict[str, Any], gpu: dict[str, Any] | None) -> str:
         f"scene of {record['side']}² pixels in chunks of {record['chunk_tiles']} × "
         f"{record['chunk_tiles']} tiles; medians of {len(record['seconds']['1'])} runs, one and two "
         "workers in turn. The machine's load over a quarter of an hour stood at "
-        f"{record['load_before']:.1f} at the end.",
+        f"{record['load_after']:.1f} at the end.",
         "",
         "| | |",
         "|---|---|",

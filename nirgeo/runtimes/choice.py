@@ -1,7 +1,7 @@
 """Which runtime computes a network, and in which precision. Nothing heavy is imported here.
 
-The rule, in full: ``auto`` is the fastest that was measured, which is torch in every precision
-(``docs/performance.md``). So it depends on the options and never on the scene.
+The rule, in full: ``auto`` is torch in every precision, since nothing that was measured is faster
+by more than a measurement is worth (``docs/performance.md``). It never depends on the scene.
 Pictures of the two may differ by one level in a few pixels per million; that is why a picture's
 tags name the runtime and a run can't be resumed with the other one.
 """
