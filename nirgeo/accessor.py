@@ -62,8 +62,10 @@ class ArrayAccessor:
         factor = max(1, math.ceil(max(array.sizes["y"], array.sizes["x"]) / side))
         array = _without_error(array)
         painted = "band" in array.coords and tuple(np.atleast_1d(array["band"].values)) == COLOURS
-        every = slice(factor // 2, None, factor)
-        small = array.isel(y=every, x=every).compute()
+        every = {
+            axis: slice(min(factor, array.sizes[axis]) // 2, None, factor) for axis in ("y", "x")
+        }
+        small = array.isel(every).compute()
         if not painted:
             small = colorize(small, model, **options)
         if "x" in small.coords and "y" in small.coords and small.sizes["x"] > 1 < small.sizes["y"]:

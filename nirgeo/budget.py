@@ -147,6 +147,8 @@ def plan_for(
         :func:`nirgeo.runtimes.choice.choose_runtime`
     ModelError, UnknownModelError : see :func:`nirgeo.registry.pick_model`
     """
+    if workers is not None and workers < 1:
+        raise OptionError(f"--workers {workers}: need at least one")
     from nirgeo.engine import band_numbers, colouriser_of
     from nirgeo.georeference import grid_of
     from nirgeo.registry import pick_model

@@ -7,8 +7,10 @@ with the scene.
 
 from __future__ import annotations
 
+import io
 import logging
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +59,9 @@ WARPING_OPTIONS = frozenset(
     )
 )
 
+MOVING_OPTIONS = frozenset(("TARGET_SRS", "TILING_SCHEME"))
+"""Those that do so; the others say how."""
+
 _LOSSLESS_LEVELS = {"DEFLATE", "ZSTD", "LERC_DEFLATE", "LERC_ZSTD"}
 _PREDICTABLE = {"DEFLATE", "ZSTD", "LZW"}
 
@@ -75,11 +80,14 @@ class Picture:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def check_creation_options(options: Mapping[str, str], dtype: str) -> dict[str, str]:
+def check_creation_options(
+    options: Mapping[str, str], dtype: str, bands: int = 3
+) -> dict[str, str]:
     """Upper-case names, each one known to the COG driver, with values that it takes.
 
     GDAL ignores what it does not understand, after a warning that is easily lost; and what it
-    refuses it refuses at the end of the work. So the options are tried on a small picture first.
+    refuses it refuses at the end of the work. So the options are tried on a small picture first,
+    of as many ``bands``.
 
     Raises
     ------
@@ -94,6 +102,15 @@ def check_creation_options(options: Mapping[str, str], dtype: str) -> dict[str, 
         )
     for name, value in known.items():
         _check_range(name, value)
+    needless = sorted(set(known) & WARPING_OPTIONS - MOVING_OPTIONS)
+    if needless and not set(known) & MOVING_OPTIONS:
+        name, others = needless[0], " or ".join(sorted(MOVING_OPTIONS))
+        raise OptionError(f"--co {name}={known[name]}: does nothing without {others}")
+    if known.get("STATISTICS", "NO").upper() not in ("NO", "AUTO"):
+        raise OptionError(
+            f"--co STATISTICS={known['STATISTICS']}: they can't be taken while the file is made; "
+            "gdalinfo -stats takes them of the result"
+        )
     if "TARGET_SRS" in known:
         try:
             CRS.from_user_input(known["TARGET_SRS"])
@@ -103,22 +120,31 @@ def check_creation_options(options: Mapping[str, str], dtype: str) -> dict[str, 
             ) from error
     tried = {name: value for name, value in known.items() if name not in WARPING_OPTIONS}
     if tried:
-        _try_options(tried, dtype)
+        _try_options(tried, dtype, bands)
     return known
 
 
+_listening = threading.Lock()
+
+
 class _Warnings(logging.Handler):
-    """Collects what GDAL warns about, which rasterio writes to its log, while it is entered."""
+    """Collects what GDAL warns this thread about, which rasterio writes to its log.
+
+    One at a time is entered, since it may have to change the level of that log.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.texts: list[str] = []
         self._log = logging.getLogger("rasterio")
+        self._thread = threading.get_ident()
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.texts.append(record.getMessage())
+        if record.thread == self._thread:
+            self.texts.append(record.getMessage())
 
     def __enter__(self) -> _Warnings:
+        _listening.acquire()
         self._before = (self._log.level, self._log.propagate)
         self._log.addHandler(self)
         if not self._log.isEnabledFor(logging.WARNING):  # a quiet program; the ears are ours alone
@@ -130,9 +156,10 @@ class _Warnings(logging.Handler):
         self._log.removeHandler(self)
         level, self._log.propagate = self._before
         self._log.setLevel(level)
+        _listening.release()
 
 
-def _try_options(options: Mapping[str, str], dtype: str) -> None:
+def _try_options(options: Mapping[str, str], dtype: str, bands: int) -> None:
     """Write a small picture, large enough to have an overview, and listen for complaints."""
     side = min(int(options.get("BLOCKSIZE", 512)), 2048) + 1
     chosen = ", ".join(f"{k}={v}" for k, v in options.items())
@@ -143,12 +170,13 @@ def _try_options(options: Mapping[str, str], dtype: str) -> None:
             MemoryFile() as source,
             MemoryFile() as made,
         ):
-            shape = {"count": 3, "height": side, "width": side}
+            shape = {"count": bands, "height": side, "width": side}
             # Without a georeference rasterio warns.
             place = {"crs": "EPSG:3857", "transform": Affine(1.0, 0.0, 0.0, 0.0, -1.0, 0.0)}
             with source.open(driver="GTiff", dtype=dtype, tiled=True, **shape, **place) as picture:
                 picture.write_mask(np.full((side, side), 255, dtype=np.uint8))
             rasterio.shutil.copy(source.name, made.name, driver="COG", **cog_options(options))
+            check_blocks(io.BytesIO(made.read()), sparse=_sparse(options))
     except (*GDAL_ERRORS, MemoryError) as error:
         forget_errors()
         raise OptionError(f"--co {chosen}: GDAL can't write a COG with that ({error})") from error
@@ -157,8 +185,18 @@ def _try_options(options: Mapping[str, str], dtype: str) -> None:
         raise OptionError(f"--co {chosen}: GDAL can't write a COG with that ({said})")
 
 
+def _sparse(options: Mapping[str, str]) -> bool:
+    """Whether blocks of nothing are to be left out of the file."""
+    return options.get("SPARSE_OK", "NO").upper() in ("YES", "TRUE", "ON", "1")
+
+
 # Whole numbers that the driver takes without a word where it should not, and tells nobody.
-_RANGES = {"BLOCKSIZE": (128, 8192, 16), "LEVEL": (1, 22, 1), "QUALITY": (1, 100, 1)}
+_RANGES = {
+    "BLOCKSIZE": (128, 8192, 16),
+    "LEVEL": (1, 22, 1),
+    "OVERVIEW_COUNT": (1, 30, 1),
+    "QUALITY": (1, 100, 1),
+}
 
 
 def _check_range(name: str, value: str) -> None:
@@ -166,7 +204,8 @@ def _check_range(name: str, value: str) -> None:
     if name not in _RANGES:
         return
     low, high, step = _RANGES[name]
-    if not (value.isdigit() and low <= int(value) <= high and int(value) % step == 0):
+    number = value.isascii() and value.isdigit()
+    if not (number and low <= int(value) <= high and int(value) % step == 0):
         steps = f", in steps of {step}" if step > 1 else ""
         raise OptionError(
             f"--co {name}={value}: must be a whole number from {low} to {high}{steps}"
@@ -359,7 +398,8 @@ def write_cog(
             if overviews:  # else GDAL makes the mask's once more
                 made["OVERVIEWS"] = "FORCE_USE_EXISTING"
             copy_raster(vrt, target, on_read=on_read, **made)
-        check_blocks(target)
+        with open(target, "rb") as file:
+            check_blocks(file, sparse=_sparse(options))
     except GDAL_ERRORS as error:
         forget_errors()
         moved = ", ".join(f"{k}={v}" for k, v in options.items() if k in WARPING_OPTIONS)

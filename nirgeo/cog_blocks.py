@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -28,26 +27,30 @@ _OFFSETS, _LENGTHS = 324, 325
 _TYPES = {3: "u2", 4: "u4", 16: "u8"}
 
 
-def check_blocks(path: Path) -> None:
+def check_blocks(file: BinaryIO, *, sparse: bool = False) -> None:
     """Look at both ends of all blocks of a COG that GDAL has just written.
+
+    ``sparse``: a block of nothing may have no place. Otherwise it is one that an encoder failed on:
+    those that run in threads of their own tell nobody.
 
     Raises
     ------
-    OSError : a block is not whole, or the file is no such COG
+    OSError : a block is missing or not whole, or the file is no such COG
     """
-    size = os.path.getsize(path)
-    with open(path, "rb") as file:
-        start = file.read(_GHOST_AREA)
-        if not all(word in start for word in _LAYOUT):
-            raise OSError("the file does not say how its blocks are laid out")
-        for directory in _directories(file):
-            if not {_OFFSETS, _LENGTHS} <= directory.keys():
-                raise OSError("a directory of the file lists no blocks")
-            places = zip(directory[_OFFSETS].tolist(), directory[_LENGTHS].tolist(), strict=True)
-            for offset, length in places:
-                # What a sparse file leaves away has no place.
-                if offset and not _is_whole(file, offset, length):
-                    raise OSError(f"the block at byte {offset} of {size} is not whole")
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    start = file.read(_GHOST_AREA)
+    if not all(word in start for word in _LAYOUT):
+        raise OSError("the file does not say how its blocks are laid out")
+    for directory in _directories(file):
+        if not {_OFFSETS, _LENGTHS} <= directory.keys():
+            raise OSError("a directory of the file lists no blocks")
+        places = zip(directory[_OFFSETS].tolist(), directory[_LENGTHS].tolist(), strict=True)
+        for offset, length in places:
+            if not offset and not sparse:
+                raise OSError("a block could not be encoded")
+            if offset and not _is_whole(file, offset, length):
+                raise OSError(f"the block at byte {offset} of {size} is not whole")
 
 
 def _is_whole(file: BinaryIO, offset: int, length: int) -> bool:

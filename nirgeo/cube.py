@@ -58,17 +58,44 @@ def as_array(dataset: xr.Dataset) -> xr.DataArray:
             facts[key] = value
     crs = dataset.rio.crs
     array = xr.concat(
-        [values.drop_attrs() for values in chosen.values()],
+        [values.drop_attrs(deep=False) for values in chosen.values()],
         dim=xr.Variable("band", list(chosen)),
         coords="minimal",
         compat="override",
     ).assign_attrs(of_the_scene(dataset.attrs) | facts)
-    return array if crs is None else array.rio.write_crs(crs)
+    # Written again, it would lose what stands beside it: transform and ground control points.
+    return array if crs is None or array.rio.crs == crs else array.rio.write_crs(crs)
+
+
+def band_labels(array: xr.DataArray) -> list[BandLabel]:
+    """What an array says of its bands: names along ``band``, or descriptions beside numbers.
+
+    rioxarray numbers the bands of a file, and keeps their descriptions in ``long_name``.
+    """
+    count = array.sizes["band"]
+    names = list(np.atleast_1d(array["band"].values)) if "band" in array.coords else [0] * count
+    words = ["" if np.issubdtype(type(name), np.number) else str(name) for name in names]
+    described = array.attrs.get("long_name")
+    if not any(words) and isinstance(described, tuple | list) and len(described) == count:
+        words = [str(word or "") for word in described]
+    return [BandLabel(number, description=word) for number, word in enumerate(words, start=1)]
 
 
 def with_axes(array: xr.DataArray) -> tuple[xr.DataArray, dict[str, str]]:
-    """The array with axes ``y`` and ``x``, and what they were called before."""
-    renamed = {str(dim): AXES[str(dim)] for dim in array.dims if str(dim) in AXES}
+    """The array with axes ``y`` and ``x``, and what they were called before.
+
+    Raises
+    ------
+    GridError : something else is called y or x already
+    """
+    axes = {str(dim): AXES.get(str(dim).lower(), str(dim)) for dim in array.dims}
+    renamed = {dim: axis for dim, axis in axes.items() if dim != axis}
+    taken = [axis for axis in renamed.values() if axis in array.coords or axis in array.dims]
+    if taken:
+        raise GridError(
+            f"the array has axes {', '.join(renamed)} and something else called "
+            f"{' and '.join(taken)}; drop or rename that"
+        )
     return array.rename(renamed), {new: old for old, new in renamed.items()}
 
 

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from nirgeo import provenance
 from nirgeo.attributes import of_the_scene
-from nirgeo.bands import COLOURS, BandLabel, find_roles
+from nirgeo.bands import COLOURS, find_roles
 from nirgeo.baselines.model import BaselineColouriser, BaselineModel
 from nirgeo.colouriser import Colouriser, Overview, Tile, sample_tiles
-from nirgeo.cube import further_dimensions, over_dimensions, with_axes
+from nirgeo.cube import band_labels, further_dimensions, over_dimensions, with_axes
 from nirgeo.domain import remarks, veil
 from nirgeo.errors import BandError, GridError, OptionError
 from nirgeo.georeference import RPC_ATTR, corners_attribute, grid_of, with_crs_coordinate
@@ -37,7 +37,7 @@ from nirgeo.inference import (
     colorize_block,
     network_input,
 )
-from nirgeo.layers import array_from_tasks
+from nirgeo.layers import array_from_tasks, refuse_unknown_chunks
 from nirgeo.location_prior import HintField
 from nirgeo.modelfile import LOCAL_AFFINE, Model, ModelSpec
 from nirgeo.radiometry import Quantity, Scaling, ScalingClues, find_scaling
@@ -89,7 +89,7 @@ def colorize(
         ``"auto"``
     output : ``"display"`` (uint8) or ``"reflectance"`` (float32, 0–1)
     scale : ``"GAIN[,OFFSET]"`` to reflectance, instead of what the scene says
-    nodata : value of missing pixels of an array that does not say so itself; may be NaN
+    nodata : value of missing pixels, instead of what the scene says; may be NaN
     brightness, gamma : change the picture only; 1 leaves it alone
     prior : use what is known of the land's colour at the scene's place, where the model can and the
         scene has a georeference (see :mod:`nirgeo.location_prior`); or an expected colour of one's
@@ -130,6 +130,8 @@ def colorize(
         return recipe if reference is None else with_reference(recipe, reference, grid())
 
     scene, names = with_axes(with_crs_coordinate(scene))
+    if 0 in (scene.sizes.get("y"), scene.sizes.get("x")):
+        raise GridError(f"the array is empty: {dict(scene.sizes)}")
     if further_dimensions(scene) and {"y", "x"} <= set(scene.dims):
         options: dict[str, Any] = {
             "model": model,
@@ -147,13 +149,13 @@ def colorize(
             "precision": precision,
         }
         return over_dimensions(scene, colorize, options).rename(names)
-    view = view_of(scene)
+    view = _view(scene, nodata)
     if view is not None:
         clues = view.source.clues
         scaling = view.scaling if scale is None else _scaling(clues, scale)
         roles, grid = dict(view.source.roles), view.source.grid
         recipe = recipe_for(scaling, roles, lambda: grid, clues.product or "")
-        return _from_source(scene, view, recipe)
+        return _from_source(scene, view, recipe).rename(names)
     array, blocks, numbers, scaling = _array_parts(scene, scale, nodata)
     recipe = recipe_for(scaling, numbers, lambda: grid_of(array))
     chosen = _eaten(array, blocks, numbers, recipe)
@@ -234,7 +236,7 @@ def model_for(
     Parameters and errors are those of :func:`colorize`.
     """
     scene, _ = with_axes(scene)
-    view = view_of(scene)
+    view = _view(scene, nodata)
     if view is None:
         _, _, numbers, scaling = _array_parts(scene, scale, nodata)
         return pick_model(model, scaling.quantity, numbers), scaling
@@ -259,7 +261,7 @@ def unlike_training(
     scene, _ = with_axes(scene)
     chosen, scaling = model_for(scene, model, scale=scale, nodata=nodata)
     recipe = Recipe(colouriser_of(chosen), scaling)
-    view = view_of(scene)
+    view = _view(scene, nodata)
     if view is not None:
         tiles = _overview(view.source, recipe).tiles()
     else:
@@ -291,6 +293,14 @@ def _scaling(clues: ScalingClues, scale: str | Scaling) -> Scaling:
 
 
 # --- scenes that are read from a source -----------------------------------------------------------
+
+
+def _view(scene: xr.DataArray, nodata: float | None) -> SceneView | None:
+    """The view behind a scene, with another value for missing pixels if one is given."""
+    view = view_of(scene)
+    if view is None or nodata is None:
+        return view
+    return replace(view, source=view.source.with_nodata(nodata))
 
 
 def _colorize_window(
@@ -361,7 +371,7 @@ def _assemble(
     data = array_from_tasks(
         name, picks, ((len(bands),), *chunks), recipe.dtype, facts=identity, **shared
     )
-    valid = array_from_tasks(valid_name, valid_picks, chunks, np.bool_, **shared)
+    valid = array_from_tasks(valid_name, valid_picks, chunks, np.bool_, facts=identity, **shared)
     coords = {
         key: value
         for key, value in scene.coords.items()
@@ -391,20 +401,17 @@ def _as_bands(scene: xr.DataArray) -> xr.DataArray:
     if "y" not in scene.dims or "x" not in scene.dims:
         raise GridError(f"need dimensions 'y' and 'x' (and 'band'), got {tuple(scene.dims)}")
     if "band" not in scene.dims:
-        scene = scene.drop_vars("band", errors="ignore").expand_dims(band=["nir"])
+        label = scene["band"].item() if "band" in scene.coords else None
+        name = label if isinstance(label, str) else "nir"
+        scene = scene.drop_vars("band", errors="ignore").expand_dims(band=[name])
     if scene.dtype.kind not in "uif":
         raise BandError(f"values of type {scene.dtype} are not measured intensities")
     return scene.transpose("band", "y", "x")
 
 
 def band_numbers(array: xr.DataArray) -> dict[str, int]:
-    """Band numbers (from 1) by role, from the labels of the array's ``band`` coordinate."""
-    names: list[Any] = list(np.atleast_1d(array["band"].values)) if "band" in array.coords else []
-    labels = [
-        BandLabel(number, description="" if np.issubdtype(type(n), np.number) else str(n))
-        for number, n in enumerate(names, start=1)
-    ] or [BandLabel(number) for number in range(1, array.sizes["band"] + 1)]
-    return find_roles(labels, dtype=str(array.dtype))
+    """Band numbers (from 1) by role, from what the array says of its bands."""
+    return find_roles(band_labels(array), dtype=str(array.dtype))
 
 
 def _array_parts(
@@ -413,6 +420,7 @@ def _array_parts(
     """An array as bands, its blocks, band numbers by role, and its scaling."""
     array = _as_bands(scene)
     blocks = array.data if isinstance(array.data, da.Array) else da.from_array(array.values)
+    refuse_unknown_chunks(blocks)
     numbers = band_numbers(array)
     scaling = _array_scaling(array, blocks[numbers["nir"] - 1], scale, nodata)
     return array, blocks, numbers, scaling
@@ -541,8 +549,6 @@ def _from_blocks(
 ) -> xr.DataArray:
     """Keep the array's own chunks; give every one the neighbours that its halo touches."""
     blocks = blocks.rechunk({0: -1})
-    if any(np.isnan(size) for sizes in blocks.chunks for size in sizes):
-        raise GridError("the array has chunks of unknown size; call compute_chunk_sizes() first")
     if min(max(sizes) for sizes in blocks.chunks[1:]) < TILE <= min(blocks.shape[1:]):
         # Slivers would read their halo many times over.
         side = DEFAULT_CHUNK_TILES * TILE

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from rasterio import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
+from rasterio.errors import CRSError
 from rasterio.transform import from_gcps
 from rasterio.warp import transform as reproject
 
+from nirgeo.errors import GridError
 from nirgeo.handles import GDAL_ERRORS, forget_errors
 from nirgeo.source import Grid, as_stored
 from nirgeo.tiling import Window
@@ -87,7 +89,7 @@ def _pixel_frame(array: xr.DataArray, recorded: Affine | None) -> Affine | None:
     Told by the coordinates ``row`` and ``col``, or by ``x`` and ``y`` together with the recorded
     transform. Whole steps are taken as whole, so that no digit of the transform is lost.
     """
-    if ROW in array.coords and COL in array.coords:
+    if all(n in array.coords and array[n].dims == (d,) for n, d in ((ROW, "y"), (COL, "x"))):
         rows, cols = array[ROW].values, array[COL].values
     elif recorded is not None and recorded.b == recorded.d == 0 and _has_xy(array):
         cols = (array["x"].values - recorded.c) / recorded.a
@@ -124,10 +126,21 @@ def _recorded_transform(array: xr.DataArray) -> Affine | None:
 
 
 def with_crs_coordinate(array: xr.DataArray) -> xr.DataArray:
-    """The CRS that stackstac and older arrays have as an attribute, where rioxarray keeps it."""
+    """The CRS that stackstac and older arrays have as an attribute, where rioxarray keeps it.
+
+    Raises
+    ------
+    GridError : the attribute is none
+    """
     if "crs" not in array.attrs or array.rio.grid_mapping in array.coords:
         return array
-    return array.rio.write_crs(array.rio.crs)
+    try:
+        return array.rio.write_crs(array.rio.crs)
+    except (CRSError, ValueError, RuntimeError) as error:  # pyproj's is none of rasterio's
+        raise GridError(
+            f"attribute crs={str(array.attrs['crs'])[:80]!r} is no coordinate system; set one with "
+            ".rio.write_crs, or remove it"
+        ) from error
 
 
 def _stated_transform(array: xr.DataArray) -> Affine | None:
@@ -166,6 +179,10 @@ def grid_of(array: xr.DataArray) -> Grid:
 
     The transform is the recorded one, bit for bit, as long as the coordinates agree with it. After
     slicing it is moved by whole pixels; ground control points and RPCs move with it.
+
+    Raises
+    ------
+    GridError : the array has a CRS, records no transform, and its coordinates tell none
     """
     recorded = _recorded_transform(array)
     frame = _pixel_frame(array, recorded)
@@ -173,7 +190,7 @@ def grid_of(array: xr.DataArray) -> Grid:
     if corners is not None:
         transform = corners
     elif recorded is None:
-        transform = array.rio.transform(recalc=True) if _has_xy(array) else Affine.identity()
+        transform = _told_by_coordinates(array) if _has_xy(array) else Affine.identity()
     elif frame is not None:
         transform = recorded @ frame
     elif _has_xy(array):
@@ -194,6 +211,21 @@ def grid_of(array: xr.DataArray) -> Grid:
         gcp_crs=crs.to_wkt() if crs is not None and points else None,
         rpcs=tuple(sorted(_moved_rpcs(rpcs, place).items())),
         area_or_point=str(array.attrs.get("AREA_OR_POINT", "Area")),
+    )
+
+
+def _told_by_coordinates(array: xr.DataArray) -> Affine:
+    """The transform that ``x`` and ``y``, the middles of pixels, tell."""
+    steps = [np.diff(array[axis].values.astype(np.float64)) for axis in ("y", "x")]
+    if all(step.size and np.isfinite(step).all() and (step != 0).all() for step in steps):
+        transform: Affine = array.rio.transform(recalc=True)
+        return transform
+    if array.rio.crs is None:
+        return Affine.identity()
+    raise GridError(
+        f"coordinates x and y of {array.sizes['y']}×{array.sizes['x']} pixels do not tell how "
+        "large a pixel is (a single row or column, the same value twice, or no number); record a "
+        "transform with .rio.write_transform"
     )
 
 

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -200,9 +200,3 @@ def lane_of(device_name: str) -> Lane:
         if device_name not in _lanes:
             _lanes[device_name] = Lane(Accelerator(device_name))
         return _lanes[device_name]
-
-
-def forget(device_name: str) -> Any:
-    """Take a lane out of use; for tests and benchmarks that bring their own device."""
-    with _lanes_lock:
-        return _lanes.pop(device_name, None)

@@ -15,6 +15,8 @@ import dask.array as da
 import numpy as np
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
+from nirgeo.errors import GridError
+
 
 class FactsLayer(MaterializedLayer):
     """A materialised layer with ``facts``: any value that says what its chunks are."""
@@ -52,6 +54,16 @@ def array_from_tasks(
     needs[name] = set(more_layers or {}) or outer
     graph = HighLevelGraph(layers, needs)
     return da.Array(graph, name, chunks, meta=np.empty((0,) * len(chunks), dtype=dtype))
+
+
+def refuse_unknown_chunks(array: da.Array) -> None:
+    """
+    Raises
+    ------
+    GridError : dask does not know how large the array's chunks are
+    """
+    if any(np.isnan(size) for sizes in array.chunks for size in sizes):
+        raise GridError("the array has chunks of unknown size; call compute_chunk_sizes() first")
 
 
 def facts_of(array: Any) -> Any:

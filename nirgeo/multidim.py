@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from nirgeo.bands import BandLabel, find_roles
+from nirgeo.cube import band_labels
 from nirgeo.errors import BandError, SourceError
 from nirgeo.radiometry import Scaling
 from nirgeo.tiling import TILE
@@ -137,11 +138,6 @@ def _spatial_names(dataset: xr.Dataset) -> xr.Dataset:
 
 def _select(scene: xr.DataArray, path: str, roles: Mapping[str, str]) -> xr.DataArray:
     """Only the bands asked for and those whose labels tell what they are, named by role."""
-    names = scene["band"].values if "band" in scene.coords else range(1, scene.sizes["band"] + 1)
-    labels = [
-        BandLabel(k, description="" if np.issubdtype(type(n), np.number) else str(n))
-        for k, n in enumerate(names, start=1)
-    ]
-    found = find_roles(labels, product=path, explicit=roles)
+    found = find_roles(band_labels(scene), product=path, explicit=roles)
     picked = scene.isel(band=[number - 1 for number in found.values()])
     return picked.assign_coords(band=list(found))

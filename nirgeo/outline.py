@@ -22,6 +22,9 @@ Points = list[tuple[float, float]]
 _STEPS = 16
 """Points along a side: sides that are straight on a map are bent in degrees."""
 
+_NEAR = 1e-7
+"""Degrees within which something lies on the meridian of 180°, and not beyond it."""
+
 _DIGITS = 7
 """A hundred-millionth of a degree is a millimetre."""
 
@@ -46,19 +49,20 @@ def outline(grid: Grid) -> Outline | None:
     unrolled = longitude[0] + np.concatenate(([0.0], np.cumsum(turns[:-1])))
     if unrolled.max() - unrolled.min() > 360 + 1e-6:
         return None
-    unrolled -= 360 * math.floor((unrolled.min() + 180) / 360)
+    unrolled -= 360 * math.floor((unrolled.min() + 180 + _NEAR) / 360)
     west, east = float(unrolled.min()), float(unrolled.max())
     south, north = float(latitude.min()), float(latitude.max())
     points = _without_straight(unrolled, latitude, max(grid.shape))
     if _area(points) < 0:  # RFC 7946: exterior rings run counterclockwise
         points.reverse()
-    if east <= 180:
+    if east <= 180 + _NEAR:
         polygons = [points]
     else:
         polygons = [_clip(points, 180.0, keep_below=True)]
         polygons.append([(x - 360, y) for x, y in _clip(points, 180.0, keep_below=False)])
         west, east = (west, east - 360) if east - west < 360 - 1e-6 else (-180.0, 180.0)
-    rings = [[_closed(polygon)] for polygon in polygons]
+    # What only touches the meridian has no part beyond it.
+    rings = [[_closed(polygon)] for polygon in polygons if abs(_area(polygon)) > _NEAR]
     geometry: dict[str, Any] = (
         {"type": "Polygon", "coordinates": rings[0]}
         if len(rings) == 1

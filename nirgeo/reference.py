@@ -107,22 +107,27 @@ class Reference:
     """A reference for one scene.
 
     ``size`` is the width of its pixels in scene pixels, after ``block``² of them were averaged to
-    make them at least ``LEAST`` wide.
+    make them at least ``LEAST`` wide: the side of a square as large. ``longest`` is how far one of
+    them reaches along the scene's rows or columns: degrees, say, are oblong on the ground.
     """
 
     rgb: RgbSource
     scene: Grid
     block: int
     size: float
+    longest: float
 
     @property
     def halo(self) -> int:
         """How many scene pixels away a pixel's colour depends on.
 
         One reference pixel to interpolate, one more for the line, half of one for what lies under
-        it; half as much again for a rotated grid. The model's own colours are needed as far.
+        it; half as much again for a rotated grid. Of oblong pixels the two count as far as they
+        reach, with a tenth more since degrees are not as oblong everywhere. The model's own colours
+        are needed as far.
         """
-        return math.ceil(1.5 * 2.5 * self.size) + 2
+        oblong = 1.1 * (2 * self.longest + self.size / 2)
+        return math.ceil(max(1.5 * 2.5 * self.size, oblong)) + 2
 
     def identity(self) -> dict[str, Any]:
         source = self.rgb.source
@@ -437,14 +442,15 @@ def open_reference(path: str, scene: Grid) -> Reference:
                 f"{what} has no CRS and transform, so the reference can't be laid over the scene; "
                 "give it one with gdalwarp"
             )
-    whole = Reference(rgb, scene, 1, 1.0)
+    whole = Reference(rgb, scene, 1, 1.0, 1.0)
     # The size of a reference pixel, from how far apart neighbouring scene pixels are in it.
     row, col = scene.height / 2, scene.width / 2
     spots = whole._spots(np.array([row, row + 1, row]), np.array([col, col, col + 1]))
     if spots is None:
         raise GridError(f"the reference {public(path)} can't be laid over the scene")
     steps = np.stack(spots, axis=1)
-    area = abs(float(np.linalg.det(np.stack((steps[1] - steps[0], steps[2] - steps[0])))))
+    by_pixel = np.stack((steps[1] - steps[0], steps[2] - steps[0]))
+    area = abs(float(np.linalg.det(by_pixel)))
     size = 1 / math.sqrt(area) if area > 0 else math.inf
     if not FINEST <= size <= COARSEST:
         raise GridError(
@@ -452,7 +458,8 @@ def open_reference(path: str, scene: Grid) -> Reference:
             f"need {FINEST:g} to {COARSEST}. Resample it with gdalwarp -tr … -r average"
         )
     block = math.ceil(LEAST / size - 1e-6)
-    result = Reference(rgb, scene, block, size * block)
+    longest = float(np.abs(np.linalg.inv(by_pixel)).sum(axis=0).max())
+    result = Reference(rgb, scene, block, size * block, longest * block)
     if not result._overlaps():
         raise GridError(f"the reference {public(path)} does not overlap the scene")
     return result

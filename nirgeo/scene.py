@@ -22,7 +22,7 @@ from nirgeo.georeference import with_georeference
 from nirgeo.hrefs import is_url, item_in_document, public
 from nirgeo.layers import array_from_tasks, facts_of
 from nirgeo.radiometry import Scaling, find_scaling
-from nirgeo.source import Grid, RasterSource, open_source
+from nirgeo.source import Grid, RasterSource, as_stored, open_source
 from nirgeo.tiling import DEFAULT_CHUNK_TILES, ChunkGrid, Window
 
 SCALING_ATTR = "nirgeo_scaling"
@@ -45,6 +45,8 @@ class SceneView:
     region: Window
     chunk_tiles: int
     scaling: Scaling
+    nodata: float | None = None
+    """What the DataArray says of missing pixels, if that is one value for all bands."""
 
     @property
     def chunk_grid(self) -> ChunkGrid:
@@ -100,10 +102,11 @@ def open_scene(
     """Open a raster as a lazy DataArray (``band``, ``y``, ``x``) in its own data type.
 
     Nothing but a few sample tiles is read. Bands whose role is known are named ``red``, ``green``,
-    ``blue`` or ``nir``. The coordinate ``valid`` (``y``, ``x``) is False where the NIR band is
-    masked. CRS, transform, ground control points and nodata are where rioxarray expects them (a
-    scene with points, polynomials or a rotated transform has pixel positions ``row`` and ``col``
-    too, so that slices keep their place). The scaling to reflectance or display counts stands in
+    ``blue`` or ``nir``. The coordinate ``valid`` (``y``, ``x``) is False where the NIR band, or one
+    named red or green, is masked. CRS, transform, ground control points and nodata are where
+    rioxarray expects them (a scene with points, polynomials or a rotated transform has pixel
+    positions ``row`` and ``col`` too, so that slices keep their place). The scaling to reflectance
+    or display counts stands in
     ``attrs["nirgeo_scaling"]``.
 
     Parameters
@@ -279,14 +282,22 @@ def _read_chunk(source: RasterSource, window: Window) -> NDArray[Any]:
     return values
 
 
+MASKING = ("nir", "red", "green")
+"""Bands that a model may eat, and whose missing pixels therefore are missing in a slice too."""
+
+
 def _read_valid(source: RasterSource, window: Window) -> NDArray[np.bool_]:
-    _, valid = source.read(window, [source.number_of("nir")])
+    numbers = [number for role, number in source.roles if role in MASKING]
+    _, valid = source.read(window, numbers)
     return valid
 
 
 def to_dataarray(view: SceneView) -> xr.DataArray:
     """The lazy DataArray of a view; see :func:`open_scene`."""
-    source, region = view.source, view.region
+    # Whoever computes it may stand in another folder by then.
+    source, region = view.source.absolute(), view.region
+    nodata = _shared_nodata(source)
+    view = replace(view, source=source, nodata=nodata)
     grid = view.chunk_grid
     _refuse_too_many(grid)
     identity = digest(view.identity())
@@ -310,7 +321,7 @@ def to_dataarray(view: SceneView) -> xr.DataArray:
             "AREA_OR_POINT": source.grid.area_or_point,
         },
     )
-    return with_georeference(scene, source.grid, region, nodata=_shared_nodata(source))
+    return with_georeference(scene, source.grid, region, nodata=nodata)
 
 
 def _refuse_too_many(grid: ChunkGrid) -> None:
@@ -354,10 +365,19 @@ def _shared_nodata(source: RasterSource) -> float | None:
 def view_of(scene: xr.DataArray) -> SceneView | None:
     """The view behind an untouched DataArray of :func:`open_scene`, else None.
 
-    Another mask in the place of ``valid``, one of clouds for example, is a touch.
+    Another mask in the place of ``valid``, one of clouds for example, is a touch, and so are other
+    names of the bands, another nodata value or another scaling.
     """
     facts = facts_of(scene.data)
     if not isinstance(facts, SceneView):
         return None
-    mask = scene.coords[VALID].data if VALID in scene.coords else None
-    return None if mask is not None and facts_of(mask) != VALID else facts
+    if VALID in scene.coords and facts_of(scene.coords[VALID].data) != VALID:
+        return None
+    if "band" in scene.coords and tuple(map(str, scene["band"].values)) != facts.source.names:
+        return None
+    if scene.attrs.get(SCALING_ATTR, facts.scaling.tag()) != facts.scaling.tag():
+        return None
+    stated = None if facts.nodata is None else as_stored(scene.dtype, facts.nodata)
+    nodata = scene.rio.nodata
+    changed = nodata is not None and (stated is None or repr(float(nodata)) != repr(float(stated)))
+    return None if changed else facts

@@ -225,6 +225,10 @@ class RasterSource:
         stamps = tuple((absolute_scene(path), stamp) for path, stamp in self.stamps)
         return replace(self, bands=bands, stamps=stamps)
 
+    def with_nodata(self, nodata: float) -> RasterSource:
+        """The same scene with another value for missing pixels, instead of what its files say."""
+        return replace(self, bands=tuple(replace(band, nodata=nodata) for band in self.bands))
+
     def _refuse_change(self, paths: Sequence[str]) -> None:
         """Half of a picture from one file and half from another would be nobody's picture.
 

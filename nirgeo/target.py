@@ -31,6 +31,9 @@ from nirgeo.handles import GDAL_ERRORS, file_stamp, forget_errors
 _MARK = "published.json"
 _LOCK = "lock"
 
+_LONGEST_NAME = 255
+"""Bytes of a name that file systems take."""
+
 
 class Target:
     """An output path, local or one of GDAL's virtual file systems.
@@ -56,7 +59,13 @@ class Target:
             self.folder = Path(tempfile.gettempdir()) / f"nirgeo-{key}"
         else:
             place = Path(self.name)
+            if not place.name:
+                raise TargetError(f"{self.name!r} names no file; choose a place with -o")
             self.folder = place.with_name(f".{place.name}.nirgeo")
+            length = len(os.fsencode(self.folder.name))
+            if length > _LONGEST_NAME:  # the folder's name is longer than the file's
+                excess = length - _LONGEST_NAME
+                raise TargetError(f"{place.name[:40]}…: the name is {excess} bytes too long")
         self.check()
 
     def check(self) -> None:
@@ -92,11 +101,6 @@ class Target:
                 return True
         except RasterioError:
             return False
-
-    @property
-    def resumable(self) -> bool:
-        """Whether an interrupted run has left something."""
-        return (self.folder / "journal.jsonl").exists()
 
     def holds(self, work: str) -> bool:
         """Whether an earlier run of the same ``work`` published its result and was then killed.

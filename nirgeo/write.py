@@ -31,13 +31,14 @@ import xarray as xr
 from nirgeo import cluster, cog, handles, pieces, provenance
 from nirgeo._version import __version__
 from nirgeo.blockstore import MAX_TIFF_TILE_TILES, BlockStore
+from nirgeo.cube import with_axes
 from nirgeo.errors import ClusterError, EmptySceneError, GridError, OptionError, TargetError
 from nirgeo.georeference import grid_of
 from nirgeo.inference import intra_op_threads
 from nirgeo.journal import Journal
 from nirgeo.keeping import Keeper
 from nirgeo.lane import BATCH
-from nirgeo.layers import facts_of
+from nirgeo.layers import facts_of, refuse_unknown_chunks
 from nirgeo.overviews import overviews_for
 from nirgeo.scene import VALID, digest
 from nirgeo.target import Target
@@ -90,10 +91,11 @@ def write_geotiff(
     """
     if workers is not None and workers < 1:
         raise OptionError(f"--workers {workers}: need at least one")
+    rgb, _ = with_axes(rgb)
     data, valid, grid = _blocks(rgb)
-    options = cog.check_creation_options(creation_options or {}, str(data.dtype))
+    options = cog.check_creation_options(creation_options or {}, str(data.dtype), len(data))
     target = Target(path, overwrite=overwrite, resume=resume)
-    identity = _identity(rgb, data) | {"creation_options": options}
+    identity = _identity(rgb, data, valid) | {"creation_options": options}
     work = digest(identity)
     keep = resume
     with (
@@ -146,7 +148,7 @@ def write_geotiff(
                 level.close()
             _give_memory_back()
             result = folder / "result.tif"
-            areas = _filled(rgb, grid, counts)
+            areas = _filled(rgb, grid, counts) if _own_mask(rgb) else None
             picture = _picture(rgb, data)
             share = _each_second(on_writing)
             cog.write_cog(store, picture, result, options, areas, levels, share)
@@ -216,6 +218,7 @@ def _blocks(rgb: xr.DataArray) -> tuple[da.Array, da.Array | None, ChunkGrid]:
             f"{tuple(rgb.dims)} of {rgb.dtype}"
         )
     data = rgb.data if isinstance(rgb.data, da.Array) else da.from_array(rgb.values)
+    refuse_unknown_chunks(data)
     rows, cols = data.chunks[1], data.chunks[2]
     step = max(rows[0], cols[0])
     regular = (
@@ -230,15 +233,24 @@ def _blocks(rgb: xr.DataArray) -> tuple[da.Array, da.Array | None, ChunkGrid]:
         data = data.rechunk({0: -1, 1: step, 2: step})
     grid = ChunkGrid(data.shape[1], data.shape[2], step // TILE)
     valid = None
-    if VALID in rgb.coords and rgb.coords[VALID].dims == ("y", "x"):
-        valid = da.asarray(rgb.coords[VALID].data).rechunk((grid.row_sizes, grid.col_sizes))
+    if VALID in rgb.coords and set(rgb.coords[VALID].dims) == {"y", "x"}:
+        mask = da.asarray(rgb.coords[VALID].transpose("y", "x").data).astype(np.bool_)
+        valid = mask.rechunk((grid.row_sizes, grid.col_sizes))
     return data.rechunk({0: -1}), valid, grid
 
 
-def _identity(rgb: xr.DataArray, data: da.Array) -> dict[str, Any]:
+def _own_mask(rgb: xr.DataArray) -> bool:
+    """Whether the picture's mask is the one that was made with it, by the same tasks."""
+    facts = facts_of(rgb.data)
+    return facts is not None and VALID in rgb.coords and facts_of(rgb[VALID].data) == facts
+
+
+def _identity(rgb: xr.DataArray, data: da.Array, valid: da.Array | None) -> dict[str, Any]:
     """What a run must share with an interrupted one to continue from it."""
     facts = facts_of(rgb.data)
     known = dict(facts) if isinstance(facts, dict) else {"array": data.name}
+    if valid is not None and not _own_mask(rgb):
+        known["mask"] = valid.name
     # Another version may make other pixels, and half a picture of each would be neither's.
     known |= {"software": f"nirgeo {__version__}, torch {version('torch')}"}
     return json.loads(json.dumps(known | {"pixels": [str(data.dtype), *data.shape]}))

@@ -210,11 +210,12 @@ def colorize_one(
     path, remark = target
     # What can be refused without looking at the scene is refused first.
     dtype = "float32" if options["as_"] == "reflectance" else "uint8"
-    creation_options = check_creation_options(dict(options["creation_options"]), dtype)
+    bands = 4 if options["uncertainty"] else 3
+    creation_options = check_creation_options(dict(options["creation_options"]), dtype, bands)
     Target(path, overwrite=options["overwrite"], resume=options["resume"])
     check_model(options["model"])
     reference = [] if options["reference"] is None else [options["reference"]]
-    made = [path] + ([_item_target(path, options["overwrite"])] if options["stac"] else [])
+    made = [path] + ([item_target(path, options["overwrite"])] if options["stac"] else [])
     _spare([file for file in (scene, *stack.values(), *reference) if file is not None], made)
     taken = None if options["taken"] is None else parse_interval(options["taken"])
     with warnings_told(reporter.warning):
@@ -288,7 +289,7 @@ def colorize_one(
     reporter.result(str(written), tags=provenance.tags(rgb.attrs), item=item)
 
 
-def _item_target(path: str, overwrite: bool) -> str:
+def item_target(path: str, overwrite: bool) -> str:
     """Where the result's STAC item goes; refused before the work, like the result itself."""
     from nirgeo.stac.result import item_path
     from nirgeo.target import Target

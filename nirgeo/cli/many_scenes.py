@@ -6,6 +6,7 @@ that the events of one scene follow those of the other, as they do without a clu
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -66,13 +67,16 @@ def colorize_on_workers(
     ClusterError : the scheduler is gone, or can't do the work
     NirgeoError : what the only scene that failed raised, or the first of several
     """
+    from nirgeo.cli.colorize import item_target
     from nirgeo.target import Target
 
     device = shared.resolve_device(options["device"], client)
     for _, (path, _) in jobs:
         Target(path, overwrite=options["overwrite"])
+        if options["stac"]:
+            item_target(path, options["overwrite"])
     # Checked just now: a worker that starts a dead worker's scene again may meet its result.
-    options = {**options, "device": device, "overwrite": True}
+    options = {**_anywhere(options), "device": device, "overwrite": True}
     failures: list[tuple[str, NirgeoError]] = []
     tasks = {}
     for scene, (path, remark) in jobs:
@@ -113,6 +117,17 @@ def colorize_there(
 
     cluster.bare(run)
     return recorder.events
+
+
+def _anywhere(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with files as a worker finds them, which may stand in another folder."""
+    found = {**options}
+    if found["reference"] is not None:
+        found["reference"] = absolute_scene(os.fspath(found["reference"]))
+    for name in ("model", "scale"):
+        if isinstance(found[name], str) and os.path.exists(found[name]):
+            found[name] = absolute(found[name])
+    return found
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:

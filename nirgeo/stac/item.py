@@ -174,10 +174,18 @@ def self_href(feature: dict[str, Any], document: Document) -> str:
     return own if document.remote and isinstance(own, str) and is_url(own) else document.href
 
 
+def _is_number(value: object) -> bool:
+    """Whether it is one that fits into a float, which integers of JSON need not."""
+    try:
+        return isinstance(value, (int, float)) and math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 def _bbox(value: object) -> tuple[float, float, float, float] | None:
     if not isinstance(value, list) or len(value) not in (4, 6):
         return None
-    numbers = [v for v in value if isinstance(v, (int, float)) and math.isfinite(v)]
+    numbers = [v for v in value if _is_number(v)]
     if len(numbers) != len(value):
         return None
     half = len(numbers) // 2
@@ -277,7 +285,7 @@ def _resolution(asset: dict[str, Any], places: _Places) -> float | None:
     """Side of a pixel: of the grid if it is known, else as stated, else of the sensor."""
     transform = asset.get("proj:transform")
     if isinstance(transform, list) and len(transform) in (6, 9):
-        numbers = [v for v in transform if isinstance(v, (int, float))]
+        numbers = [v for v in transform if _is_number(v)]
         if len(numbers) == len(transform):
             side = math.hypot(numbers[0], numbers[3])
             if side > 0 and math.isfinite(side):

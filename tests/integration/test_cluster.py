@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,11 +20,12 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+import rasterio
 import xarray as xr
 from distributed import Client, LocalCluster
-from helpers import random_model, write_raster
+from helpers import NORTH_UP_10M, random_model, write_raster
 from numpy.typing import NDArray
-from pictures import command, events, listing, punch_holes, read, scene_values
+from pictures import COLOURS, command, events, listing, punch_holes, read, scene_values
 
 import nirgeo
 from nirgeo import cluster
@@ -365,6 +367,41 @@ def test_each_worker_writes_its_own_scene(tmp_path: Path, run: Run, client: Clie
         name = f"{k}_rgb.tif"
         assert (tmp_path / "there" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
     assert [p for p in scenes.iterdir() if p.suffix != ".tif"] == []
+
+
+def test_files_of_options_are_found_from_any_folder(
+    tmp_path: Path, run: Run, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert client.scheduler is not None
+    values = np.random.default_rng(0).integers(1, 255, (3, 20, 20), dtype=np.uint8)
+    coarse = NORTH_UP_10M @ rasterio.Affine.scale(8)
+    write_raster(tmp_path / "older.tif", values, transform=coarse, descriptions=COLOURS)
+    shutil.copy(run.model.path, tmp_path / "mine.safetensors")
+    for k in range(2):
+        write_raster(tmp_path / f"{k}.tif", scene_values(150, 130, seed=k))
+    monkeypatch.chdir(tmp_path)
+    options = ("--model", "mine.safetensors", "--reference", "older.tif", "--chunk", 1)
+    command("colorize", "0.tif", "-o", "scaled.tif", "--scale", "1e-4", *options)
+    there = ("--scheduler", client.scheduler.address, "--out-dir", tmp_path)
+    command("colorize", "0.tif", "1.tif", *options, "--scale", "scaled.tif", *there)
+    for one, other in zip(read(tmp_path / "0_rgb.tif"), read(tmp_path / "scaled.tif"), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_an_item_is_no_more_overwritten_than_a_result(
+    tmp_path: Path, run: Run, client: Client
+) -> None:
+    assert client.scheduler is not None
+    for k in range(2):
+        write_raster(tmp_path / f"{k}.tif", scene_values(70, 70, seed=k))
+    (tmp_path / "1_rgb.json").write_text("mine")
+    options = ("--model", run.model.path, "--scale", "1e-4", "--stac", "--datetime", "2024-05-05")
+    there = ("--scheduler", client.scheduler.address, "--out-dir", tmp_path)
+    scenes = (tmp_path / "0.tif", tmp_path / "1.tif")
+    done = command("colorize", *scenes, *options, *there, expect=1)
+    assert "1_rgb.json exists" in done.stderr
+    assert (tmp_path / "1_rgb.json").read_text() == "mine"
+    assert not list(tmp_path.glob("*_rgb.tif"))
 
 
 def test_a_zarr_store_is_written_in_parallel(tmp_path: Path, run: Run, client: Client) -> None:

@@ -136,6 +136,7 @@ REFERENCES: dict[str, tuple[int, dict[str, Any]]] = {
     "coarser": (30, {"transform": NORTH_UP_10M @ rasterio.Affine.scale(7.3)}),
     "finer": (400, {"transform": NORTH_UP_10M @ rasterio.Affine.scale(0.4)}),
     "rotated": (40, rotated(6.0)),
+    "oblong": (40, {"transform": NORTH_UP_10M @ rasterio.Affine.scale(7, 40)}),
     "geographic": (50, geographic(50, (201, 333))),
 }
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,14 @@ from rio_cogeo.cogeo import cog_validate
 
 import nirgeo
 from nirgeo import engine
-from nirgeo.errors import EmptySceneError, GridError, OptionError, TargetExistsError
+from nirgeo.cog import check_creation_options
+from nirgeo.errors import (
+    EmptySceneError,
+    GridError,
+    OptionError,
+    ResumeError,
+    TargetExistsError,
+)
 from nirgeo.modelfile import Model
 from nirgeo.radiometry import Quantity, Scaling
 from nirgeo.scene import VALID
@@ -519,6 +528,43 @@ def test_resampling_chosen_for_the_file_is_used_for_its_overviews(
     assert any((small == member).all() for member in members)
 
 
+@pytest.mark.parametrize("given", [{"COMPRESS": "WEBP"}, {"OVERVIEW_COMPRESS": "WEBP"}], ids=str)
+def test_a_compression_that_knows_no_such_numbers_is_refused(
+    tmp_path: Path, given: Mapping[str, str]
+) -> None:
+    """GDAL's encoders run in threads of their own; what they can't do would become black."""
+    with pytest.raises(OptionError, match="WEBP: GDAL can't write a COG"):
+        check_creation_options(given, "float32")
+    check_creation_options(given, "uint8")
+
+
+def test_listening_to_gdal_hears_this_thread_and_leaves_the_log_as_it_was() -> None:
+    log = logging.getLogger("rasterio")
+    before = (log.level, log.propagate, list(log.handlers))
+    log.setLevel(logging.ERROR)
+    stop = threading.Event()
+
+    def chatter() -> None:
+        while not stop.is_set():
+            log.warning("CPLE_AppDefined in other.tif: of no concern")
+
+    noise = threading.Thread(target=chatter)
+    noise.start()
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            tried = [
+                pool.submit(check_creation_options, {"COMPRESS": "ZSTD"}, "uint8")
+                for _ in range(12)
+            ]
+            assert [t.result() for t in tried] == [{"COMPRESS": "ZSTD"}] * 12
+        assert (log.level, log.propagate) == (logging.ERROR, before[1])
+    finally:
+        stop.set()
+        noise.join()
+        log.setLevel(before[0])
+    assert list(log.handlers) == before[2]
+
+
 @pytest.mark.parametrize("name", ["COMPRES", "TILED", "PHOTOMETRIC", "x"])
 def test_unknown_creation_options_are_refused(tmp_path: Path, tiny: Model, name: str) -> None:
     source = write_raster(tmp_path / "scene.tif", scene_values(64, 64))
@@ -529,7 +575,19 @@ def test_unknown_creation_options_are_refused(tmp_path: Path, tiny: Model, name:
 
 @pytest.mark.parametrize(
     "given",
-    [{"COMPRESS": "DEFLAT"}, {"BLOCKSIZE": "100"}, {"LEVEL": "77"}, {"BIGTIFF": "PERHAPS"}],
+    [
+        {"COMPRESS": "DEFLAT"},
+        {"BLOCKSIZE": "100"},
+        {"BLOCKSIZE": "²"},
+        {"BLOCKSIZE": "٥١٢"},
+        {"LEVEL": "77"},
+        {"BIGTIFF": "PERHAPS"},
+        {"OVERVIEW_COUNT": "0"},
+        {"OVERVIEW_COUNT": "x"},
+        {"STATISTICS": "YES"},
+        {"RES": "10"},
+        {"WARP_RESAMPLING": "BILINEAR"},
+    ],
     ids=str,
 )
 def test_bad_values_of_creation_options_are_refused_before_the_work(
@@ -837,3 +895,63 @@ def test_arrays_from_elsewhere_can_be_written(tmp_path: Path) -> None:
         with pytest.raises(GridError):
             nirgeo.write_geotiff(wrong, tmp_path / "wrong.tif")
     assert not (tmp_path / "wrong.tif").exists()
+
+
+class TestAMaskOfOnesOwn:
+    """Clouds that somebody masks in a picture, say."""
+
+    @pytest.fixture
+    def scene(self, tmp_path: Path) -> Path:
+        return write_raster(tmp_path / "scene.tif", scene_values(250, 200))
+
+    @staticmethod
+    def clouds(seed: int = 0) -> NDArray[np.bool_]:
+        """Over whole chunks and over parts of others."""
+        mask = np.random.default_rng(seed).random((250, 200)) < 0.5
+        mask[:, :130] = False
+        mask[:64, 128:] = True
+        return ~mask
+
+    def test_bytes_do_not_depend_on_chunks(self, tmp_path: Path, scene: Path, tiny: Model) -> None:
+        written = []
+        for chunk in (1, 2, 5):
+            rgb = nirgeo.colorize(nirgeo.open_scene(scene, chunk=chunk), tiny)
+            masked = rgb.assign_coords(
+                valid=rgb["valid"] & xr.DataArray(self.clouds(), dims=("y", "x"))
+            )
+            target = nirgeo.write_geotiff(masked, tmp_path / f"{chunk}.tif")
+            np.testing.assert_array_equal(read(target)[1], self.clouds())
+            written.append(target.read_bytes())
+        assert written[0] == written[1] == written[2]
+
+    def test_another_one_does_not_go_on_with_an_interrupted_run(
+        self, tmp_path: Path, scene: Path, tiny: Model
+    ) -> None:
+        def masked(seed: int) -> xr.DataArray:
+            rgb = nirgeo.colorize(nirgeo.open_scene(scene, chunk=1), tiny)
+            return rgb.assign_coords(valid=(("y", "x"), self.clouds(seed)))
+
+        def stop(done: int, total: int) -> None:
+            if done == 5:
+                raise KeyboardInterrupt
+
+        target = tmp_path / "out.tif"
+        with pytest.raises(KeyboardInterrupt):
+            nirgeo.write_geotiff(masked(0), target, resume=True, workers=1, on_progress=stop)
+        with pytest.raises(ResumeError, match="mask"):
+            nirgeo.write_geotiff(masked(1), target, resume=True)
+        starts: list[int] = []
+        nirgeo.write_geotiff(
+            masked(0), target, resume=True, on_start=lambda done, total: starts.append(done)
+        )
+        assert starts[0] >= 5
+        np.testing.assert_array_equal(read(target)[1], self.clouds(0))
+
+    @pytest.mark.parametrize("kind", ["float32", "uint8", "turned"])
+    def test_of_any_kind(self, tmp_path: Path, kind: str) -> None:
+        pixels = np.random.default_rng(1).integers(1, 256, (3, 250, 200), dtype=np.uint8)
+        mask = self.clouds()
+        given = (("x", "y"), mask.T) if kind == "turned" else (("y", "x"), mask.astype(kind))
+        rgb = xr.DataArray(pixels, dims=("band", "y", "x"), coords={"valid": given})
+        target = nirgeo.write_geotiff(rgb, tmp_path / "out.tif")
+        np.testing.assert_array_equal(read(target)[1], mask)

@@ -44,13 +44,44 @@ def write_cog(folder: Path, options: dict[str, str]) -> Path:
     return target
 
 
+def look_at(path: Path, *, sparse: bool = False) -> None:
+    with open(path, "rb") as file:
+        check_blocks(file, sparse=sparse)
+
+
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_what_gdal_writes_is_whole(tmp_path: Path, options: dict[str, str]) -> None:
     path = write_cog(tmp_path, options)
-    check_blocks(path)
+    sparse = "SPARSE_OK" in options
+    look_at(path, sparse=sparse)
     os.truncate(path, path.stat().st_size - 1)
     with pytest.raises(OSError, match="not whole"):
-        check_blocks(path)
+        look_at(path, sparse=sparse)
+
+
+@pytest.mark.parametrize("options", [{"COMPRESS": "WEBP"}, {"OVERVIEW_COMPRESS": "WEBP"}], ids=str)
+def test_a_block_that_an_encoder_failed_on_is_noticed(
+    tmp_path: Path, options: dict[str, str]
+) -> None:
+    """Of five bands WebP makes nothing, in threads of its own that tell nobody."""
+    source, target = tmp_path / "source.tif", tmp_path / "cog.tif"
+    place = {"crs": "EPSG:32633", "transform": rasterio.Affine(10, 0, 4e5, 0, -10, 6e6)}
+    size = {"count": 5, "dtype": "uint8", "height": 600, "width": 600}
+    with rasterio.open(source, "w", driver="GTiff", tiled=True, **size, **place) as file:
+        file.write(np.full((5, 600, 600), 90, dtype=np.uint8))
+    rasterio.shutil.copy(source, target, driver="COG", NUM_THREADS="2", **options)
+    with rasterio.open(target) as made:
+        level = made if "COMPRESS" in options else None
+        assert level is None or (level.read() == 0).all()  # as if it were a picture
+    with pytest.raises(OSError, match="could not be encoded"):
+        look_at(target)
+
+
+def test_a_sparse_file_may_lack_blocks_and_no_other(tmp_path: Path) -> None:
+    path = write_cog(tmp_path, {"SPARSE_OK": "TRUE"})
+    look_at(path, sparse=True)
+    with pytest.raises(OSError, match="could not be encoded"):
+        look_at(path)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +101,7 @@ def test_a_write_that_is_lost_is_noticed(
     how = data.draw(st.sampled_from(("cut", "moved up")))
     path.write_bytes(whole[:start] + (b"" if how == "cut" else whole[start + length :]))
     with pytest.raises(OSError, match=r"not whole|cut off|lists no blocks"):
-        check_blocks(path)
+        look_at(path)
 
 
 def test_every_block_is_looked_at(tmp_path: Path, whole: bytes) -> None:
@@ -98,10 +129,10 @@ def test_every_block_is_looked_at(tmp_path: Path, whole: bytes) -> None:
         damaged[end - 1] ^= 1
         path.write_bytes(damaged)
         with pytest.raises(OSError, match="not whole"):
-            check_blocks(path)
+            look_at(path)
         path.write_bytes(whole[: end + 3])
         with pytest.raises(OSError, match="not whole"):
-            check_blocks(path)
+            look_at(path)
 
 
 def test_another_layout_is_refused(tmp_path: Path) -> None:
@@ -111,4 +142,4 @@ def test_another_layout_is_refused(tmp_path: Path) -> None:
     with rasterio.open(path, "w", driver="GTiff", **size, **place) as file:
         file.write(np.ones((1, 64, 64), np.uint8))
     with pytest.raises(OSError, match="does not say"):
-        check_blocks(path)
+        look_at(path)

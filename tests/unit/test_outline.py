@@ -133,3 +133,20 @@ def test_the_whole_globe() -> None:
 )
 def test_nowhere(nowhere: Grid) -> None:
     assert outline(nowhere) is None
+
+
+@pytest.mark.parametrize("west", [-180 - 1e-10, -180.0, -180 + 1e-10])
+def test_what_only_touches_180_degrees_is_not_cut(west: float) -> None:
+    found = outline(grid("EPSG:4326", 0.01, 0, west, 0, -0.01, 46))
+    assert found is not None
+    assert found.geometry["type"] == "Polygon"
+    assert check(found.geometry) == pytest.approx(1.0, rel=1e-6)
+    assert found.bbox == pytest.approx((-180, 45, -179, 46))
+
+
+def test_the_whole_world_is_one_polygon() -> None:
+    side = 20037508.342789244
+    found = outline(grid("EPSG:3857", side / 50, 0, -side, 0, -side / 50, side))
+    assert found is not None
+    assert check(found.geometry) == pytest.approx(360 * 2 * 85.0511, rel=1e-3)
+    assert len(rings(found.geometry)) == 1

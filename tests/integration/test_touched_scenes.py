@@ -1,0 +1,238 @@
+"""What somebody changes in an opened scene counts, and what is not changed stays as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import pytest
+import rasterio
+import rioxarray
+import xarray as xr
+from helpers import NORTH_UP_10M, UTM, write_raster
+from numpy.typing import NDArray
+from pictures import painting_model, scene_values
+
+import nirgeo
+import nirgeo.accessor
+from nirgeo.errors import BandWarning, GridError
+from nirgeo.georeference import grid_of
+from nirgeo.modelfile import Model
+from nirgeo.scene import SCALING_ATTR, view_of
+
+BANDS = ("red", "green", "nir")
+SHAPE = (90, 70)
+
+
+@pytest.fixture(scope="module")
+def eats_all(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A network for missing blue."""
+    return painting_model(tmp_path_factory.mktemp("m"), bands=BANDS, shape={"out_bands": 1})
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    values = np.stack([scene_values(*SHAPE, seed=k) for k in range(3)])
+    return write_raster(tmp_path / "scene.tif", values, descriptions=BANDS)
+
+
+def colours(scene: xr.DataArray, model: Any, **options: Any) -> NDArray[Any]:
+    rgb = nirgeo.colorize(scene, model, **options).compute()
+    return rgb.where(rgb["valid"], 0).transpose("band", ...).values
+
+
+def test_an_untouched_scene_is_read_from_its_file(path: Path) -> None:
+    scene = nirgeo.open_scene(path)
+    assert view_of(scene) is not None
+    assert view_of(scene.assign_attrs(note="mine")) is not None
+    assert view_of(scene.rename("other")) is not None
+
+
+def test_nodata_given_for_an_opened_scene(path: Path, tiny: Model) -> None:
+    scene = nirgeo.open_scene(path)
+    number = float(scene.sel(band="nir").values.ravel()[1234])
+    expected = nirgeo.colorize(nirgeo.open_scene(path, nodata=number), tiny).compute()
+    assert not expected["valid"].all()
+    given = nirgeo.colorize(scene, tiny, nodata=number).compute()
+    written = nirgeo.colorize(scene.rio.write_nodata(int(number)), tiny).compute()
+    for rgb in (given, written):
+        np.testing.assert_array_equal(rgb["valid"].values, expected["valid"].values)
+        np.testing.assert_array_equal(rgb.values, expected.values)
+
+
+def test_other_names_of_the_bands(path: Path, tiny: Model) -> None:
+    scene = nirgeo.open_scene(path)
+    renamed = scene.assign_coords(band=["nir", "green", "red"])
+    expected = colours(scene.isel(band=[0]).assign_coords(band=["nir"]), tiny)
+    np.testing.assert_array_equal(colours(renamed, tiny), expected)
+    assert (expected != colours(scene, tiny)).any()
+
+
+def test_another_scaling(path: Path, tiny: Model) -> None:
+    scene = nirgeo.open_scene(path)
+    brighter = nirgeo.open_scene(path, scale="0.00015")
+    changed = scene.assign_attrs({SCALING_ATTR: brighter.attrs[SCALING_ATTR]})
+    np.testing.assert_array_equal(colours(changed, tiny), colours(brighter, tiny))
+    assert (colours(changed, tiny) != colours(scene, tiny)).any()
+
+
+@pytest.mark.parametrize("names", [("lat", "lon"), ("Latitude", "Longitude")])
+@pytest.mark.parametrize("cut", [False, True])
+def test_names_of_axes_come_back_and_can_be_written(
+    path: Path, tiny: Model, names: tuple[str, str], cut: bool
+) -> None:
+    scene = nirgeo.open_scene(path)
+    scene = scene.isel(y=slice(1, None)) if cut else scene
+    turned = scene.rename(y=names[0], x=names[1])
+    rgb = nirgeo.colorize(turned, tiny)
+    assert rgb.dims == ("band", *names)
+    np.testing.assert_array_equal(rgb.values, nirgeo.colorize(scene, tiny).values)
+    target = nirgeo.write_geotiff(rgb, path.with_name(f"{names[0]}{cut}.tif"))
+    with rasterio.open(target) as file:
+        np.testing.assert_array_equal(file.read(), rgb.values)
+        assert file.transform.almost_equals(NORTH_UP_10M @ rasterio.Affine.translation(0, int(cut)))
+
+
+def test_an_axis_whose_name_is_taken(path: Path, tiny: Model) -> None:
+    scene = nirgeo.open_scene(path).rename(y="lat", x="lon").assign_coords(y=3.0)
+    with pytest.raises(GridError, match="something else called y"):
+        nirgeo.colorize(scene, tiny)
+
+
+def test_slices_of_a_stack_keep_the_other_bands_masks(tmp_path: Path, eats_all: Model) -> None:
+    red = scene_values(*SHAPE, seed=1)
+    red[20:40, 10:30] = 7
+    files = {
+        "nir": write_raster(tmp_path / "B08.tif", scene_values(*SHAPE, seed=0)),
+        "red": write_raster(tmp_path / "B04.tif", red, nodata=7),
+        "green": write_raster(tmp_path / "B03.tif", scene_values(*SHAPE, seed=2)),
+    }
+    scene = nirgeo.open_scene(stack=files)
+    whole = nirgeo.colorize(scene, eats_all).compute()
+    assert (~whole["valid"].values).sum() == 400
+    for part in (scene.isel(y=slice(0, SHAPE[0] - 1)), scene.persist()):
+        rgb = nirgeo.colorize(part, eats_all).compute()
+        valid = whole["valid"].values[: rgb.sizes["y"]]
+        np.testing.assert_array_equal(rgb["valid"].values, valid)
+        np.testing.assert_array_equal(rgb.values[:, :60], whole.values[:, :60])
+
+
+def test_a_relative_path_means_the_folder_where_it_was_opened(
+    path: Path, tmp_path: Path, tiny: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = colours(nirgeo.open_scene(path), tiny)
+    monkeypatch.chdir(path.parent)
+    scene = nirgeo.open_scene(path.name)
+    part, rgb = scene.isel(y=slice(5, 70)), nirgeo.colorize(scene, tiny)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    write_raster(elsewhere / path.name, np.ones((3, *SHAPE), np.uint16), descriptions=BANDS)
+    monkeypatch.chdir(elsewhere)
+    np.testing.assert_array_equal(part.values, nirgeo.open_scene(path).values[:, 5:70])
+    np.testing.assert_array_equal(rgb.values, expected)
+    np.testing.assert_array_equal(colours(scene, tiny), expected)
+
+
+class TestOtherPeoplesArrays:
+    def test_descriptions_that_rioxarray_keeps_name_the_bands(
+        self, tmp_path: Path, tiny: Model
+    ) -> None:
+        values = np.stack([scene_values(*SHAPE, "uint8", seed=k) for k in range(4)])
+        names = ("nir", "red", "green", "blue")
+        path = write_raster(tmp_path / "scene.tif", values, descriptions=names)
+        opened = rioxarray.open_rasterio(path)
+        assert opened["band"].values.tolist() == [1, 2, 3, 4]
+        np.testing.assert_array_equal(
+            colours(opened, tiny, scale="0.005"),
+            colours(nirgeo.open_scene(path, scale="0.005"), tiny),
+        )
+
+    def test_one_band_by_its_name_is_that_band(self, path: Path, tiny: Model) -> None:
+        scene = nirgeo.open_scene(path)
+        with pytest.warns(BandWarning):
+            nirgeo.colorize(scene.sel(band="red"), tiny)
+        np.testing.assert_array_equal(
+            colours(scene.sel(band="nir"), tiny), colours(scene.sel(band=["nir"]), tiny)
+        )
+
+    @pytest.mark.parametrize("place", ["straight", "rotated", "points"])
+    def test_datasets_keep_their_place(self, tmp_path: Path, tiny: Model, place: str) -> None:
+        values = np.stack([scene_values(*SHAPE, seed=k) for k in range(3)])
+        where: dict[str, Any] = {
+            "straight": {"transform": rasterio.Affine(10 / 3, 0, 500_000.1, 0, -10 / 3, 5e6)},
+            "rotated": {"transform": NORTH_UP_10M @ rasterio.Affine.rotation(30)},
+            "points": {"transform": None, "crs": None},
+        }[place]
+        path = write_raster(tmp_path / "scene.tif", values, descriptions=BANDS, **where)
+        if place == "points":
+            points = [
+                rasterio.control.GroundControlPoint(row, col, 9 + col / 1e4, 45 - row / 1e4, 0)
+                for row, col in ((0, 0), (0, 70), (90, 0), (90, 70))
+            ]
+            with rasterio.open(path, "r+") as file:
+                file.gcps = (points, rasterio.crs.CRS.from_epsg(4326))
+        opened = rioxarray.open_rasterio(path, band_as_variable=True)
+        dataset = opened.rename(band_1="red", band_2="green", band_3="nir")
+        rgb = dataset.nirgeo.colorize(tiny)
+        expected = grid_of(nirgeo.colorize(nirgeo.open_scene(path), tiny))
+        found = grid_of(rgb)
+        assert found.transform == expected.transform
+        assert found.gcps == expected.gcps
+
+    def test_a_preview_of_a_strip(self, tiny: Model) -> None:
+        strip = xr.DataArray(scene_values(2, 2000), dims=("y", "x"))
+        small = strip.nirgeo.preview(100, tiny, scale="0.0001")
+        assert small.sizes["y"] == 1
+        assert small.sizes["x"] <= 100
+
+
+def placed(values: NDArray[Any], **coords: Any) -> xr.DataArray:
+    return xr.DataArray(values, dims=("y", "x"), coords=coords).rio.write_crs(UTM)
+
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "one row": (
+        lambda: placed(scene_values(1, 70), y=[5e6], x=5e5 + 10 * np.arange(70.0)),
+        "how large a pixel is",
+    ),
+    "the same place twice": (
+        lambda: placed(scene_values(3, 3), y=[3.0, 2.0, 1.0], x=[1.0, 1.0, 2.0]),
+        "how large a pixel is",
+    ),
+    "no number": (
+        lambda: placed(scene_values(3, 3), y=[3.0, 2.0, 1.0], x=[1.0, np.nan, 2.0]),
+        "how large a pixel is",
+    ),
+    "no coordinate system": (
+        lambda: xr.DataArray(scene_values(3, 3), dims=("y", "x"), attrs={"crs": "unknown"}),
+        "no coordinate system",
+    ),
+    "nothing": (lambda: xr.DataArray(scene_values(3, 3), dims=("y", "x"))[:0], "empty"),
+    "chunks of unknown size": (
+        lambda: xr.DataArray(
+            (values := da.from_array(scene_values(90, 70), chunks=30))[values[:, 0] > 0],
+            dims=("y", "x"),
+        ),
+        "compute_chunk_sizes",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_arrays_that_are_refused(tmp_path: Path, tiny: Model, what: str) -> None:
+    make, said = REFUSED[what]
+    with pytest.raises(GridError, match=said):
+        nirgeo.write_geotiff(nirgeo.colorize(make(), tiny, scale="0.0001"), tmp_path / "out.tif")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_coordinates_that_are_called_like_pixel_positions_and_are_none(
+    tmp_path: Path, tiny: Model
+) -> None:
+    array = placed(scene_values(9, 9), y=9.0 - np.arange(9), x=np.arange(9.0))
+    rgb = nirgeo.colorize(array.assign_coords(row=3, col=4), tiny, scale="0.0001")
+    target = nirgeo.write_geotiff(rgb, tmp_path / "out.tif")
+    with rasterio.open(target) as file:
+        assert file.transform == rasterio.Affine(1, 0, -0.5, 0, -1, 9.5)
