@@ -55,15 +55,15 @@ def interpolate(field: FloatArray, rows: NDArray[Any], cols: NDArray[Any]) -> Fl
 
     Positions count from the first value; beyond the first and last one values stay.
     """
-    top, below, down_part = _neighbours(rows, field.shape[1])
-    left, right, across_part = _neighbours(cols, field.shape[2])
+    top, below, down_part = neighbours(rows, field.shape[1])
+    left, right, across_part = neighbours(cols, field.shape[2])
     values = field.astype(np.float64)
     down = values[:, top] * (1 - down_part)[:, None] + values[:, below] * down_part[:, None]
     both = down[:, :, left] * (1 - across_part) + down[:, :, right] * across_part
     return both.astype(np.float32)
 
 
-def _neighbours(
+def neighbours(
     positions: NDArray[Any], count: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
     """The values on both sides of each position, and how far it is from the first to the second."""

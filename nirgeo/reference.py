@@ -547,7 +547,7 @@ def _interpolate(fields: Doubles, rows: Doubles, cols: Doubles) -> Doubles:
     further out they are 0.
     """
     (top, below, down), (left, right, across) = (
-        _neighbours(at, side) for at, side in zip((rows, cols), fields.shape[1:], strict=True)
+        hints.neighbours(at, side) for at, side in zip((rows, cols), fields.shape[1:], strict=True)
     )
     if rows.shape[-1] == 1 and cols.shape[0] == 1:
         lines = fields[:, top[:, 0]] * (1 - down) + fields[:, below[:, 0]] * down
@@ -562,10 +562,3 @@ def _interpolate(fields: Doubles, rows: Doubles, cols: Doubles) -> Doubles:
     )
     result[:, np.broadcast_to(beyond, result.shape[1:])] = 0
     return result
-
-
-def _neighbours(at: Doubles, count: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Doubles]:
-    """The values on both sides of every position, and how far it is from the first."""
-    clipped = np.clip(at, 0, count - 1)
-    first = np.minimum(clipped.astype(np.intp), max(0, count - 2))
-    return first, np.minimum(first + 1, count - 1), clipped - first

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 
 from nirgeo import handles
@@ -88,18 +87,6 @@ class RgbSource:
         warp = handles.WarpTarget(grid.height, grid.width, grid.transform, grid.crs)
         bands = tuple(replace(band, warp=warp) for band in self.source.bands)
         return replace(self, source=replace(self.source, bands=bands, grid=grid))
-
-
-def same_grid(a: Grid, b: Grid, tolerance: float = 1e-3) -> bool:
-    """Whether the corners of two rasters of one size agree to a thousandth of a pixel."""
-    if a.shape != b.shape or (a.crs is None) != (b.crs is None):
-        return False
-    if a.crs and b.crs and CRS.from_user_input(a.crs) != CRS.from_user_input(b.crs):
-        return False
-    between = ~a.affine @ b.affine
-    corners = [(x, y) for x in (0, a.width) for y in (0, a.height)]
-    moved = [between * corner for corner in corners]
-    return bool(np.abs(np.subtract(moved, corners)).max() <= tolerance)
 
 
 def open_rgb(

@@ -447,7 +447,7 @@ def _look(
     grid = grids[found["nir"] - 1]
     _refuse_bad_transform(nir, grid)
     for position, (band, other) in enumerate(zip(bands, grids, strict=True)):
-        if other.shape != grid.shape or not _same_place(other, grid):
+        if not same_grid(grid, other):
             bands[position] = replace(band, warp=_warp_target(other, grid, band, nir))
             notes.append(
                 f"{Path(without_query(band.path)).name} ({other.width}×{other.height} px) is "
@@ -567,19 +567,16 @@ def _distrust_false_alpha(source: RasterSource) -> RasterSource:
     return replace(source, bands=tuple(changed), notes=(*source.notes, note))
 
 
-def _same_place(a: Grid, b: Grid, tolerance: float = 1e-3) -> bool:
-    """Whether two grids of one shape agree to a thousandth of a pixel."""
-    if (a.crs is None) != (b.crs is None):
+def same_grid(a: Grid, b: Grid, tolerance: float = 1e-3) -> bool:
+    """Whether the corners of two rasters of one size agree to a thousandth of a pixel of ``a``."""
+    if a.shape != b.shape or (a.crs is None) != (b.crs is None):
         return False
     if a.crs != b.crs and CRS.from_user_input(a.crs) != CRS.from_user_input(b.crs):
         return False
-    pixel = max(abs(v) for v in (*a.transform[:2], *a.transform[3:5]))
-    size = max(a.height, a.width)
-    limits = (1 / size, 1 / size, 1.0, 1 / size, 1 / size, 1.0)
-    return all(
-        abs(x - y) <= tolerance * pixel * limit
-        for x, y, limit in zip(a.transform, b.transform, limits, strict=True)
-    )
+    between = ~a.affine @ b.affine
+    corners = [(x, y) for x in (0, a.width) for y in (0, a.height)]
+    moved = [between @ corner for corner in corners]
+    return bool(np.abs(np.subtract(moved, corners)).max() <= tolerance)
 
 
 def _warp_target(other: Grid, grid: Grid, band: SourceBand, nir: SourceBand) -> handles.WarpTarget:

@@ -224,9 +224,9 @@ def _trainings(records: Path, prefix: str) -> str:
 _LADDER = (
     ("nothing: one colour for everything", "baseline/mean-colour@1", "baseline/mean-colour@1"),
     (
-        "near infrared, a table of values",
+        "near infrared, the better table of values",
         "baseline/table-direction@1",
-        "baseline/table-direction@1",
+        "baseline/table-colour@1",
     ),
     ("near infrared, the network", "satellite-nir@4", "aerial-nir@5"),
     (

@@ -28,8 +28,8 @@ from nirgeo.evaluation.sums import Block, ErrorSums, blocks, measure_block
 from nirgeo.handles import GDAL_ERRORS
 from nirgeo.interruption import copy_raster
 from nirgeo.radiometry import Quantity
-from nirgeo.rgb_source import RgbSource, open_rgb, same_grid
-from nirgeo.source import Grid
+from nirgeo.rgb_source import RgbSource, open_rgb
+from nirgeo.source import Grid, same_grid
 from nirgeo.target import Target
 from nirgeo.tiling import Window
 
