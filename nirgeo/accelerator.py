@@ -40,14 +40,27 @@ class NetworkKey:
         return hash((self.model.sha256, self.half, self.expect_error))
 
 
+def torch_device(name: str) -> torch.device:
+    """A device that can be used.
+
+    Raises
+    ------
+    OptionError : there is no such device here, or this torch can't use it
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise OptionError(f"--device {name}: not available ({reason})") from error
+    return device
+
+
 class Accelerator:
     """See :class:`nirgeo.lane.Device`."""
 
     def __init__(self, name: str) -> None:
-        try:
-            self.device = torch.device(name)
-        except RuntimeError as error:
-            raise OptionError(f"--device {name}: not available ({error})") from error
+        self.device = torch_device(name)
         self._cuda = self.device.type == "cuda"
         self._stream: Any = torch.cuda.Stream(self.device) if self._cuda else None
         self._buffers: list[dict[tuple[str, tuple[int, ...]], Tensor]] = [{} for _ in range(SLOTS)]

@@ -129,6 +129,11 @@ def colorize(
         )
         return recipe if reference is None else with_reference(recipe, reference, grid())
 
+    if not isinstance(scene, xr.DataArray):
+        raise OptionError(
+            f"a {type(scene).__name__} is no scene; open it first: nirgeo.open_scene(path), or for "
+            "a Dataset import nirgeo.accessor and dataset.nirgeo.colorize()"
+        )
     scene, names = with_axes(with_crs_coordinate(scene))
     if 0 in (scene.sizes.get("y"), scene.sizes.get("x")):
         raise GridError(f"the array is empty: {dict(scene.sizes)}")

@@ -293,13 +293,10 @@ class Reference:
         return down, across
 
     def _overlaps(self) -> bool:
-        """Whether any of some positions all over the scene lies in the reference."""
-        rows, cols = np.meshgrid(*(np.linspace(0, side, 65) for side in self.scene.shape))
-        spots = self._spots(rows.ravel(), cols.ravel())
-        if spots is None:
-            return False
-        inside = [(at >= 0) & (at <= n) for at, n in zip(spots, self.rgb.grid.shape, strict=True)]
-        return bool((inside[0] & inside[1]).any())
+        """Whether any of some positions all over one of the two lies in the other."""
+        there = self.rgb.grid
+        back = self.scene.crs is not None or _same_crs(self.scene, there)
+        return _any_inside(self.scene, there) or (back and _any_inside(there, self.scene))
 
     def _fetch(
         self, rows: Doubles, cols: Doubles, quantity: Quantity, curve: DisplayCurve
@@ -463,6 +460,24 @@ def open_reference(path: str, scene: Grid) -> Reference:
     if not result._overlaps():
         raise GridError(f"the reference {public(path)} does not overlap the scene")
     return result
+
+
+def _any_inside(grid: Grid, other: Grid) -> bool:
+    """Whether any of some positions all over a grid lies in another one."""
+    rows, cols = (
+        part.ravel() for part in np.meshgrid(*(np.linspace(0, n, 65) for n in grid.shape))
+    )
+    place: tuple[Any, Any] | None
+    if _same_crs(grid, other):
+        place = grid.affine @ (cols, rows)
+    else:
+        place = map_positions(grid, rows, cols, _crs(other))
+    if place is None:
+        return False
+    sound = np.isfinite(place[0]) & np.isfinite(place[1])
+    across, down = ~other.affine @ tuple(np.asarray(part)[sound] for part in place)
+    inside = (down >= 0) & (down <= other.height) & (across >= 0) & (across <= other.width)
+    return bool(inside.any())
 
 
 def _same_crs(a: Grid, b: Grid) -> bool:

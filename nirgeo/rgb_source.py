@@ -90,7 +90,11 @@ class RgbSource:
 
 
 def open_rgb(
-    path: str, *, bands: Sequence[str] | None = None, scale: str | None = None
+    path: str,
+    *,
+    bands: Sequence[str] | None = None,
+    scale: str | Scaling | None = None,
+    advice: str = "describe them so (rio edit-info, gdal_edit.py)",
 ) -> RgbSource:
     """Find red, green and blue: by ``bands``, names, colour interpretation, or order.
 
@@ -101,6 +105,7 @@ def open_rgb(
     path : any raster that GDAL opens
     bands : numbers or names of red, green and blue
     scale : ``"GAIN[,OFFSET]"`` to reflectance, instead of what the file says
+    advice : what to do where nothing tells the colours, for people
 
     Raises
     ------
@@ -109,7 +114,9 @@ def open_rgb(
     """
     if bands is not None and len(bands) != 3:
         raise EvaluationError(f"--bands: {len(bands)} named; need three: red, green and blue")
-    roles = dict(zip(COLOURS, bands, strict=True)) if bands is not None else _find_colours(path)
+    roles = (
+        dict(zip(COLOURS, bands, strict=True)) if bands is not None else _find_colours(path, advice)
+    )
     # The reader wants to know which band is near infrared. Here red stands in for it: its scaling
     # is that of the colours, and nothing else is made of it.
     try:
@@ -122,26 +129,32 @@ def open_rgb(
     return RgbSource(source, find_scaling(source.clues, scale), _rendering(path))
 
 
-def _find_colours(path: str) -> dict[str, str]:
+def _find_colours(path: str, advice: str) -> dict[str, str]:
     with handles.gdal_env(path):
         opened = handles.dataset(path)
         told = handles.descriptions(opened) or ("",) * opened.count
         names = [text.lower() for text in told]
         kinds = list(opened.colorinterp)
-    for labels in (names, [kind.name for kind in kinds]):
-        if all(labels.count(colour) == 1 for colour in COLOURS):
-            return {colour: str(labels.index(colour) + 1) for colour in COLOURS}
-    if len(kinds) == 3 or (len(kinds) == 4 and kinds[3] is ColorInterp.alpha):
-        return dict(zip(COLOURS, "123", strict=True))
+    if all(names.count(colour) == 1 for colour in COLOURS):
+        return {colour: str(names.index(colour) + 1) for colour in COLOURS}
     try:
         found = dict(open_source(path).roles)
     except BandError:
         found = {}
+    shown = [kind.name for kind in kinds]
+    guessed: dict[str, int] = {}
+    if all(shown.count(colour) == 1 for colour in COLOURS):
+        guessed = {colour: shown.index(colour) + 1 for colour in COLOURS}
+    elif len(kinds) == 3 or (len(kinds) == 4 and kinds[3] is ColorInterp.alpha):
+        guessed = {colour: number for number, colour in enumerate(COLOURS, start=1)}
+    # How a file is to be shown, or its order, is nothing against names: colour infrared is shown in
+    # red, green and blue too.
+    if guessed and found.get("nir") not in guessed.values():
+        return {colour: str(number) for colour, number in guessed.items()}
     if not set(COLOURS) <= set(found):
         listed = ", ".join(f"{k}: {name or '–'}" for k, name in enumerate(names, start=1))
         raise BandError(
-            f"{path}: nothing says which bands are red, green and blue; name them with --bands "
-            f"R,G,B. Bands: {listed}"
+            f"{path}: nothing says which bands are red, green and blue; {advice}. Bands: {listed}"
         )
     return {colour: str(found[colour]) for colour in COLOURS}
 

@@ -267,12 +267,11 @@ def region_of(grid: Grid, bounds: tuple[float, float, float, float] | None) -> W
     last_col = min(grid.width, math.ceil(max(c for c, _ in corners) - slack))
     last_row = min(grid.height, math.ceil(max(r for _, r in corners) - slack))
     if first_col >= last_col or first_row >= last_row:
-        a = grid.affine
-        x0, y0 = a @ (0, 0)
-        x1, y1 = a @ (grid.width, grid.height)
+        corners = [grid.affine @ (x, y) for x in (0, grid.width) for y in (0, grid.height)]
+        xs, ys = zip(*corners, strict=True)
         raise GridError(
-            f"--bounds {west:g} {south:g} {east:g} {north:g} lie outside the scene, which spans "
-            f"{min(x0, x1):g} {min(y0, y1):g} {max(x0, x1):g} {max(y0, y1):g}"
+            f"--bounds {west:.9g} {south:.9g} {east:.9g} {north:.9g} lie outside the scene, which "
+            f"spans {min(xs):.9g} {min(ys):.9g} {max(xs):.9g} {max(ys):.9g}"
         )
     return Window(first_row, first_col, last_row - first_row, last_col - first_col)
 

@@ -206,8 +206,8 @@ class RasterSource:
                     handles.forget_errors()
                     raise SourceError(
                         f"{band.describe()}: band {band.index} can't be read at row {window.row}, "
-                        f"column {window.col} ({conceal(error, band.path)}); the file may be "
-                        "truncated or damaged"
+                        f"column {window.col} ({conceal(error.__cause__ or error, band.path)}); "
+                        "the file may be truncated or damaged"
                     ) from error
             data = values[position]
             if band.nodata is not None:

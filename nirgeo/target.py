@@ -31,6 +31,14 @@ from nirgeo.handles import GDAL_ERRORS, file_stamp, forget_errors
 _MARK = "published.json"
 _LOCK = "lock"
 
+_OTHER_FORMATS = frozenset(
+    (
+        *(".png", ".jpg", ".jpeg", ".jp2", ".webp", ".gif", ".bmp", ".pdf", ".vrt", ".zarr"),
+        *(".nc", ".img", ".gpkg", ".kml", ".kmz", ".mbtiles", ".hdf", ".h5", ".zip"),
+    )
+)
+"""Suffixes that promise what is not written. Others are nobody's business."""
+
 _LONGEST_NAME = 255
 """Bytes of a name that file systems take."""
 
@@ -75,6 +83,11 @@ class Target:
                 "example /vsis3/BUCKET/KEY.tif"
             )
         place = Path(self.name)
+        if place.suffix.lower() in _OTHER_FORMATS or self.name == "-":
+            raise TargetError(
+                f"{self.name}: results are GeoTIFF files; name one that ends in .tif, and convert "
+                "it with gdal_translate"
+            )
         if not self.remote and place.is_dir():
             raise TargetError(f"{self.name} is a folder; name a file in it")
         if not self.overwrite and self._exists() and not (self.resume and self._mark_fits()):
@@ -227,9 +240,10 @@ class Target:
                 json.dump(facts, mark)
                 mark.flush()
                 os.fsync(mark.fileno())
-            # Statistics, colours and the like that GDAL or QGIS noted about the file before.
-            with suppress(OSError):
-                os.unlink(f"{self.name}.aux.xml")
+            # What GDAL or QGIS noted about the file before: statistics, overviews, a mask.
+            for beside in (".aux.xml", ".ovr", ".msk"):
+                with suppress(OSError):
+                    os.unlink(f"{self.name}{beside}")
             os.replace(finished, self.name)
             _sync_folder(Path(self.name).parent)
             return

@@ -19,7 +19,13 @@ from nirgeo.cli.train import read_sides
 @click.argument("folders", nargs=-1, required=True, metavar="FOLDER...")
 @shared.sides_options
 @click.option("-o", "--output", required=True, metavar="FILE", help="The model file to write.")
-@click.option("--steps", type=int, default=400, show_default=True, help="Batches to learn from.")
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    default=400,
+    show_default=True,
+    help="Batches to learn from.",
+)
 @click.option(
     "--by-scene",
     is_flag=True,
@@ -73,6 +79,12 @@ def calibrate_command(
     learnt, others = read_sides(
         config, (folders, levels), (validation, validation_levels or levels), index, without, quiet
     )
+    shared = {scene.place for scene in learnt} & {scene.place for scene in others}
+    if shared:
+        raise TrainingError(
+            "training and validation share places, so errors would be expected as small as on what "
+            f"was learnt from: {', '.join(sorted(shared)[:5])}"
+        )
     network = with_error_head(loaded)
     with click.progressbar(length=steps, label="learning errors", hidden=quiet) as bar:
         fit_error_head(

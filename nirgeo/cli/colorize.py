@@ -103,7 +103,7 @@ def colorize_command(
     quiet = quiet or rio_verbosity(ctx) < 0
     reporter = reporter_for(progress, quiet=quiet)
     ctx.meta["nirgeo.reporter"] = reporter
-    stack = dict(options.pop("stack"))
+    stack = shared.stacked(options.pop("stack"))
     scenes = tuple(expand(scenes))
     if not scenes and not stack:
         raise click.UsageError("Name a SCENE, or give its bands with --stack ROLE=FILE.")

@@ -103,6 +103,13 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
             context.exit(1)
         except (click.exceptions.Exit, click.ClickException, BrokenPipeError):
             raise
+        except OSError as error:
+            if verbose:
+                traceback.print_exc()
+            told = error.strerror and error.filename
+            text = f"{error.filename}: {error.strerror}" if told else f"unexpected {error}"
+            _reporter(context).error("target-unwritable" if told else "internal", text)
+            context.exit(1)
         except Exception as error:
             # A defect of nirgeo. One line all the same, and how to get the rest.
             if verbose:

@@ -37,7 +37,7 @@ def info_command(
     Without a SCENE: versions, and the protocol of --progress jsonl.
     """
     ctx.meta["nirgeo.reporter"] = Silent()
-    stack = dict(options.pop("stack"))
+    stack = shared.stacked(options.pop("stack"))
     known = scene is None and not stack
     facts = versions() if known else describe_scene(scene, stack, options)
     if as_json:

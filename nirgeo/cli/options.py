@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from nirgeo.bands import ROLES
 from nirgeo.cli.reporting import MODES
+from nirgeo.errors import OptionError
 from nirgeo.runtimes.choice import FP32, PRECISIONS, RUNTIMES, TORCH
 
 if TYPE_CHECKING:
@@ -206,6 +208,21 @@ sides_options = _compose(
         help="Learn nothing from this place. Repeatable.",
     ),
 )
+
+
+def stacked(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Files of --stack by role.
+
+    Raises
+    ------
+    OptionError : a role that there is not, or one that is given twice
+    """
+    for role, file in pairs:
+        if role not in ROLES:
+            raise OptionError(f"--stack {role}={file}: the roles are {', '.join(ROLES)}")
+        if sum(other == role for other, _ in pairs) > 1:
+            raise OptionError(f"--stack {role}: given more than once")
+    return dict(pairs)
 
 
 def resolve_device(device: str, client: Client | None = None) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from nirgeo.errors import SourceError
 from nirgeo.hrefs import is_url, without_query
 
-SUFFIXES = (".tif", ".tiff", ".jp2", ".vrt", ".img")
+SUFFIXES = (".tif", ".tiff", ".gtif", ".jp2", ".vrt", ".img")
 """Files of a folder that are taken for scenes."""
 
 MADE = "_rgb"
@@ -29,6 +29,8 @@ def expand(scenes: Iterable[str]) -> list[str]:
     """
     found: list[str] = []
     for scene in scenes:
+        if not scene:
+            raise SourceError("'' names no scene; is a variable of the shell empty?")
         if Path(scene).is_dir() and not scene.lower().rstrip("/").endswith(".zarr"):
             found += _of_folder(Path(scene))
         elif _may_hold_several(scene):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nirgeo.bands import COLOURS
 from nirgeo.cli import options as shared
 from nirgeo.cli.errors import reports_errors
 from nirgeo.cli.reporting import Silent, Terminal
@@ -57,7 +58,9 @@ if TYPE_CHECKING:
     help="Model whose colours are learnt instead of the true ones, by a smaller network.",
 )
 @click.option("--name", help="Name of the model.  [default: the preset's]")
-@click.option("--minutes", type=float, help="Stop after this time; run again to go on.")
+@click.option(
+    "--minutes", type=click.FloatRange(min=0), help="Stop after this time; run again to go on."
+)
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--quiet", "-q", is_flag=True, help="No messages; errors only.")
 @click.option("--verbose", "-v", is_flag=True, help="Show tracebacks.")
@@ -90,8 +93,8 @@ def train_command(
     per event, the configuration, and a checkpoint. No place may have scenes on both sides.
     """
     ctx.meta["nirgeo.reporter"] = Silent() if quiet else Terminal()
-    import torch
 
+    from nirgeo.accelerator import torch_device
     from nirgeo.training.data import some_places
     from nirgeo.training.loop import Trainer
     from nirgeo.training.networks import model_spec
@@ -100,7 +103,7 @@ def train_command(
 
     config, master = configuration(preset, changes), None
     if teacher is not None:
-        master = Teacher(_network_file(teacher), config, torch.device(device))
+        master = Teacher(_network_file(teacher), config, torch_device(device))
         config = replace(config, teacher=master.identity)
     sides = read_sides(
         config, (folders, levels), (validation, validation_levels or levels), index, without, quiet
@@ -175,13 +178,20 @@ def read_sides(
         return list_scenes([Path(f) for f in folders], Path(index) if index else None, levels)
 
     def read(entries: list[SceneEntry]) -> list[TrainingScene]:
-        scenes = []
+        scenes, why = [], ""
         with click.progressbar(entries, label="reading", hidden=quiet) as going:
             for entry in going:
                 try:
                     scenes.append(load_scene(entry, config.bands, config.quantity))
                 except TrainingError as error:
-                    click.echo(f"Warning: skipped {error}", err=True)
+                    why = why or str(error)
+                    if not quiet:
+                        click.echo(f"Warning: skipped {error}", err=True)
+        if not scenes:
+            raise TrainingError(
+                f"none of {len(entries)} scenes can be used ({config.quantity.value} and bands "
+                f"{', '.join((*config.bands, *COLOURS))} are wanted); the first: {why}"
+            )
         return scenes
 
     wanted = listed(learnt)

@@ -29,6 +29,7 @@ from nirgeo.handles import GDAL_ERRORS
 from nirgeo.interruption import copy_raster
 from nirgeo.radiometry import Quantity
 from nirgeo.rgb_source import RgbSource, open_rgb
+from nirgeo.scene import resolve_scale
 from nirgeo.source import Grid, same_grid
 from nirgeo.target import Target
 from nirgeo.tiling import Window
@@ -79,7 +80,7 @@ def compare(
     ----------
     prediction, truth : rasters with red, green and blue
     bands : numbers or names of the truth's red, green and blue
-    scale : ``"GAIN[,OFFSET]"``, from the truth's numbers to reflectance
+    scale : ``"GAIN[,OFFSET]"``, from the truth's numbers to reflectance, or a file made by nirgeo
     error_map : a Cloud Optimized GeoTIFF to write: float32 degrees, NaN where there is none
     overwrite : replace an existing map
     on_progress : called with (blocks done, blocks in all), the first time with 0 done
@@ -96,7 +97,8 @@ def compare(
             raise OptionError(f"--error-map {error_map} is one of the rasters compared")
     target = None if error_map is None else Target(error_map, overwrite=overwrite)
     predicted = open_rgb(os.fspath(prediction))
-    true = open_rgb(os.fspath(truth), bands=bands, scale=scale)
+    named = "name them with --bands R,G,B"
+    true = open_rgb(os.fspath(truth), bands=bands, scale=resolve_scale(scale), advice=named)
     notes: list[str] = []
     resampled = not same_grid(predicted.grid, true.grid)
     if resampled:

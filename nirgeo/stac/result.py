@@ -16,8 +16,10 @@ from typing import Any
 
 from rasterio.crs import CRS
 
+from nirgeo import expected_error
 from nirgeo._version import __version__
 from nirgeo.acquisition import Acquisition
+from nirgeo.bands import COLOURS
 from nirgeo.errors import OptionError, TargetError
 from nirgeo.handles import open_dataset
 from nirgeo.hrefs import is_url
@@ -158,7 +160,7 @@ def _asset(
         "title": "natural colour (synthetic)",
         "roles": ["visual"] if display else ["data"],
         "data_type": dtype,
-        "bands": [{"name": name, "eo:common_name": name} for name in names],
+        "bands": [_band(name, display) for name in names],
         "raster:sampling": sampling.lower(),
     }
     if not display:
@@ -166,6 +168,14 @@ def _asset(
     if gsd is not None:
         asset["raster:spatial_resolution"] = _short(gsd)
     return asset
+
+
+def _band(name: str, display: bool) -> dict[str, Any]:
+    """A band as STAC 1.1 has it; an expected error is no colour, and counts in degrees."""
+    if name in COLOURS:
+        return {"name": name, "eo:common_name": name}
+    scale = {"raster:scale": expected_error.STEP} if display else {}
+    return {"name": name, "unit": expected_error.UNIT, **scale}
 
 
 def _model_card(sha256: str, version: str) -> str | None:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from nirgeo.accelerator import torch_device
 from nirgeo.bands import COLOURS
 from nirgeo.errors import TrainingError
 from nirgeo.generator import GeneratorConfig, LocalAffineGenerator, channels_last
@@ -84,7 +85,7 @@ class Trainer:
         self.validation = [scene for scene in validation or () if scene.valid.any()]
         self.selects = validation is not None
         self.folder = folder
-        self.device = torch.device(device)
+        self.device = torch_device(device)
         self.report = report
         self.sampler = Sampler(training, config)
         self.spec = spec
