@@ -136,15 +136,18 @@ def plan_for(
     precision: str = FP32,
     chunk: int | None = None,
     workers: int | None = None,
+    reference: str | None = None,
 ) -> Plan:
     """:func:`fit` for a scene of :func:`nirgeo.open_scene`, or what is usual without a budget.
 
-    Nothing is read for that.
+    Nothing is read for that but, with a ``reference``, its size.
 
     Raises
     ------
     OptionError : ``memory`` is no size, or too small a one; or see
         :func:`nirgeo.runtimes.choice.choose_runtime`
+    GridError, SourceError, BandError, RadiometryError : see
+        :func:`nirgeo.reference.open_reference`
     ModelError, UnknownModelError : see :func:`nirgeo.registry.pick_model`
     """
     if workers is not None and workers < 1:
@@ -173,9 +176,16 @@ def plan_for(
     else:
         shape, region = view.source.grid.shape, view.region
     colouriser = colouriser_of(model, device=device, runtime=runtime, precision=precision)
-    cache = cache_within(size)
+    cache, beyond = cache_within(size), 0
+    if reference is not None:
+        from nirgeo.reference import open_reference
+
+        grid = grid_of(scene) if view is None else view.source.grid
+        beyond = open_reference(reference, grid).halo
 
     def cost_of(side: int, count: int) -> Estimate:
-        return estimate(region, shape, side, colouriser, count, rate=1.0, cache_bytes=cache)
+        return estimate(
+            region, shape, side, colouriser, count, rate=1.0, cache_bytes=cache, beyond=beyond
+        )
 
     return fit(size, cost_of, chunk=chunk, workers=workers)

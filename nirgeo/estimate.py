@@ -16,6 +16,9 @@ from nirgeo.tiling import ChunkGrid, Window, input_window
 _BASE_BYTES = 430 * 2**20
 """Interpreter, torch, GDAL without its block cache, the heap between two steps."""
 
+_GUIDED_BYTES = 24
+"""Per pixel that is painted for a reference: what is made without it, too, and means over it."""
+
 _PROBE = 512
 _LONG = 1.0
 """Seconds after which the clock is exact enough, and somebody is waiting."""
@@ -42,19 +45,22 @@ def estimate(
     *,
     rate: float | None = None,
     cache_bytes: int = CACHE_BYTES,
+    beyond: int = 0,
 ) -> Estimate:
     """Costs of colorizing a region of a raster of (height, width), on all cores by default.
 
     The memory is a bound that a test holds; the time is scaled up from ``rate``, the pixels per
     second of one core, which is measured now on one small block if it is not given. ``cache_bytes``
-    is the size of GDAL's block cache.
+    is the size of GDAL's block cache. ``beyond`` is how much farther a reference makes it look, in
+    pixels; 0 without one.
     """
+    halo = colouriser.halo + beyond
     grid = ChunkGrid(region.height, region.width, chunk_tiles)
 
     def read(i: int, j: int) -> tuple[int, int]:
         return input_window(
             grid.window(i, j).shifted(region.row, region.col),
-            halo=colouriser.halo,
+            halo=halo,
             stride=colouriser.stride,
             raster=raster,
         ).shape
@@ -67,10 +73,11 @@ def estimate(
     cores = os.cpu_count() or 1
     workers = workers or cores
     samples = len(colouriser.spec.colours) + 1
-    one_worker = max(heights) * max(widths) * colouriser.bytes_per_pixel
+    per_pixel = colouriser.bytes_per_pixel + (_GUIDED_BYTES if beyond else 0)
+    one_worker = max(heights) * max(widths) * per_pixel
     rate = pixels_per_second(colouriser) if rate is None else rate
     return Estimate(
-        halo=colouriser.halo,
+        halo=halo,
         useful=useful / computed,
         memory_bytes=_BASE_BYTES + cache_bytes + min(workers, len(grid)) * one_worker,
         disk_bytes=useful * samples,

@@ -66,6 +66,9 @@ LEAST = 8.0
 """Width in scene pixels that finer pixels are averaged to. What is finer comes from the scene: a
 sharp picture of another day would otherwise be copied, changes, shadows and all."""
 
+_ROWS = 64
+"""Rows of a chunk that are guided at once: a dozen fields of double numbers lie over each."""
+
 _STRIP = 1 << 22
 """Pixels of a reference that are held at once before they are averaged."""
 
@@ -222,18 +225,27 @@ class Reference:
                 known[None].astype(np.float64),
             )
         )
-        spread = _interpolate(fields, *at)
-        taken, share = spread[-2:]
-        offset = (spread[:3] - spread[6:9]) + spread[3:6] * shown
-        guided = model * (1 - share + taken) + offset
+        belief = None
         if alone is not None:
             ours, theirs = (
                 from_working(part.astype(np.float32), quantity).astype(np.float64)
                 for part in (alone_mean, colours)
             )
-            (belief,) = _interpolate(_belief(ours, theirs, error_mean[0], detail)[None], *at)
-            guided = alone.colours[:, *target] * (1 - belief) + guided * belief
-        return guided.astype(np.float32)
+            belief = _belief(ours, theirs, error_mean[0], detail)
+        guided = np.empty(model.shape, dtype=np.float32)
+        for top in range(0, shown.shape[0], _ROWS):
+            part = slice(top, top + _ROWS)
+            spots = tuple(axis[part] if len(axis) > 1 else axis for axis in at)
+            spread = _interpolate(fields, *spots)
+            taken, share = spread[-2:]
+            offset = (spread[:3] - spread[6:9]) + spread[3:6] * shown[part]
+            made = model[:, part] * (1 - share + taken) + offset
+            if alone is not None and belief is not None:
+                (believed,) = _interpolate(belief[None], *spots)
+                unguided = alone.colours[:, *target][:, part]
+                made = unguided * (1 - believed) + made * believed
+            guided[:, part] = made
+        return guided
 
     def _blocks_at(
         self, rows: Doubles, cols: Doubles, quantity: Quantity, curve: DisplayCurve

@@ -55,13 +55,19 @@ _NAIP = (
     "of another city, Claremont."
 )
 _CITIES = (
-    " The wetland was left out of the last stages, tables and expected errors included: its "
-    "meadows, rendered a strong green by hand, made white roofs green."
+    " The wetland was left out of most stages, tables and expected errors included: its meadows, "
+    "rendered a strong green by hand, made white roofs green."
 )
 _WITHOUT = "--without north-dakota-m_4709963"
 _WIDER = (
     f"--preset aerial-nir-finish+wider {_WITHOUT} --set smoothing=3 --set batch=10 "
     "--set warmup=100 --set nir_jitter=0.05 --set gain_jitter=0.1"
+)
+_ROBUST = (
+    "--preset aerial-nir-finish+wider --set smoothing=3 --set batch=10 --set warmup=200 "
+    "--set steps=10000 --set validate_every=1000 --set learning_rate=6e-4 --set dropout=0 "
+    "--set weight_decay=0.02 --set ema=0.998 --set nir_jitter=0.2 --set nir_gamma=0.2 "
+    "--set gain_jitter=0.15 --set zoom=0.3"
 )
 _NAIP_SOURCE = (
     "Imagery: USDA National Agriculture Imagery Program, public domain; chips from "
@@ -82,6 +88,11 @@ _SMOOTHED = """
 SMOOTHED is the best of RUN-3 with gains and offsets averaged over 3×3 cells (12 pixels), by
 `tools/smooth_model.py`, against blotches in uniform ground; the stages after it average in the same
 way. RUN-5 was stopped after step 3,420; its best was at step 3,000."""
+
+_AVERAGED = """
+
+RUN-9 learnt from the wetland too and was stopped after step 2,240 (its best was at step 2,000). The
+model is RUN-10 and a fifth of RUN-9, by `tools/average_models.py`."""
 
 _PUPIL = """
 SMOOTHED is the best of RUN-2 with gains and offsets averaged over 7×7 cells (28 pixels), by
@@ -124,8 +135,10 @@ FACTS = {
             f"{_WIDER} --set steps=20000 --set validate_every=1000 --set learning_rate=8e-4 "
             "--set dropout=0 --set weight_decay=0.02 --set warmup=200 --set ema=0.998 "
             "--init RUN-7/best.safetensors --out RUN-8",
+            f"{_ROBUST} --init RUN-8/best.safetensors --out RUN-9",
+            f"{_ROBUST} {_WITHOUT} --init RUN-8/best.safetensors --out RUN-10",
         ),
-        afterwards=_SMOOTHED,
+        afterwards=_SMOOTHED + _AVERAGED,
         calibration_options=("--by-scene", _WITHOUT),
     ),
     "satellite-nir": Facts(

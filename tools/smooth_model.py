@@ -37,7 +37,13 @@ def smooth(
     training["config"] = dict(training["config"]) | {"smoothing": cells}
     spec = replace(model.spec, generator=shape.to_json(), training=training)
     write_model(target, spec, tensors)
-    network = load_generator(read_model(target))
+    print(measure(target, index, folder, levels))
+
+
+def measure(target: Path, index: Path, folder: Path, levels: list[str]) -> dict[str, float]:
+    """Write into a model file what its network is worth on validation scenes, measured now."""
+    model = read_model(target)
+    spec, network = model.spec, load_generator(model)
     scenes = [
         load_scene(entry, spec.bands, spec.quantity)
         for entry in list_scenes([folder], index, levels)
@@ -47,9 +53,9 @@ def smooth(
         places = place_means(network, scenes, spec.quantity, torch.device("cpu"), hinted=hinted)
         angular, rmse = np.mean(list(places.values()), axis=0)
         found |= {f"{prefix}angular": float(angular), f"{prefix}rmse": float(rmse)}
-    training["validation"] = found
-    write_model(target, replace(spec, training=training), tensors)
-    print(found)
+    training = dict(spec.training) | {"validation": found}
+    write_model(target, replace(spec, training=training), load_file(target))
+    return found
 
 
 if __name__ == "__main__":

@@ -243,6 +243,7 @@ def colorize_one(
         chunk=options["chunk"],
         # A budget is that of one worker of a cluster.
         workers=1 if budgeted and client is not None else options["workers"],
+        reference=options["reference"],
     )
     opened = with_chunk(opened, plan.chunk)
     rgb = engine.colorize(

@@ -43,6 +43,8 @@ class TrainingConfig:
 
     ``nir_jitter`` and ``nir_gamma`` are the largest logarithms of a gain and of an exponent that
     act on the measured bands alone, since every flight and sensor renders them differently.
+    ``coarsen`` of the patches that are large enough show twice the ground at half the resolution;
+    the others are resampled by a factor whose logarithm is at most ``zoom``.
     ``haze`` is the largest reflectance that a veil of haze adds to the measured bands of some
     patches, while the colours stay those of the surface. ``path_radiance`` is the largest
     reflectance that the air above adds to blue, and less of it to longer wavelengths, in
@@ -103,6 +105,7 @@ class TrainingConfig:
     nir_jitter: float = 0.06
     nir_gamma: float = 0.0
     coarsen: float = 0.25
+    zoom: float = 0.0
     haze: float = 0.0
     path_radiance: float = 0.0
     path_share: float = 1.0

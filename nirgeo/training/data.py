@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch.nn import functional as F  # noqa: N812
 
 from nirgeo import hints
 from nirgeo.bands import COLOURS
@@ -86,12 +88,14 @@ def list_scenes(
 
     Raises
     ------
-    TrainingError : no scene found, or the index can't be read or lacks a column
+    TrainingError : no such folder, no scene found, or the index can't be read or lacks a column
     """
     listed = {} if index is None else _read_index(index)
     wanted = set(levels)
     entries = []
     for folder in folders:
+        if not Path(folder).is_dir():
+            raise TrainingError(f"{folder}: there is no such folder")
         for path in sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in _SUFFIXES):
             place, level, position = listed.get(path.resolve(), (path.stem, "", None))
             if not wanted or level in wanted:
@@ -132,7 +136,7 @@ def _position(row: Mapping[str, str]) -> tuple[float, float] | None:
     return float(row["lon"]), float(row["lat"])
 
 
-_SUFFIXES = {".tif", ".tiff", ".gtif", ".vrt", ".jp2"}
+_SUFFIXES = {".tif", ".tiff", ".gtif", ".vrt", ".jp2", ".img"}
 
 
 def load_scene(entry: SceneEntry, bands: Sequence[str], quantity: Quantity) -> TrainingScene:
@@ -220,9 +224,14 @@ class Sampler:
         factor = 1
         if min(scene.shape) >= 2 * config.patch and rng.random() < config.coarsen:
             factor = 2
-        inputs, colours, valid = _crop(scene, config.patch * factor, rng)
+        size = config.patch * factor
+        if config.zoom > 0 and factor == 1:
+            size = round(size * np.exp(rng.uniform(-1, 1) * config.zoom))
+        inputs, colours, valid = _crop(scene, size, rng)
         if factor > 1:
             inputs, colours, valid = _coarsen(inputs, colours, valid, config.quantity)
+        elif size != config.patch:
+            inputs, colours, valid = _resized(inputs, colours, valid, config)
         inputs, colours = _jitter(inputs, colours, config, rng)
         turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
         if config.orientations != "all":
@@ -341,6 +350,27 @@ def _coarsen(
 
     blocks = valid.reshape(valid.shape[0] // 2, 2, valid.shape[1] // 2, 2)
     return average(inputs), average(colours), np.asarray(blocks.all(axis=(1, 3)))
+
+
+def _resized(
+    inputs: FloatArray, colours: FloatArray, valid: NDArray[np.bool_], config: TrainingConfig
+) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+    """A square crop of another size as a patch: ground sampled more finely or more coarsely.
+
+    A pixel is valid where everything that it was interpolated from is.
+    """
+    bands = np.concatenate((inputs, colours, valid[None].astype(np.float32)))
+    light = from_working(bands[:-1], config.quantity)
+    side = (config.patch, config.patch)
+    resized = F.interpolate(
+        torch.from_numpy(np.concatenate((light, bands[-1:])))[None],
+        size=side,
+        mode="bilinear",
+        align_corners=False,
+        antialias=True,
+    )[0].numpy()
+    working = to_working(resized[:-1], config.quantity)
+    return working[: len(inputs)], working[len(inputs) :], resized[-1] > 0.999
 
 
 def _jitter(

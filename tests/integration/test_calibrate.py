@@ -114,6 +114,15 @@ def test_what_was_not_trained_here_can_not_be_calibrated(
     assert not (tmp_path / "out.safetensors").exists()
 
 
+def test_places_that_were_learnt_from_do_not_judge(run: Path, tmp_path: Path) -> None:
+    arguments = ("calibrate", run / "run" / "best.safetensors", run / "train", "--validation")
+    out = tmp_path / "doubtful.safetensors"
+    done = command(*arguments, run / "train", "-o", out, "--steps", 3, expect=1)
+    assert "share places" in done.stderr
+    assert command(*arguments, run / "val", "-o", out, "--steps", 0, expect=2).stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_existing_file_is_kept(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.safetensors"
     out.write_text("mine")

@@ -334,3 +334,23 @@ def test_the_scene_is_not_written_over(tmp_path: Path, tiny: Model) -> None:
     )
     assert "item.json is a file of the scene itself" in result.stderr
     assert json.loads(path.read_text())["id"].startswith("S2B")
+
+
+@pytest.mark.parametrize("kind", ["display", "reflectance"])
+def test_an_expected_error_is_no_colour_and_counts_in_degrees(
+    tmp_path: Path, colorized: Any, kind: str
+) -> None:
+    doubtful = painting_model(tmp_path, shape={"expects_error": True})
+    out, found = colorized(
+        scene(tmp_path), "--scale", "0.0001", "--uncertainty", "--as", kind, model=doubtful.path
+    )
+    asset = found["assets"]["rgb"]
+    *colours, error = asset["bands"]
+    assert [band["eo:common_name"] for band in colours] == ["red", "green", "blue"]
+    assert "eo:common_name" not in error
+    assert error["unit"] == "degree"
+    with rasterio.open(out) as file:
+        assert error["name"] == file.descriptions[3]
+        assert error.get("raster:scale", 1) == file.scales[3]
+    JsonSchemaSTACValidator()  # the eo extension's own list of names is what would refuse it
+    pystac.Item.from_dict(found)

@@ -145,6 +145,57 @@ class TestBatches:
         assert (batch.valid.mean(axis=(1, 2, 3)) >= 0.5).mean() > 0.95
 
 
+class TestZoom:
+    """Patches resampled by a random factor, everything together."""
+
+    CONFIG = replace(PLAIN, zoom=0.4, batch=48)
+
+    def test_a_ramp_keeps_its_course_and_changes_its_slope(self) -> None:
+        ramp = np.broadcast_to(np.arange(256, dtype=np.float32) / 400, (1, 256, 256))
+        one = scene(size=(256, 256), inputs=ramp, colours=ramp)
+        config = replace(self.CONFIG, quantity=Quantity.COUNTS, orientations="upright")
+        batch = Sampler([one], config).batch(0)
+        assert batch.inputs.shape == (48, 1, 64, 64)
+        assert batch.valid.all()
+        # The filter's weights are those of whole pixels, so steps are equal but for a tenth.
+        steps = np.diff(batch.inputs[:, 0, 2:-2, 2:-2], axis=-1) * 400
+        factor = steps.mean(axis=(1, 2))
+        np.testing.assert_allclose(
+            steps, np.broadcast_to(factor[:, None, None], steps.shape), atol=0.2
+        )
+        assert np.exp(-0.4) - 0.01 <= factor.min() < 0.75
+        assert 1.33 < factor.max() <= np.exp(0.4) + 0.01
+        np.testing.assert_allclose(batch.colours[:, 1], batch.inputs[:, 0], atol=1e-6)
+
+    def test_light_is_averaged_and_not_its_root(self) -> None:
+        """Stripes of one pixel, zoomed far out, have the mean of their reflectances."""
+        stripes = np.broadcast_to(np.sqrt(np.tile([0.0, 0.5], 300)), (1, 600, 600))
+        one = scene(size=(600, 600), inputs=stripes, colours=stripes)
+        config = replace(self.CONFIG, quantity=Quantity.REFLECTANCE, zoom=2.0)
+        batch = Sampler([one], config).batch(0)
+        light = from_working(batch.colours[:, 0, 8:-8, 8:-8], Quantity.REFLECTANCE)
+        spread = light.std(axis=(1, 2))
+        far = spread < 0.02
+        assert far.any()
+        np.testing.assert_allclose(light[far].mean(axis=(1, 2)), 0.25, atol=0.01)
+
+    def test_nothing_is_made_of_missing_pixels(self) -> None:
+        mask = np.ones((256, 256), dtype=np.bool_)
+        mask[:, 100:140] = False
+        inputs = np.where(mask, 0.5, 0.0).astype(np.float32)
+        one = scene(size=(256, 256), inputs=inputs, colours=inputs, valid=mask)
+        batch = Sampler([one], replace(self.CONFIG, quantity=Quantity.COUNTS)).batch(0)
+        valid = batch.valid[:, 0] == 1
+        assert (~valid).any()
+        np.testing.assert_allclose(batch.inputs[:, 0][valid], 0.5, atol=1e-3)
+        np.testing.assert_allclose(batch.colours[:, 2][valid], 0.5, atol=1e-3)
+
+    def test_a_scene_smaller_than_what_is_looked_for(self) -> None:
+        batch = Sampler([scene(size=(64, 64))], self.CONFIG).batch(0)
+        assert batch.inputs.shape[2:] == (64, 64)
+        assert 0.3 < batch.valid.mean() < 1
+
+
 class TestWeights:
     def test_area_to_a_power(self) -> None:
         scenes = [scene("a", size=(128, 128)), scene("b", size=(256, 128))]

@@ -1,0 +1,187 @@
+"""Small slips that a user makes, and what nirgeo says of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from evaluation_scenes import ground, write_scene
+from helpers import NORTH_UP_10M, UTM, write_raster
+from pictures import command, listing, scene_values
+
+import nirgeo
+from nirgeo.errors import BandError, GridError, OptionError, TargetError
+from nirgeo.modelfile import Model
+from nirgeo.reference import open_reference
+from nirgeo.rgb_source import open_rgb
+from nirgeo.source import open_source
+
+SCALE = ("--scale", "0.0001")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return write_raster(tmp_path / "scene.tif", scene_values(90, 70))
+
+
+def refused(*arguments: object) -> str:
+    """What a command says before it ends with 1; a line, after those about the scene."""
+    *_, line = command(*arguments, expect=1).stderr.splitlines()
+    assert line.startswith("Error: ")
+    assert "unexpected" not in line
+    return line
+
+
+# --- what a scene may be called, and a result -----------------------------------------------------
+
+
+def test_an_empty_name_is_not_the_folder(
+    path: Path, tiny: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(path.parent)
+    assert "'' names no scene" in refused("colorize", "", "--model", tiny.path, *SCALE)
+    done = refused("colorize", path, "-o", "", "--model", tiny.path, *SCALE)
+    assert "'' names no file" in done
+    assert sorted(listing(path.parent)) == ["scene.tif"]
+
+
+@pytest.mark.parametrize("name", ["rgb.png", "rgb.JPG", "rgb.vrt", "rgb.zarr", "-"])
+def test_a_name_that_promises_another_format(path: Path, tiny: Model, name: str) -> None:
+    target = path.with_name(name) if name != "-" else name
+    assert "GeoTIFF" in refused("colorize", path, "-o", target, "--model", tiny.path, *SCALE)
+    assert sorted(listing(path.parent)) == ["scene.tif"]
+
+
+def test_a_name_too_long(path: Path, tiny: Model) -> None:
+    rgb = nirgeo.colorize(nirgeo.open_scene(path, scale="0.0001"), tiny)
+    longest = path.with_name("x" * 243 + ".tif")
+    with pytest.raises(TargetError, match="1 bytes too long"):
+        nirgeo.write_geotiff(rgb, longest.with_name("x" + longest.name))
+    nirgeo.write_geotiff(rgb, longest)
+    assert longest.exists()
+
+
+def test_what_lay_beside_an_overwritten_result_goes_with_it(path: Path, tiny: Model) -> None:
+    target = path.with_name("rgb.tif")
+    write_raster(target, np.full((3, 90, 70), 200, dtype=np.uint8))
+    with rasterio.Env(TIFF_USE_OVR=True), rasterio.open(target, "r+") as file:
+        file.build_overviews([2])
+    assert target.with_name("rgb.tif.ovr").exists()
+    command("colorize", path, "-o", target, "--model", tiny.path, *SCALE, "--overwrite")
+    assert sorted(listing(path.parent)) == ["rgb.tif", "scene.tif"]
+    with rasterio.open(target) as file:
+        small = file.read(out_shape=(3, 45, 35))
+    assert (small != 200).any()
+
+
+def test_a_path_is_no_array(path: Path) -> None:
+    with pytest.raises(OptionError, match="open_scene"):
+        nirgeo.colorize(str(path))  # type: ignore[arg-type]
+
+
+def test_bounds_beside_a_rotated_scene_hear_where_it_lies(tmp_path: Path) -> None:
+    turned = NORTH_UP_10M @ rasterio.Affine.rotation(30)
+    path = write_raster(tmp_path / "turned.tif", scene_values(90, 70), transform=turned)
+    corners = np.array([turned @ (x, y) for x in (0, 70) for y in (0, 90)])
+    with pytest.raises(GridError) as caught:
+        nirgeo.open_scene(path, bounds=(0, 0, 1, 1))
+    numbers = [float(word) for word in str(caught.value).split()[-4:]]
+    np.testing.assert_allclose(numbers, [*corners.min(axis=0), *corners.max(axis=0)], atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("stack", "said"),
+    [(("nir", "gren"), "the roles are"), (("nir", "nir"), "more than once")],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["colorize", "info"])
+def test_roles_of_a_stack(path: Path, name: str, stack: tuple[str, str], said: str) -> None:
+    bands = (part for role in stack for part in ("--stack", f"{role}={path}"))
+    assert said in refused(name, *bands)
+
+
+# --- devices, folders -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "meta", "typewriter"])
+def test_a_device_that_is_not_there(tmp_path: Path, path: Path, tiny: Model, device: str) -> None:
+    if device.startswith("cuda") and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    write_scene(tmp_path / "set" / "a.tif", ground(80, 72))
+    write_scene(tmp_path / "val" / "b.tif", ground(80, 72, seed=1))
+    sides = (tmp_path / "set", "--validation", tmp_path / "val", "--out", tmp_path / "run", "-q")
+    for command_line in (
+        ("colorize", path, "--model", tiny.path, *SCALE),
+        ("train", *sides),
+    ):
+        line = refused(*command_line, "--device", device)
+        assert line.startswith(f"Error: --device {device}: not available")
+
+
+def test_folders_of_a_training(tmp_path: Path) -> None:
+    counts = np.random.default_rng(0).integers(1, 255, (4, 70, 70), dtype=np.uint8)
+    names = ("red", "green", "blue", "nir")
+    write_raster(tmp_path / "counts" / "a.tif", counts, descriptions=names)
+    write_scene(tmp_path / "val" / "b.tif", ground(80, 72))
+    options = ("--validation", tmp_path / "val", "--out", tmp_path / "run", "-q")
+    assert "no such folder" in refused("train", tmp_path / "nowhere", *options)
+    line = refused("train", tmp_path / "counts", *options)
+    assert "none of 1 scenes can be used" in line
+    assert "holds counts, wanted reflectance" in line
+    write_scene(tmp_path / "set" / "a.tif", ground(80, 72))
+    (tmp_path / "run").write_text("a file")
+    assert str(tmp_path / "run") in refused("train", tmp_path / "set", *options)
+
+
+# --- what is no natural colour --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shown", [False, True], ids=["plain", "shown as red, green, blue"])
+def test_colour_infrared_is_no_natural_colour(tmp_path: Path, path: Path, shown: bool) -> None:
+    values = np.stack([scene_values(90, 70, "uint8", seed=k) for k in range(3)])
+    more: dict[str, Any] = {"photometric": "rgb"} if shown else {}
+    names = ("nir", "red", "green")
+    infrared = write_raster(tmp_path / "cir.tif", values, descriptions=names, **more)
+    line = refused("colorize", path, *SCALE, "--reference", infrared)
+    assert "which bands are red, green and blue" in line
+    assert "--bands" not in line
+    assert "--bands" in refused("compare", write_raster(tmp_path / "a.tif", values), infrared)
+    natural = write_raster(tmp_path / "rgb.tif", values, descriptions=("a", "b", "c"), **more)
+    source = open_rgb(str(natural)).source
+    assert [source.number_of(c) for c in ("red", "green", "blue")] == [1, 2, 3]
+
+
+def test_one_that_says_nothing_of_blue(tmp_path: Path) -> None:
+    values = np.stack([scene_values(90, 70, "uint8", seed=k) for k in range(3)])
+    with pytest.raises(BandError, match="1: nir, 2: red, 3: green"):
+        open_rgb(
+            str(write_raster(tmp_path / "c.tif", values, descriptions=("nir", "red", "green")))
+        )
+
+
+# --- references that do overlap -------------------------------------------------------------------
+
+
+def test_a_small_reference_within_a_large_scene(tmp_path: Path) -> None:
+    coarse = np.ones((3, 20, 20), dtype=np.uint8)
+    place = NORTH_UP_10M @ rasterio.Affine.translation(2010, 3010) @ rasterio.Affine.scale(2)
+    path = write_raster(tmp_path / "small.tif", coarse, transform=place)
+    big = write_raster(tmp_path / "big.tif", scene_values(64, 64), transform=NORTH_UP_10M)
+    grid = open_source(big).grid
+    large = type(grid)(40_000, 40_000, grid.transform, grid.crs)
+    assert open_reference(str(path), large).size == pytest.approx(8)
+
+
+def test_a_local_reference_within_a_scene_of_the_world(tmp_path: Path) -> None:
+    degrees = rasterio.Affine(0.1, 0, -180, 0, -0.1, 90)
+    world = write_raster(
+        tmp_path / "world.tif", scene_values(1800, 3600), crs="EPSG:4326", transform=degrees
+    )
+    coarse = np.ones((3, 10, 10), dtype=np.uint8)
+    place = rasterio.Affine(50_000, 0, 300_000, 0, -50_000, 5_500_000)
+    path = write_raster(tmp_path / "utm.tif", coarse, crs=UTM, transform=place)
+    assert 2 < open_reference(str(path), open_source(world).grid).size < 64

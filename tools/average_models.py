@@ -1,0 +1,48 @@
+"""Average the weights of two networks, one of which went on from the other or both from a third.
+
+    python tools/average_models.py MODEL OTHER SHARE FILE INDEX.csv FOLDER [LEVEL]
+
+SHARE (0 to 1) of the weights is OTHER's. Networks that went on from the same weights, if not for
+long, lie in one valley, and between them is a network that knows something of what either learnt
+(Wortsman et al. 2022, model soups). What a share is worth, validation decides. Table and range of
+values are MODEL's. FILE is a model like any other; its figures are measured anew on the validation
+scenes in FOLDER.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from safetensors.numpy import load_file
+from smooth_model import measure
+
+from nirgeo.modelfile import read_model, write_model
+
+FITTED = ("table.values", "input_range")
+"""Not trained by gradients."""
+
+
+def average(
+    name: Path,
+    other: Path,
+    share: float,
+    target: Path,
+    index: Path,
+    folder: Path,
+    levels: list[str],
+) -> None:
+    ours, theirs = load_file(name), load_file(other)
+    if {k: v.shape for k, v in ours.items()} != {k: v.shape for k, v in theirs.items()}:
+        sys.exit(f"{name} and {other} are networks of different shapes")
+    mixed = {
+        key: value if key in FITTED else (1 - share) * value + share * theirs[key]
+        for key, value in ours.items()
+    }
+    write_model(target, read_model(name).spec, {k: v.astype("float32") for k, v in mixed.items()})
+    print(measure(target, index, folder, levels))
+
+
+if __name__ == "__main__":
+    _, name, other, share, target, index, folder, *levels = sys.argv
+    average(Path(name), Path(other), float(share), Path(target), Path(index), Path(folder), levels)
