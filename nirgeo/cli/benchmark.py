@@ -58,13 +58,18 @@ def benchmark_command() -> None:
 @click.option("--seed", "seeds", type=int, multiple=True, default=(0,), show_default=True)
 @click.option(
     "--budget",
-    type=float,
+    type=click.FloatRange(min=0, min_open=True),
     metavar="MINUTES",
     help="As many steps per training as fit, here.  [default: the preset's steps]",
 )
-@click.option("--steps", type=int, help="Steps per training, instead of a budget.")
 @click.option(
-    "--learn-from", type=int, metavar="N", help="Only N images of the other folds, for a curve."
+    "--steps", type=click.IntRange(min=1), help="Steps per training, instead of a budget."
+)
+@click.option(
+    "--learn-from",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Only N images of the other folds, for a curve.",
 )
 @click.option("--again", is_flag=True, help="Also run what FOLDER has results of.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")

@@ -115,7 +115,10 @@ def evaluate_command(
     from nirgeo.evaluation.score import check_libraries, evaluate
 
     check_libraries()
-    for file in (json_file, html_file, sheet_file):
+    reports = [file for file in (json_file, html_file, sheet_file) if file is not None]
+    if len({Path(file).resolve() for file in reports}) < len(reports):
+        raise click.UsageError("--json, --html and --contact-sheet need a file each.")
+    for file in reports:
         check_report(file, overwrite=overwrite)
     from nirgeo.baselines import BASELINES
     from nirgeo.evaluation.fitting import check_apart
