@@ -533,7 +533,7 @@ def test_a_compression_that_knows_no_such_numbers_is_refused(
     given: Mapping[str, str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """GDAL's encoders run in threads of their own; what they can't do would become black."""
-    with pytest.raises(OptionError, match="WEBP: GDAL can't write a COG.*8 bit"):
+    with pytest.raises(OptionError, match=r"WEBP: GDAL can't write a COG.*8 bit"):
         check_creation_options(given, "float32")
     check_creation_options(given, "uint8")
     assert capfd.readouterr().err == ""
