@@ -41,6 +41,7 @@ class Colorize(NirgeoTool):
     EXTENT = "EXTENT"
     SCALE = "SCALE"
     NODATA = "NODATA"
+    PRIOR = "PRIOR"
     UNCERTAINTY = "UNCERTAINTY"
     MAX_ERROR = "MAX_ERROR"
     DEVICE = "DEVICE"
@@ -137,6 +138,14 @@ class Colorize(NirgeoTool):
         self.add(
             # Optional: models that were saved without it go on working.
             QgsProcessingParameterBoolean(
+                self.PRIOR, self.LABELS["--no-prior"], True, optional=True
+            ),
+            "What a map of the world says of the land's colour at the scene's place. It shows "
+            "summer: leave it out for a scene in winter.",
+            advanced=True,
+        )
+        self.add(
+            QgsProcessingParameterBoolean(
                 self.UNCERTAINTY, self.LABELS["--uncertainty"], False, optional=True
             ),
             "A fourth band tells by how many degrees the colour of a pixel may be off (the band's "
@@ -210,6 +219,7 @@ class Colorize(NirgeoTool):
             bounds=bounds,
             scale=self.parameterAsString(parameters, self.SCALE, context).strip(),
             nodata=self.decimal(parameters, self.NODATA, context),
+            prior=self.parameterAsBool(parameters, self.PRIOR, context),
             uncertainty=self.parameterAsBool(parameters, self.UNCERTAINTY, context),
             max_error=self.decimal(parameters, self.MAX_ERROR, context),
             device=self.parameterAsString(parameters, self.DEVICE, context).strip() or AUTO,

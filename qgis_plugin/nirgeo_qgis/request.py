@@ -31,6 +31,7 @@ class ColorizeRequest:
     bounds: tuple[float, float, float, float] | None = None
     scale: str = ""
     nodata: float | None = None
+    prior: bool = True
     uncertainty: bool = False
     max_error: float | None = None
     device: str = AUTO
@@ -53,6 +54,8 @@ class ColorizeRequest:
             words += ["--scale", self.scale]
         if self.nodata is not None:
             words += ["--nodata", repr(float(self.nodata))]
+        if not self.prior:
+            words.append("--no-prior")
         if self.uncertainty:
             words.append("--uncertainty")
         if self.max_error is not None:

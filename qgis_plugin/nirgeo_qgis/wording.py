@@ -20,6 +20,7 @@ COLORIZE: Labels = {
     "--bounds": "Only this part",
     "--scale": "Scaling to reflectance",
     "--nodata": "Value of missing pixels",
+    "--no-prior": "Use the land's usual colour at this place",
     "--uncertainty": "Add a band with the expected error",
     "--max-error": "Leave out what is expected to be further off (degrees)",
     "--device": "Device",

@@ -24,6 +24,7 @@ def test_everything() -> None:
         bounds=(-10.5, -3.0, 1e-7, 4.25),
         scale="0.0001,-0.1",
         nodata=-9999,
+        prior=False,
         uncertainty=True,
         max_error=8,
         device="cpu",
@@ -34,7 +35,7 @@ def test_everything() -> None:
     assert words == (
         "colorize -o /o.tif --nir 4 --red 1 --green 2 --model satellite-nir --reference /older.tif "
         "--bounds -10.5 -3.0 1e-07 4.25 --scale 0.0001,-0.1 --nodata -9999.0 "
-        "--uncertainty --max-error 8.0 "
+        "--no-prior --uncertainty --max-error 8.0 "
         "--device cpu --chunk 8 --co COMPRESS=ZSTD --co LEVEL=9 --overwrite --progress jsonl "
         "-- -s.tif"
     )

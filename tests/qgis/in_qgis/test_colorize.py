@@ -121,6 +121,17 @@ def test_colours_come_from_a_reference(
     assert tags_of(target)["REFERENCE"].startswith("older.tif")
 
 
+def test_the_place_can_be_left_out(real: None, layer: QgsRasterLayer, out: Path, log: Any) -> None:
+    made = {}
+    for name, more in (("usual", {}), ("with", {"PRIOR": True}), ("without", {"PRIOR": False})):
+        target = out / f"{name}.tif"
+        parameters = {"INPUT": layer, "MODEL": "satellite-nir", "OUTPUT": str(target), **more}
+        processing.run("nirgeo:colorize", parameters, feedback=log)
+        made[name] = gdal.Open(str(target)).ReadAsArray()
+    np.testing.assert_array_equal(made["usual"], made["with"])
+    assert (made["usual"] != made["without"]).any()
+
+
 def test_the_expected_error_is_a_fourth_band_and_masks(
     real: None, layer: QgsRasterLayer, out: Path, log: Any
 ) -> None:

@@ -73,11 +73,12 @@ def test_parameters_of_colorize(provider: Any) -> None:
         *("INPUT", "BAND", "RED", "GREEN", "MODEL", "REFERENCE", "EXTENT", "OUTPUT")
     ]
     assert {n for n, p in parameters.items() if p.flags() & advanced} == {
-        *("SCALE", "NODATA", "UNCERTAINTY", "MAX_ERROR", "DEVICE", "CHUNK", "OPTIONS")
+        *("SCALE", "NODATA", "PRIOR", "UNCERTAINTY", "MAX_ERROR", "DEVICE", "CHUNK", "OPTIONS")
     }
     for name in ("BAND", "RED", "GREEN", "REFERENCE", "EXTENT"):
         assert parameters[name].flags() & optional
     assert parameters["MODEL"].defaultValue() == "auto"
+    assert parameters["PRIOR"].defaultValue() is True
 
 
 def test_without_an_interpreter_every_tool_says_what_to_do(
