@@ -150,13 +150,12 @@ def plan_for(
         :func:`nirgeo.reference.open_reference`
     ModelError, UnknownModelError : see :func:`nirgeo.registry.pick_model`
     """
-    if workers is not None and workers < 1:
-        raise OptionError(f"--workers {workers}: need at least one")
     from nirgeo.engine import band_numbers, colouriser_of
     from nirgeo.georeference import grid_of
     from nirgeo.registry import pick_model
-    from nirgeo.scene import SCALING_ATTR, view_of
+    from nirgeo.scene import SCALING_ATTR, check_workers, view_of
 
+    check_workers(workers)
     view = view_of(scene)
     if isinstance(model, str):
         if view is None:

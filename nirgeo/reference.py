@@ -225,13 +225,14 @@ class Reference:
                 known[None].astype(np.float64),
             )
         )
-        belief = None
+        changes = None
         if alone is not None:
             ours, theirs = (
                 from_working(part.astype(np.float32), quantity).astype(np.float64)
                 for part in (alone_mean, colours)
             )
             belief = _belief(ours, theirs, error_mean[0], detail)
+            changes = alone.colours[:, *target], belief[None]
         guided = np.empty(model.shape, dtype=np.float32)
         for top in range(0, shown.shape[0], _ROWS):
             part = slice(top, top + _ROWS)
@@ -240,10 +241,10 @@ class Reference:
             taken, share = spread[-2:]
             offset = (spread[:3] - spread[6:9]) + spread[3:6] * shown[part]
             made = model[:, part] * (1 - share + taken) + offset
-            if alone is not None and belief is not None:
-                (believed,) = _interpolate(belief[None], *spots)
-                unguided = alone.colours[:, *target][:, part]
-                made = unguided * (1 - believed) + made * believed
+            if changes is not None:
+                unguided, belief = changes
+                believed = _interpolate(belief, *spots)
+                made = unguided[:, part] * (1 - believed) + made * believed
             guided[:, part] = made
         return guided
 
@@ -290,19 +291,6 @@ class Reference:
         at = (rows / TILE - first_row)[:, None], (cols / TILE - first_col)[None]
         spread = _interpolate(np.stack((down, across)), *at)
         return spread[0] / self.block - 0.5, spread[1] / self.block - 0.5
-
-    def _spots(self, rows: Doubles, cols: Doubles) -> tuple[Doubles, Doubles] | None:
-        """Scene positions (n,) in the reference's pixels, exactly; None if any has none there."""
-        there = self.rgb.grid
-        place: tuple[Any, Any] | None
-        if _same_crs(self.scene, there):
-            place = self.scene.affine @ (cols, rows)
-        else:
-            place = map_positions(self.scene, rows, cols, _crs(there))
-        if place is None or not all(np.isfinite(part).all() for part in place):
-            return None
-        across, down = ~there.affine @ place
-        return down, across
 
     def _overlaps(self) -> bool:
         """Whether any of some positions all over one of the two lies in the other."""
@@ -451,11 +439,10 @@ def open_reference(path: str, scene: Grid) -> Reference:
                 f"{what} has no CRS and transform, so the reference can't be laid over the scene; "
                 "give it one with gdalwarp"
             )
-    whole = Reference(rgb, scene, 1, 1.0, 1.0)
     # The size of a reference pixel, from how far apart neighbouring scene pixels are in it.
     row, col = scene.height / 2, scene.width / 2
-    spots = whole._spots(np.array([row, row + 1, row]), np.array([col, col, col + 1]))
-    if spots is None:
+    spots = _positions(scene, np.array([row, row + 1, row]), np.array([col, col, col + 1]), there)
+    if not np.isfinite(spots).all():
         raise GridError(f"the reference {public(path)} can't be laid over the scene")
     steps = np.stack(spots, axis=1)
     by_pixel = np.stack((steps[1] - steps[0], steps[2] - steps[0]))
@@ -474,20 +461,25 @@ def open_reference(path: str, scene: Grid) -> Reference:
     return result
 
 
-def _any_inside(grid: Grid, other: Grid) -> bool:
-    """Whether any of some positions all over a grid lies in another one."""
-    rows, cols = (
-        part.ravel() for part in np.meshgrid(*(np.linspace(0, n, 65) for n in grid.shape))
-    )
+def _positions(grid: Grid, rows: Doubles, cols: Doubles, other: Grid) -> tuple[Doubles, Doubles]:
+    """Positions (n,) of a grid in another one's pixels, exactly; NaN where they have none."""
     place: tuple[Any, Any] | None
     if _same_crs(grid, other):
         place = grid.affine @ (cols, rows)
     else:
         place = map_positions(grid, rows, cols, _crs(other))
     if place is None:
-        return False
-    sound = np.isfinite(place[0]) & np.isfinite(place[1])
-    across, down = ~other.affine @ tuple(np.asarray(part)[sound] for part in place)
+        return np.full(rows.shape, np.nan), np.full(cols.shape, np.nan)
+    x, y = (np.asarray(part) for part in place)
+    sound = np.isfinite(x) & np.isfinite(y)
+    across, down = ~other.affine @ (np.where(sound, x, np.nan), np.where(sound, y, np.nan))
+    return down, across
+
+
+def _any_inside(grid: Grid, other: Grid) -> bool:
+    """Whether any of some positions all over a grid lies in another one."""
+    some = np.meshgrid(*(np.linspace(0, side, 65) for side in grid.shape))
+    down, across = _positions(grid, some[0].ravel(), some[1].ravel(), other)
     inside = (down >= 0) & (down <= other.height) & (across >= 0) & (across <= other.width)
     return bool(inside.any())
 

@@ -32,7 +32,7 @@ from nirgeo import cluster, cog, handles, pieces, provenance
 from nirgeo._version import __version__
 from nirgeo.blockstore import MAX_TIFF_TILE_TILES, BlockStore
 from nirgeo.cube import with_axes
-from nirgeo.errors import ClusterError, EmptySceneError, GridError, OptionError, TargetError
+from nirgeo.errors import ClusterError, EmptySceneError, GridError, TargetError
 from nirgeo.georeference import grid_of
 from nirgeo.inference import intra_op_threads
 from nirgeo.journal import Journal
@@ -40,7 +40,7 @@ from nirgeo.keeping import Keeper
 from nirgeo.lane import BATCH
 from nirgeo.layers import facts_of, refuse_unknown_chunks
 from nirgeo.overviews import overviews_for
-from nirgeo.scene import VALID, digest
+from nirgeo.scene import VALID, check_workers, digest
 from nirgeo.target import Target
 from nirgeo.tiling import DEFAULT_CHUNK_TILES, TILE, ChunkGrid, Window, joined
 
@@ -89,8 +89,7 @@ def write_geotiff(
     TargetExistsError, TargetLockedError, TargetError, ResumeError, OptionError, EmptySceneError
     ClusterError : the scheduler is gone, or can't do the work
     """
-    if workers is not None and workers < 1:
-        raise OptionError(f"--workers {workers}: need at least one")
+    check_workers(workers)
     rgb, _ = with_axes(rgb)
     data, valid, grid = _blocks(rgb)
     options = cog.check_creation_options(creation_options or {}, str(data.dtype), len(data))
@@ -148,7 +147,7 @@ def write_geotiff(
                 level.close()
             _give_memory_back()
             result = folder / "result.tif"
-            areas = _filled(rgb, grid, counts) if _own_mask(rgb) else None
+            areas = _filled(rgb, grid, counts)
             picture = _picture(rgb, data)
             share = _each_second(on_writing)
             cog.write_cog(store, picture, result, options, areas, levels, share)
@@ -184,10 +183,10 @@ def _filled(
 ) -> list[Window] | None:
     """Where chunks have valid pixels, if that is not everywhere; the rest is 0, and not read again.
 
-    None for reflectance, where nothing is NaN, and for pictures made elsewhere, which may have
-    colours under their mask.
+    None for reflectance, where nothing is NaN, and for pictures with another mask than their own,
+    which may have colours under it.
     """
-    if rgb.dtype != np.uint8 or facts_of(rgb.data) is None or all(counts.values()):
+    if rgb.dtype != np.uint8 or not _own_mask(rgb) or all(counts.values()):
         return None
     return joined(grid.window(*chunk) for chunk in sorted(counts) if counts[chunk])
 

@@ -65,7 +65,7 @@ def calibrate_command(
     from nirgeo.registry import load_model
     from nirgeo.training.bright_end import doubt
     from nirgeo.training.config import TrainingConfig
-    from nirgeo.training.data import Sampler
+    from nirgeo.training.data import Sampler, refuse_shared_places
     from nirgeo.training.domain import training_domain
     from nirgeo.training.error_head import calibrate, fit_error_head, tensors_of, with_error_head
 
@@ -79,12 +79,7 @@ def calibrate_command(
     learnt, others = read_sides(
         config, (folders, levels), (validation, validation_levels or levels), index, without, quiet
     )
-    shared = {scene.place for scene in learnt} & {scene.place for scene in others}
-    if shared:
-        raise TrainingError(
-            "training and validation share places, so errors would be expected as small as on what "
-            f"was learnt from: {', '.join(sorted(shared)[:5])}"
-        )
+    refuse_shared_places(learnt, others)
     network = with_error_head(loaded)
     with click.progressbar(length=steps, label="learning errors", hidden=quiet) as bar:
         fit_error_head(

@@ -103,17 +103,14 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
             context.exit(1)
         except (click.exceptions.Exit, click.ClickException, BrokenPipeError):
             raise
-        except OSError as error:
-            if verbose:
-                traceback.print_exc()
-            told = error.strerror and error.filename
-            text = f"{error.filename}: {error.strerror}" if told else f"unexpected {error}"
-            _reporter(context).error("target-unwritable" if told else "internal", text)
-            context.exit(1)
         except Exception as error:
-            # A defect of nirgeo. One line all the same, and how to get the rest.
             if verbose:
                 traceback.print_exc()
+            if isinstance(error, OSError) and error.strerror and error.filename:
+                text = f"{error.filename}: {error.strerror}"
+                _reporter(context).error("target-unwritable", text)
+                context.exit(1)
+            # A defect of nirgeo. One line all the same, and how to get the rest.
             text = " ".join(f"{type(error).__name__}: {error}".split())
             _reporter(context).error(
                 "internal", f"unexpected {text}; run again with --verbose for the traceback"

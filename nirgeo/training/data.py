@@ -162,6 +162,22 @@ def load_scene(entry: SceneEntry, bands: Sequence[str], quantity: Quantity) -> T
     )
 
 
+def refuse_shared_places(
+    training: Iterable[TrainingScene], validation: Iterable[TrainingScene]
+) -> None:
+    """
+    Raises
+    ------
+    TrainingError : a place has scenes on both sides
+    """
+    shared = {scene.place for scene in training} & {scene.place for scene in validation}
+    if shared:
+        raise TrainingError(
+            "training and validation share places, so validation would measure memory: "
+            + ", ".join(sorted(shared)[:5])
+        )
+
+
 def some_places(scenes: Sequence[TrainingScene], share: float) -> list[TrainingScene]:
     """The scenes of a share of the places, at least of one; the same ones every time.
 
@@ -359,12 +375,11 @@ def _resized(
 
     A pixel is valid where everything that it was interpolated from is.
     """
-    bands = np.concatenate((inputs, colours, valid[None].astype(np.float32)))
-    light = from_working(bands[:-1], config.quantity)
-    side = (config.patch, config.patch)
+    light = from_working(np.concatenate((inputs, colours)), config.quantity)
+    planes = np.concatenate((light, valid[None].astype(np.float32)))
     resized = F.interpolate(
-        torch.from_numpy(np.concatenate((light, bands[-1:])))[None],
-        size=side,
+        torch.from_numpy(planes)[None],
+        size=(config.patch, config.patch),
         mode="bilinear",
         align_corners=False,
         antialias=True,

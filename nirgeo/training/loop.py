@@ -22,7 +22,7 @@ from nirgeo.modelfile import ModelSpec, load_generator, read_model, write_model
 from nirgeo.training import losses
 from nirgeo.training.checkpoint import load_checkpoint, read_facts, save_checkpoint
 from nirgeo.training.config import TrainingConfig
-from nirgeo.training.data import Sampler, TrainingScene
+from nirgeo.training.data import Sampler, TrainingScene, refuse_shared_places
 from nirgeo.training.networks import (
     build_discriminator,
     build_generator,
@@ -73,12 +73,7 @@ class Trainer:
         device: str = "cpu",
         report: Report = lambda event: None,
     ) -> None:
-        shared = {s.place for s in training} & {s.place for s in validation or ()}
-        if shared:
-            raise TrainingError(
-                "training and validation share places, so validation would measure memory: "
-                + ", ".join(sorted(shared)[:5])
-            )
+        refuse_shared_places(training, validation or ())
         if validation is not None and not any(scene.valid.any() for scene in validation):
             raise TrainingError("no validation scene has a valid pixel; give scenes to validate on")
         self.config = config
