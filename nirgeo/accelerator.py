@@ -192,7 +192,9 @@ def exact_convolutions() -> Iterator[None]:
     # From torch 2.9 on each kind of operation has a setting of its own. The older one can't even be
     # read any more, so cudnn.flags() neither, where a program has used those.
     conv = getattr(cudnn, "conv", None)
-    wanted.append((cudnn, "allow_tf32", False) if conv is None else (conv, "fp32_precision", "ieee"))
+    wanted.append(
+        (cudnn, "allow_tf32", False) if conv is None else (conv, "fp32_precision", "ieee")
+    )
     with _exactness:
         before = [(owner, name, getattr(owner, name)) for owner, name, _ in wanted]
         try:
