@@ -489,7 +489,7 @@ def main() -> None:
         runs = []
         for model in models:
             scene = scenes[model.spec.full_name, chosen.side]
-            for precision in (FP32, FP16):
+            for precision in (FP32, FP16) if way._cuda else (FP32,):
                 runs.append(whole_run(scene, model, device, way, precision=precision))
                 keep("runs", runs)
         scene = scenes[models[0].spec.full_name, chosen.side]

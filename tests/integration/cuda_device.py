@@ -91,10 +91,10 @@ def room_for(pixels: int, model: Model) -> Iterator[None]:
     sample = [block(model, seed, 512) for seed in range(2)]
     device.start(sample).results()
     torch.cuda.empty_cache()
-    idle = torch.cuda.memory_allocated()
+    idle = torch.cuda.memory_reserved()
     torch.cuda.reset_peak_memory_stats()
     device.start(sample).results()
-    per_pixel = (torch.cuda.max_memory_allocated() - idle) / (2 * 512 * 512)
+    per_pixel = (torch.cuda.max_memory_reserved() - idle) / (2 * 512 * 512)
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(DEVICE).total_memory
     allowed = torch.cuda.memory_reserved() + pixels * per_pixel

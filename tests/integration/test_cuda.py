@@ -149,9 +149,14 @@ def test_chunks_and_workers(
         pictures.append(pixels_of(target))
     for picture, mask in pictures[1:]:
         np.testing.assert_array_equal(mask, pictures[0][1])
-        # 16 bits turn a last bit into a step a thousand times as large.
-        share = 100e-6 if precision == "fp32" else 0.05
-        assert_a_level_apart(picture, pictures[0][0], share)
+        if precision == "fp32":
+            assert_a_level_apart(picture, pictures[0][0])
+            continue
+        # In 16 bits the order of sums decides steps a thousand times as large.
+        off = np.abs(picture.astype(int) - pictures[0][0].astype(int))
+        said = f"mean {off.mean():.4f}, farthest {off.max()} levels"
+        assert off.mean() < 0.1, said
+        assert off.max() <= 4, said
 
 
 def test_one_worker_makes_the_same_bytes_every_time(
@@ -330,7 +335,7 @@ def test_too_little_memory_halves_batches_and_makes_the_same() -> None:
     gate = threading.Event()
     device = Gated(gate)
     way = Lane(device, batch=8)
-    with room_for(int(3.4 * side * side), model), ThreadPoolExecutor(len(blocks)) as pool:
+    with room_for(5 * side * side, model), ThreadPoolExecutor(len(blocks)) as pool:
         answers = [pool.submit(way.run, one) for one in blocks]
         time.sleep(0.3)
         gate.set()
@@ -353,7 +358,7 @@ def test_a_run_in_little_memory(gpu: str, scenes: dict[Quantity, Path], tmp_path
     gate = threading.Event()
     lane._lanes[gpu] = Lane(Gated(gate))
     opener = threading.Timer(1.0, gate.set)
-    with room_for(int(3.4 * 336 * 336), model):
+    with room_for(5 * 336 * 336, model):
         opener.start()
         write(scene, tmp_path / "little.tif", model, gpu, scale="0.0001", chunk=4, workers=16)
     assert lane._lanes[gpu].counts.halvings >= 1
@@ -522,8 +527,8 @@ def tensors(path: Path, prefix: str) -> dict[str, np.ndarray]:
 def test_training(gpu: str, places: Path, scenes: dict[Quantity, Path], tmp_path: Path) -> None:
     """A training that is interrupted goes the way of one that is not.
 
-    To a hundredth of what was learnt, since torch's gradients of padding are sums in any order; the
-    same steps with other dropout or other batches would be far off.
+    On a GPU not to the last bit, since torch's gradients of padding are sums in any order; but far
+    closer than to one with other batches and other dropout.
     """
     whole = train(places, tmp_path / "whole")
     for _ in range(3):
@@ -532,9 +537,9 @@ def test_training(gpu: str, places: Path, scenes: dict[Quantity, Path], tmp_path
     parts = train(places, tmp_path / "parts")
     other = train(places, tmp_path / "other", "--set", "seed=1")
     for name in ("average/stem.weight", "average/head.weight"):
-        off = np.abs(parts[name] - whole[name]).max()
-        scale = np.abs(other[name] - whole[name]).max()
-        assert off <= 0.01 * scale, f"{name}: {off:.3g} apart, and with another seed {scale:.3g}"
+        off = np.abs(parts[name] - whole[name]).mean()
+        scale = np.abs(other[name] - whole[name]).mean()
+        assert off <= 0.05 * scale, f"{name}: {off:.3g} apart, and with another seed {scale:.3g}"
     for name in ("average/table.values", "average/input_range"):
         np.testing.assert_array_equal(parts[name], whole[name])
     best = tmp_path / "whole" / "best.safetensors"
