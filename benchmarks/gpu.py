@@ -246,8 +246,12 @@ class ReadyDevice:
         assert isinstance(key, NetworkKey)
         shape = (len(key.model.spec.made), *block.valid.shape)
         if shape not in self._made:
+            # Fields and texture, as a picture has: noise alone would take longer to compress.
             random = np.random.default_rng(0)
-            self._made[shape] = (0.1 + 0.6 * random.random(shape)).astype(np.float32)
+            fields = np.kron(random.random((3, 64, 64)), np.ones((32, 32)))
+            rows, cols = (np.arange(side) % 2048 for side in shape[1:])
+            made = 0.2 + 0.4 * fields[: shape[0]][:, rows[:, None], cols]
+            self._made[shape] = (made + random.normal(0, 0.01, made.shape)).astype(np.float32)
         return self._made[shape]
 
     def release(self) -> None:

@@ -155,7 +155,7 @@ def _gpu_bare(record: dict[str, Any]) -> str:
             for r in bare
             if (r["model"], r["precision"], r["chunk"]) == (model, precision, chunk)
         }
-        cells = [f"{rates[b]:.0f}" if b in rates else "–" for b in batches]
+        cells = [f"{rates[b]:.4g}" if b in rates else "–" for b in batches]
         rows.append([f"`{model}` {precision}", str(chunk), *cells])
     head = ["bare network, MPix/s", "chunk", *(f"batch {b}" for b in batches)]
     return markdown(head, rows)
@@ -229,7 +229,7 @@ def _gpu_compiled(record: dict[str, Any]) -> str:
     rows = [
         [f"`{r['model']}` {r['precision']}, {r['way']}", str(r["batch"]),
          f"{r['seconds_before']:.1f} s" if "seconds_before" in r else "–",
-         f"{r['mpix_per_s']:.0f}" if "mpix_per_s" in r else f"failed: {r['failed']}"]
+         f"{r['mpix_per_s']:.4g}" if "mpix_per_s" in r else f"failed: {r['failed']}"]
         for r in record["compiled"]
     ]  # fmt: skip
     return markdown(["bare network", "batch", "until ready", "MPix/s"], rows)
