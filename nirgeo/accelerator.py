@@ -102,8 +102,8 @@ class Accelerator:
         if blocks[0].hint is not None:
             hint = self._to_device("hint", [b.hint for b in blocks if b.hint is not None])
         mask = valid.to(torch.float32)
-        if count == 1:
-            # torch sends one small image through other kernels than several; see inference.py.
+        if count == 1 and not self._cuda:
+            # A CPU sends one small image through other kernels than several; see inference.py.
             inputs, mask = inputs.expand(2, -1, -1, -1), mask.expand(2, -1, -1, -1)
             hint = None if hint is None else hint.expand(2, -1, -1, -1)
         with torch.inference_mode(), exact_convolutions():
@@ -117,7 +117,8 @@ class Accelerator:
                 return Ticket(made)
             out = self._buffer("made", tuple(made.shape), torch.float32)
             out.copy_(made, non_blocking=True)
-        done = torch.cuda.Event()
+        # Blocking: the thread that waits must not take a core from those that read and write.
+        done = torch.cuda.Event(blocking=True)
         done.record(self._stream)
         return Ticket(out, done)
 
