@@ -47,6 +47,9 @@ MODELS = ("satellite-nir", "aerial-nir")
 PATTERN = 1024
 """Rows of a scene before they come again."""
 
+TILES = (8, 16, 32)
+"""Sides of chunks that the bare network is tried with, beside a model's usual one."""
+
 LARGEST = 40_000_000
 """Pixels of a batch of the bare network, at most."""
 
@@ -87,7 +90,7 @@ def network_input(model: Model, device: str, side: int, batch: int) -> tuple[tor
 
 
 def bare(
-    model: Model, device: str, seconds: float, tiles: Sequence[int], batches: Sequence[int]
+    model: Model, device: str, seconds: float, tiles: Sequence[int] | None, batches: Sequence[int]
 ) -> list[dict[str, Any]]:
     """The network alone; pixels are those of the chunk, so the halo counts as work."""
     net: Any = inference.network(model, device)
@@ -97,7 +100,7 @@ def bare(
     usual = usual_chunk(model, REFERENCE)
     rows = []
     for precision, network in ways.items():
-        for chunk in sorted({usual, *tiles}):
+        for chunk in tiles or sorted({usual, *TILES}):
             side = window_side(model, chunk)
             for batch in batches:
                 if batch > 1 and batch * side * side > LARGEST:
@@ -347,7 +350,7 @@ def whole_run(
     batch: int = lane.BATCH,
 ) -> dict[str, Any]:
     """From file to file; ``way`` is the device behind the lane, None for the processor itself."""
-    if way is not None and way is not _ready:
+    if isinstance(way, TimedDevice) and device != "cpu":
         # What a first run pays for: the network there, and what libraries choose for its shapes.
         side = window_side(model, chunk or usual_chunk(model, REFERENCE))
         shape = (len(model.spec.bands), side, side)
@@ -449,22 +452,22 @@ def device_name(device: str) -> str:
     return torch.cuda.get_device_name(device)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--side", type=int, default=20_000, help="of the scenes in pixels")
     parser.add_argument("--small", type=int, default=8192, help="of those for variants")
     parser.add_argument("--seconds", type=float, default=0.12, help="per row of the bare network")
-    parser.add_argument("--tiles", type=int, nargs="*", default=[8, 16, 32], help="bare chunks")
+    parser.add_argument("--tiles", type=int, nargs="*", help="bare chunks, instead of the usual")
     parser.add_argument("--batches", type=int, nargs="*", default=[1, 4, 8, 16])
     parser.add_argument("--try-compile", action="store_true", help="compile, and CUDA graphs")
+    parser.add_argument("--drift-side", type=int, default=1024, help="of what drift is seen on")
     parser.add_argument("--folder", type=Path, help="where scenes go, in memory if that may be")
     parser.add_argument("--json", type=Path)
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(arguments)
     device = chosen.device
     if device.startswith("cuda") and not torch.cuda.is_available():
         parser.error("there is no CUDA device here; --device cpu --side 1536 tries the script")
-    keep_freed_memory()  # as the command does
     record: dict[str, Any] = {
         "machine": machine.describe(),
         "device": device_name(device),
@@ -514,12 +517,13 @@ def main() -> None:
             whole_run(scenes[model.spec.full_name, chosen.small], model, "cpu", None)
             for model in models
         ])  # fmt: skip
-        keep("drift", [drift.measure(model, device) for model in models])
+        keep("drift", [drift.measure(model, device, side=chosen.drift_side) for model in models])
     if chosen.try_compile:
         best = []
         for model in models:
             fits = [row for row in record["bare"] if row["model"] == model.spec.full_name]
-            fits = [row for row in fits if row["usual"] and row["precision"] == FP32]
+            fits = [row for row in fits if row["precision"] == FP32]
+            fits = [row for row in fits if row["usual"]] or fits
             best.append((model, max(fits, key=lambda row: row["mpix_per_s"])["batch"]))
         found: list[dict[str, Any]] = []
         for row in compiled(best, device, chosen.seconds):
@@ -536,4 +540,5 @@ def rounded(value: Any) -> Any:
 
 
 if __name__ == "__main__":
+    keep_freed_memory()  # as the command does
     main()
