@@ -1,12 +1,12 @@
-"""Chunks per second with one and with two workers of a cluster, from file to file.
+"""Chunks per second with one, two or more workers of a cluster, from file to file.
 
     python benchmarks/cluster.py --json docs/performance/cluster.json
     python tools/write_scaling.py
 
 Workers are processes of one thread each on this machine, so it needs as many idle cores; the
-process that writes takes some of one too, and what it takes is part of the result. Runs alternate
-between one and two workers, each is told by its median, and the time counts from the first chunk
-to the last: starting workers and making the file are measured by themselves.
+process that writes takes some of one too, and what it takes is part of the result. Numbers of
+workers take turns, each is told by its median, and the time counts from the first chunk to the
+last: starting workers and making the file are measured by themselves.
 """
 
 from __future__ import annotations
@@ -70,10 +70,13 @@ def main() -> None:
     parser.add_argument("--chunk", type=int, default=8, help="side of a chunk in tiles")
     parser.add_argument("--model", default="satellite-nir")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="one of them 1")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     os.environ |= WORKERS_MEMORY
-    seconds: dict[int, list[float]] = {1: [], 2: []}
+    if 1 not in arguments.workers:
+        parser.error("--workers needs 1, which the others are compared with")
+    seconds: dict[int, list[float]] = {workers: [] for workers in arguments.workers}
     copying: list[float] = []
     writing: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -87,7 +90,7 @@ def main() -> None:
                 copying.append(copy)
                 writing.append(own)
     pixels = arguments.side**2
-    one, two = (statistics.median(seconds[workers]) for workers in (1, 2))
+    medians = {workers: statistics.median(found) for workers, found in seconds.items()}
     record = {
         "machine": f"{os.cpu_count()} cores, {platform.machine()}",
         "model": load_model(arguments.model).spec.full_name,
@@ -97,9 +100,10 @@ def main() -> None:
         "file_seconds": copying,
         "writers_processor_seconds": writing,
         "load_after": os.getloadavg()[2],
-        "pixels_per_second_one_worker": pixels / one,
-        "pixels_per_second_two_workers": pixels / two,
-        "efficiency": one / two / 2,
+        "pixels_per_second": {str(workers): pixels / each for workers, each in medians.items()},
+        "efficiency": {
+            str(workers): medians[1] / each / workers for workers, each in medians.items()
+        },
         "file_pixels_per_second": pixels / statistics.median(copying),
     }
     print(json.dumps(record, indent=2))

@@ -33,7 +33,8 @@ def hours(seconds: float) -> str:
 
 
 def page(record: dict[str, Any], gpu: dict[str, Any] | None) -> str:
-    rate = record["pixels_per_second_one_worker"]
+    rates, efficiency = record["pixels_per_second"], record["efficiency"]
+    rate = rates["1"]
     writer = record["file_pixels_per_second"]
     works = (
         ("One Sentinel-2 tile, 10980² px", SENTINEL2_TILE),
@@ -44,7 +45,14 @@ def page(record: dict[str, Any], gpu: dict[str, Any] | None) -> str:
         f"| {name} | {pixels / 1e9:,.3g} | {hours(pixels / rate)} | {hours(pixels / rate / 100)} |"
         for name, pixels in works
     ]
-    verdict = "met" if record["efficiency"] >= 0.85 else "not met"
+    verdict = "met" if efficiency["2"] >= 0.85 else "not met"
+    more = [
+        f"| {workers} workers | {rates[workers] / 1e6:.2f} MPix/s, {efficiency[workers]:.2f} of "
+        f"{workers} × one |"
+        for workers in rates
+        if int(workers) > 2
+    ]
+    shared = int(record["machine"].split()[0]) <= 2
     lines = [
         "# How far it scales",
         "",
@@ -52,26 +60,29 @@ def page(record: dict[str, Any], gpu: dict[str, Any] | None) -> str:
         "",
         f"Measured by `python benchmarks/cluster.py` with {record['model']} on {record['machine']}, a "
         f"scene of {record['side']}² pixels in chunks of {record['chunk_tiles']} × "
-        f"{record['chunk_tiles']} tiles; medians of {len(record['seconds']['1'])} runs, one and two "
-        "workers in turn. The machine's load over a quarter of an hour stood at "
+        f"{record['chunk_tiles']} tiles; medians of {len(record['seconds']['1'])} runs, numbers "
+        "of workers in turn. The machine's load over a quarter of an hour stood at "
         f"{record['load_after']:.1f} at the end.",
         "",
         "| | |",
         "|---|---|",
         f"| one worker of one core, file to chunks on disk | {rate / 1e6:.2f} MPix/s |",
-        f"| two workers | {record['pixels_per_second_two_workers'] / 1e6:.2f} MPix/s |",
-        f"| efficiency from one to two (target 0.85: {verdict}) | {record['efficiency']:.2f} |",
+        f"| two workers | {rates['2'] / 1e6:.2f} MPix/s |",
+        f"| efficiency from one to two (target 0.85: {verdict}) | {efficiency['2']:.2f} |",
+        *more,
         "| processor time of the process that writes and schedules, for the chunks | "
         f"{median(record['writers_processor_seconds']):.1f} s |",
         f"| the COG afterwards, one process | {writer / 1e6:.1f} MPix/s |",
         "",
         "Two workers and the process that writes share two cores here, so two workers can't be twice as "
-        "fast. Workers keep freed memory, as [the page on clusters](cluster.md) tells.",
+        "fast. "
+        * shared
+        + "Workers keep freed memory, as [the page on clusters](cluster.md) tells.",
         "",
         "## What it takes",
         "",
         "Core hours follow from the rate of one worker; the last column assumes that a hundred of them "
-        "are a hundred times as fast, which was measured up to two.",
+        f"are a hundred times as fast, which was measured up to {max(map(int, rates))}.",
         "",
         "| | Gpixels | one core | 100 cores |",
         "|---|---|---|---|",

@@ -85,6 +85,7 @@ def train(
     folder: Path,
     *,
     device: str = "cpu",
+    loaders: int = 0,
     error: LookUp | None = None,
     progress: Callable[[int], None] = lambda step: None,
 ) -> Trained:
@@ -106,7 +107,9 @@ def train(
         summary="made by nirgeo benchmark epfl; research use only",
         licence="trained on EPFL RGB-NIR Scene: research use, not redistributable",
     )
-    trainer = Trainer(config, training, None, folder, spec=spec, device=device, report=report)
+    trainer = Trainer(
+        config, training, None, folder, spec=spec, device=device, loaders=loaders, report=report
+    )
     trainer.start()
     trainer.run()
     patches = trainer.step * config.batch
@@ -121,6 +124,7 @@ def fitting_configuration(
     minutes: float | None,
     steps: int | None,
     device: str = "cpu",
+    loaders: int = 0,
 ) -> TrainingConfig:
     """A preset with as many steps as fit into ``minutes`` here, or with ``steps``.
 
@@ -137,16 +141,24 @@ def fitting_configuration(
     if config.patch > side:
         config = replace(config, patch=max(TILE, side))
     if steps is None and minutes is not None:
-        timed = replace(config, steps=_TIMED_STEPS, warmup=min(config.warmup, _TIMED_STEPS))
-        with tempfile.TemporaryDirectory(prefix="nirgeo-") as folder:
-            trainer = Trainer(timed, training, None, Path(folder), device=device)
-            trainer.start()
-            trainer.run()
-            each = trainer.seconds / _TIMED_STEPS
+        each = _seconds_per_step(config, training, device, loaders)
         steps = max(20, math.floor(minutes * 60 / each))
     if steps is not None:
         config = replace(config, steps=steps, warmup=min(config.warmup, steps // 5))
     return replace(config, validate_every=max(1, math.ceil(config.steps / 4)))
+
+
+def _seconds_per_step(
+    config: TrainingConfig, training: Sequence[TrainingScene], device: str, loaders: int
+) -> float:
+    timed = replace(config, steps=_TIMED_STEPS, warmup=min(config.warmup, _TIMED_STEPS))
+    # The first steps of a process on a GPU load its kernels.
+    for _ in range(1 if device == "cpu" else 2):
+        with tempfile.TemporaryDirectory(prefix="nirgeo-") as folder:
+            trainer = Trainer(timed, training, None, Path(folder), device=device, loaders=loaders)
+            trainer.start()
+            trainer.run()
+    return trainer.seconds / _TIMED_STEPS
 
 
 def cores() -> int:

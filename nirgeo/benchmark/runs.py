@@ -66,6 +66,7 @@ def perform(
     out: Path,
     *,
     device: str = "cpu",
+    loaders: int = 0,
     progress: Callable[[int, int], None] = lambda step, steps: None,
 ) -> dict[str, Any]:
     """Train or fit, score, write a picture, and add a line to the results.
@@ -80,7 +81,7 @@ def perform(
         else leaky_split(images, run.fold)
     )
     if run.trains:
-        trained = _train(run, split, out, device, progress)
+        trained = _train(run, split, out, device, loaders, progress)
     else:
         trained = contestants.fit_baseline(run.contestant, split.training)
     scores = score(split.scored, trained.predict)
@@ -113,6 +114,7 @@ def _train(
     split: Split,
     out: Path,
     device: str,
+    loaders: int,
     progress: Callable[[int, int], None],
 ) -> Trained:
     folder = out / run.folder_name
@@ -123,6 +125,7 @@ def _train(
         minutes=run.minutes,
         steps=run.steps,
         device=device,
+        loaders=loaders,
     )
     if folder.exists():  # of a run that did not end; its number of steps was another one
         shutil.rmtree(folder)
@@ -138,6 +141,7 @@ def _train(
         split.training,
         folder,
         device=device,
+        loaders=loaders,
         error=error,
         progress=lambda step: progress(step, config.steps),
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from nirgeo.cli import options as shared
 from nirgeo.cli.errors import reports_errors
 from nirgeo.cli.reporting import Silent, Terminal, print_json
 
@@ -72,7 +73,7 @@ def benchmark_command() -> None:
     help="Only N images of the other folds, for a curve.",
 )
 @click.option("--again", is_flag=True, help="Also run what FOLDER has results of.")
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+@shared.training_device_options
 @click.option("--json", "as_json", is_flag=True, help="The table, machine-readable.")
 @click.option("--quiet", "-q", is_flag=True, help="No messages; errors only.")
 @click.option("--verbose", "-v", is_flag=True, help="Show tracebacks.")
@@ -92,6 +93,7 @@ def epfl_command(
     learn_from: int | None,
     again: bool,
     device: str,
+    loaders: int,
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -130,7 +132,9 @@ def epfl_command(
                     def progress(step: int, total: int, bar: Any = bar) -> None:
                         bar.update(step * 1000 // total - bar.pos)
 
-                    record = perform(run, images, target, device=device, progress=progress)
+                    record = perform(
+                        run, images, target, device=device, loaders=loaders, progress=progress
+                    )
                 if not quiet:
                     click.echo(
                         f"{run.folder_name}: {record['angular']:.2f}° ± {record['sd']:.2f}° "

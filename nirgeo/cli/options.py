@@ -210,6 +210,19 @@ sides_options = _compose(
 )
 
 
+training_device_options = _compose(
+    click.option("--device", default="cpu", show_default=True, help="cpu or cuda."),
+    click.option(
+        "--loaders",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        metavar="N",
+        help="Processes that draw patches ahead; a GPU waits for patches without some.",
+    ),
+)
+
+
 def stacked(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
     """Files of --stack by role.
 

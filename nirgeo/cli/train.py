@@ -54,14 +54,16 @@ if TYPE_CHECKING:
 @click.option("--new-table", is_flag=True, help="Fit the table anew; --init's is left out.")
 @click.option(
     "--teacher",
+    "teachers",
+    multiple=True,
     metavar="MODEL",
-    help="Model whose colours are learnt instead of the true ones, by a smaller network.",
+    help="Model whose colours are learnt instead of the true ones; of several, their mean.",
 )
 @click.option("--name", help="Name of the model.  [default: the preset's]")
 @click.option(
     "--minutes", type=click.FloatRange(min=0), help="Stop after this time; run again to go on."
 )
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+@shared.training_device_options
 @click.option("--quiet", "-q", is_flag=True, help="No messages; errors only.")
 @click.option("--verbose", "-v", is_flag=True, help="Show tracebacks.")
 @click.pass_context
@@ -80,10 +82,11 @@ def train_command(
     places: float | None,
     init: str | None,
     new_table: bool,
-    teacher: str | None,
+    teachers: tuple[str, ...],
     name: str | None,
     minutes: float | None,
     device: str,
+    loaders: int,
     quiet: bool,
     verbose: bool,
 ) -> None:
@@ -102,8 +105,9 @@ def train_command(
     from nirgeo.training.teacher import Teacher
 
     config, master = configuration(preset, changes), None
-    if teacher is not None:
-        master = Teacher(_network_file(teacher), config, torch_device(device))
+    if teachers:
+        files = [_network_file(teacher) for teacher in teachers]
+        master = Teacher(files, config, torch_device(device))
         config = replace(config, teacher=master.identity)
     sides = read_sides(
         config, (folders, levels), (validation, validation_levels or levels), index, without, quiet
@@ -126,6 +130,7 @@ def train_command(
             spec=spec,
             teacher=master,
             device=device,
+            loaders=loaders,
             report=report,  # type: ignore[arg-type]
         )
         trainer.start(_network_file(init) if init else None, new_table=new_table)

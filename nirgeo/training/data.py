@@ -334,7 +334,8 @@ def _crop(
     for _ in range(4):
         row = int(rng.integers(max(1, height - size + 1)))
         col = int(rng.integers(max(1, width - size + 1)))
-        share = float(scene.valid[row : row + size, col : col + size].mean())
+        seen = scene.valid[row : row + size, col : col + size]
+        share = np.count_nonzero(seen) / seen.size
         if best is None or share > best[0]:
             best = (share, row, col)
         if share >= 0.5:
@@ -360,8 +361,8 @@ def _coarsen(
 
     def average(values: FloatArray) -> FloatArray:
         linear = values**2 if quantity is Quantity.REFLECTANCE else values
-        bands, height, width = linear.shape
-        mean = linear.reshape(bands, height // 2, 2, width // 2, 2).mean(axis=(2, 4))
+        rows = linear[:, ::2] + linear[:, 1::2]
+        mean = (rows[..., ::2] + rows[..., 1::2]) * np.float32(0.25)
         return np.sqrt(mean) if quantity is Quantity.REFLECTANCE else mean
 
     blocks = valid.reshape(valid.shape[0] // 2, 2, valid.shape[1] // 2, 2)

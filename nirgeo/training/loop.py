@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,15 @@ from torch import nn
 from nirgeo.accelerator import torch_device
 from nirgeo.bands import COLOURS
 from nirgeo.errors import TrainingError
-from nirgeo.generator import GeneratorConfig, LocalAffineGenerator, channels_last
+from nirgeo.generator import (
+    DilatedConv,
+    GeneratorConfig,
+    LocalAffineGenerator,
+    channels_last,
+)
 from nirgeo.modelfile import ModelSpec, load_generator, read_model, write_model
 from nirgeo.training import losses
+from nirgeo.training.batches import batches
 from nirgeo.training.checkpoint import load_checkpoint, read_facts, save_checkpoint
 from nirgeo.training.config import TrainingConfig
 from nirgeo.training.data import Sampler, TrainingScene, refuse_shared_places
@@ -42,6 +48,8 @@ CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.jsonl"
 BEST = "best.safetensors"
 LAST = "last.safetensors"
+LOG_EVERY = 20
+"""Steps between two lines of losses."""
 
 
 def learning_rate(step: int, config: TrainingConfig) -> float:
@@ -58,7 +66,7 @@ class Trainer:
     """One run in one folder: checkpoint, best weights, ``log.jsonl``, ``config.json``.
 
     Without ``validation`` (None) nothing chooses between weights: the last ones count, and are
-    written to ``last.safetensors`` instead.
+    written to ``last.safetensors`` instead. ``loaders`` processes draw batches ahead of the steps.
     """
 
     def __init__(
@@ -71,6 +79,7 @@ class Trainer:
         spec: ModelSpec | None = None,
         teacher: Teacher | None = None,
         device: str = "cpu",
+        loaders: int = 0,
         report: Report = lambda event: None,
     ) -> None:
         refuse_shared_places(training, validation or ())
@@ -81,6 +90,7 @@ class Trainer:
         self.selects = validation is not None
         self.folder = folder
         self.device = torch_device(device)
+        self.loaders = loaders
         self.report = report
         self.sampler = Sampler(training, config)
         self.spec = spec
@@ -92,6 +102,10 @@ class Trainer:
         self.average.requires_grad_(False)
         self.discriminator = seeded(build_discriminator, config, generator).to(self.device)
         self.optimizers = optimizers(config, self.network, self.discriminator)
+        if self.device.type != "cpu":
+            for layer in self.network.modules():
+                if isinstance(layer, DilatedConv):
+                    layer.whole = True  # only the CPU's last bits need it in parts
         self.step = 0
         self.seconds = 0.0
         self.best = math.inf
@@ -202,28 +216,57 @@ class Trainer:
         """Train until ``config.steps``, or for ``minutes`` of this call; both end saved."""
         began = time.monotonic()
         config = self.config
+        drawn = self._batches()
         while self.step < config.steps:
             mark = time.monotonic()
-            record = self._train_step()
+            tells = (self.step + 1) % LOG_EVERY == 0
+            validates = (
+                self.step + 1
+            ) % config.validate_every == 0 or self.step + 1 == config.steps
+            late = minutes is not None and mark - began > minutes * 60
+            record = self._train_step(next(drawn))
+            if tells or validates or late:
+                # Reading a number waits for the device, so not at every step.
+                record = self._read(record)
             self.seconds += time.monotonic() - mark
             self.step += 1
-            if self.step % 20 == 0:
+            if tells:
                 self._log({"event": "train", **record})
-            if self.step % config.validate_every == 0 or self.step == config.steps:
+            if validates:
                 if self.selects:
                     self._validate()
                 self._save()
-            if minutes is not None and time.monotonic() - began > minutes * 60:
+            if late:
                 break
         self._save()
         if not self.selects:
             self._export(LAST)
 
-    def _train_step(self) -> dict[str, float]:
+    def _batches(self) -> Iterator[tuple[torch.Tensor, ...]]:
+        """Those of the steps to come."""
+        pin = self.device.type == "cuda"
+        return batches(self.sampler, self.step, self.config.steps, loaders=self.loaders, pin=pin)
+
+    def _read(self, record: Mapping[str, Any]) -> dict[str, float]:
+        """The numbers of a step.
+
+        Raises
+        ------
+        TrainingError : the loss is none
+        """
+        numbers = {name: float(value) for name, value in record.items()}
+        if not math.isfinite(numbers["l1"]):
+            raise TrainingError(
+                f"the loss is {numbers['l1']} at step {self.step}; lower learning_rate"
+            )
+        return numbers
+
+    def _train_step(self, batch: Sequence[torch.Tensor]) -> dict[str, Any]:
+        """One step with a batch; its losses as numbers that the device may still be at."""
         config = self.config
         inputs, colours, valid, hint = (
-            torch.from_numpy(a).to(self.device).contiguous(memory_format=torch.channels_last)
-            for a in self.sampler.batch(self.step)
+            part.to(self.device, non_blocking=True).contiguous(memory_format=torch.channels_last)
+            for part in batch
         )
         if self.teacher is not None:
             made = self.teacher(inputs, valid, hint)
@@ -234,7 +277,7 @@ class Trainer:
         self.network.train()
         mixed = self.device.type == "cuda"
         with (
-            _dropout_of(config.seed, self.step, self.device),
+            _dropout_of(config, self.step, self.device),
             torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=mixed),
         ):
             prediction = self.network(inputs, valid, hint)
@@ -246,11 +289,12 @@ class Trainer:
         if self.rarity is not None:
             weight = valid * self.rarity.weights(colours)
         terms = self._terms(prediction, colours, weight)
-        record = {"l1": terms["l1"].item(), "cosine": terms["cosine"].item(), "learning_rate": rate}
+        record: dict[str, Any] = {"l1": terms["l1"], "cosine": terms["cosine"]}
+        record["learning_rate"] = rate
         loss = self._weighed(terms)
         if config.even_cast > 0:
             evened = self._terms(losses.without_cast(prediction, colours, valid), colours, weight)
-            record |= {f"evened_{name}": evened[name].item() for name in ("l1", "cosine")}
+            record |= {f"evened_{name}": evened[name] for name in ("l1", "cosine")}
             loss = (1 - config.even_cast) * loss + config.even_cast * self._weighed(evened)
         if config.structure > 0:
             loss = loss + config.structure * losses.structure(prediction, colours, valid)
@@ -261,7 +305,7 @@ class Trainer:
             fooled = losses.adversarial(config.gan, None, judged)
             self.discriminator.requires_grad_(True)
             loss = loss + config.adversarial * fooled
-            record["adversarial"] = fooled.item()
+            record["adversarial"] = fooled.detach()
         self.optimizers["generator"].zero_grad(set_to_none=True)
         loss.backward()
         if config.clip > 0:
@@ -269,17 +313,15 @@ class Trainer:
         self.optimizers["generator"].step()
         decay = min(config.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for mean, value in zip(
-                self.average.parameters(), self.network.parameters(), strict=True
-            ):
-                mean.lerp_(value, 1 - decay)
+            mean: list[torch.Tensor] = list(self.average.parameters())
+            now: list[torch.Tensor] = list(self.network.parameters())
+            torch._foreach_lerp_(mean, now, 1 - decay)
             for kept, current in zip(self.average.buffers(), self.network.buffers(), strict=True):
                 kept.copy_(current)
-        if not math.isfinite(record["l1"]):
-            raise TrainingError(
-                f"the loss is {record['l1']} at step {self.step}; lower learning_rate"
-            )
-        return record
+        return {
+            name: value.detach() if isinstance(value, torch.Tensor) else value
+            for name, value in record.items()
+        }
 
     def _terms(
         self, prediction: torch.Tensor, colours: torch.Tensor, weight: torch.Tensor
@@ -305,14 +347,14 @@ class Trainer:
         colours: torch.Tensor,
         prediction: torch.Tensor,
         valid: torch.Tensor,
-    ) -> float:
+    ) -> torch.Tensor:
         real = self.discriminator(inputs, colours * valid)
         fake = self.discriminator(inputs, prediction.detach() * valid)
         loss = losses.adversarial(self.config.gan, real, fake)
         self.optimizers["discriminator"].zero_grad(set_to_none=True)
         loss.backward()
         self.optimizers["discriminator"].step()
-        return loss.item()
+        return loss.detach()
 
     def score(self, *, hinted: bool = False) -> ValidationScore:
         """The averaged weights on the validation places."""
@@ -371,8 +413,15 @@ def _logged_step(line: str) -> float:
         return math.inf
 
 
+def _dropout_of(
+    config: TrainingConfig, step: int, device: torch.device
+) -> AbstractContextManager[None]:
+    """Nothing to be done where nothing is dropped: a GPU's generator takes a while to be set."""
+    return _seed_of(config.seed, step, device) if config.dropout > 0 else nullcontext()
+
+
 @contextmanager
-def _dropout_of(seed: int, step: int, device: torch.device) -> Iterator[None]:
+def _seed_of(seed: int, step: int, device: torch.device) -> Iterator[None]:
     """What is dropped in a step follows from seed and step alone, as the batch does.
 
     Otherwise a resumed training would go another way than an uninterrupted one. torch's global

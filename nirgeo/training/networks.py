@@ -91,7 +91,11 @@ def optimizers(
     def make(
         parameters: Iterable[nn.Parameter], rate: float, beta1: float, decay: float
     ) -> torch.optim.Optimizer:
-        return kind(parameters, lr=rate, betas=(beta1, config.beta2), weight_decay=decay)
+        held = list(parameters)
+        one_kernel = all(value.is_cuda for value in held)  # the CPU keeps the sums that it had
+        return kind(
+            held, lr=rate, betas=(beta1, config.beta2), weight_decay=decay, fused=one_kernel
+        )
 
     # AdamW's own default keeps the project's judge in check, whatever the generator's decay is.
     decay = config.weight_decay if config.optimizer == "adam" else 0.01

@@ -171,7 +171,7 @@ class TestCasts:
         trainer.start()
         darker = torch.tensor([0.6, 0.8, 0.7])
         trainer.network.table.values.mul_(darker)
-        record = trainer._train_step()
+        record = trainer._train_step(next(trainer._batches()))
         assert 0 < record["evened_l1"] < 0.4 * record["l1"]
         assert 0 < record["evened_cosine"] < record["cosine"]
         with pytest.raises(TrainingError, match=r"even_cast 2"):

@@ -42,7 +42,7 @@ def distance(trainer: Trainer, teacher: Teacher) -> float:
 def test_the_pupil_comes_closer_to_its_teacher_than_the_table_is(
     tmp_path: Path, teacher: Path
 ) -> None:
-    master = Teacher(teacher, PUPIL, CPU)
+    master = Teacher([teacher], PUPIL, CPU)
     trainer = Trainer(PUPIL, TRAINING, VALIDATION, tmp_path / "run", teacher=master)
     trainer.start()
     before = distance(trainer, master)
@@ -52,10 +52,10 @@ def test_the_pupil_comes_closer_to_its_teacher_than_the_table_is(
 
 
 def test_the_pupil_starts_from_its_teachers_table(tmp_path: Path, teacher: Path) -> None:
-    master = Teacher(teacher, PUPIL, CPU)
+    master = Teacher([teacher], PUPIL, CPU)
     trainer = Trainer(PUPIL, TRAINING, VALIDATION, tmp_path / "run", teacher=master)
     trainer.start()
-    lent = master.network.state_dict()
+    lent = master.networks[0].state_dict()
     for name in ("table.values", "input_range"):
         np.testing.assert_array_equal(state(trainer)[f"network/{name}"], lent[name].numpy())
     # A table of other knots is the pupil's own.
@@ -65,13 +65,31 @@ def test_the_pupil_starts_from_its_teachers_table(tmp_path: Path, teacher: Path)
     assert state(other)["network/table.values"].shape == (1, 17, 3)
 
 
+def test_of_several_teachers_the_mean_is_learnt(tmp_path: Path) -> None:
+    paths = []
+    for seed in (1, 2):
+        (tmp_path / str(seed)).mkdir()
+        paths.append(write_random_model(tmp_path / str(seed), width=8, depth=seed, seed=seed))
+    both = Teacher(paths, PUPIL, CPU)
+    one, other = (Teacher([path], PUPIL, CPU) for path in paths)
+    trainer = Trainer(PUPIL, TRAINING, VALIDATION, tmp_path / "run", teacher=both)
+    inputs, _, valid, hint = (torch.from_numpy(a) for a in trainer.sampler.batch(0))
+    made = both(inputs, valid, hint)
+    assert not torch.allclose(one(inputs, valid, hint), made, atol=1e-3)
+    expected = (one(inputs, valid, hint) + other(inputs, valid, hint)) / 2
+    torch.testing.assert_close(made, expected)
+    assert both.identity == f"{one.identity}, {other.identity}"
+    trainer.start()
+    assert torch.equal(trainer.network.table.values, both.networks[0].table.values)
+
+
 def test_a_teacher_never_learns(tmp_path: Path, teacher: Path) -> None:
-    master = Teacher(teacher, PUPIL, CPU)
-    before = {k: v.numpy().copy() for k, v in master.network.state_dict().items()}
+    master = Teacher([teacher], PUPIL, CPU)
+    before = {k: v.numpy().copy() for k, v in master.networks[0].state_dict().items()}
     trainer = Trainer(PUPIL, TRAINING, VALIDATION, tmp_path / "run", teacher=master)
     trainer.start()
     trainer.run()
-    for name, value in master.network.state_dict().items():
+    for name, value in master.networks[0].state_dict().items():
         np.testing.assert_array_equal(value.numpy(), before[name], err_msg=name)
 
 
@@ -79,13 +97,13 @@ def test_a_teacher_never_learns(tmp_path: Path, teacher: Path) -> None:
 def test_a_teacher_of_something_else_is_refused(tmp_path: Path, other: dict) -> None:
     path = write_random_model(tmp_path, **other)
     with pytest.raises(TrainingError, match="choose another teacher"):
-        Teacher(path, PUPIL, CPU)
+        Teacher([path], PUPIL, CPU)
 
 
 def test_a_model_says_who_taught_it_and_a_run_goes_on_with_no_other(
     tmp_path: Path, teacher: Path
 ) -> None:
-    master = Teacher(teacher, PUPIL, CPU)
+    master = Teacher([teacher], PUPIL, CPU)
     config = replace(PUPIL, teacher=master.identity, steps=10)
     spec = model_spec(config, "pupil", 2)
     trainer = Trainer(config, TRAINING, VALIDATION, tmp_path / "run", spec=spec, teacher=master)

@@ -160,6 +160,14 @@ class TestTraining:
             state(other)["network/stem.weight"], state(finished)["network/stem.weight"]
         )
 
+    def test_who_draws_the_batches_changes_nothing(self, finished: Trainer, tmp_path: Path) -> None:
+        for minutes in (0, None):  # a single step, and from there to the end
+            trainer = Trainer(CONFIG, TRAINING, VALIDATION, tmp_path, loaders=2)
+            trainer.start()
+            trainer.run(minutes=minutes)
+        assert_same(finished, trainer)
+        assert log_of(tmp_path) == log_of(finished.folder)
+
     def test_torch_s_own_random_numbers_are_left_alone(self, tmp_path: Path) -> None:
         torch.manual_seed(5)
         before = torch.get_rng_state()
@@ -175,8 +183,9 @@ class TestTraining:
         )
         trainer.start()
         masks.clear()
+        drawn = trainer._batches()
         for trainer.step in range(3):
-            trainer._train_step()
+            trainer._train_step(next(drawn))
         assert not torch.equal(masks[0], masks[1])
         assert not torch.equal(masks[1], masks[2])
 
