@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from nirgeo.runtimes.choice import installed_version
 
 
 def describe() -> dict[str, Any]:
     packages = ("torch", "onnxruntime", "rasterio", "dask", "numpy")
+    found = {name: installed_version(name) for name in packages}
     return {
         "cores": os.cpu_count(),
         "processor": _processor(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in packages},
+        "versions": {name: number for name, number in found.items() if number},
         "load_before": round(os.getloadavg()[0], 1),
     }
 

@@ -121,6 +121,120 @@ def deflate(record: dict[str, Any]) -> str:
     return markdown(head, rows) + "\n\n" + _machine(record)
 
 
+def gpu(record: dict[str, Any]) -> str:
+    found = [_gpu_bare(record), _gpu_runs(record)]
+    if record.get("variants"):
+        found.append(_gpu_variants(record))
+    if record.get("drift"):
+        found.append(_gpu_drift(record))
+    if record.get("compiled"):
+        found.append(_gpu_compiled(record))
+    copies = record["copies"]
+    found.append(
+        f"Copies, GB/s: {copies['to_device']:.1f} to the device, {copies['from_device']:.1f} back; "
+        f"by one thread {copies['into_pinned']:.1f} into pinned memory and "
+        f"{copies['out_of_pinned']:.1f} out of it."
+    )
+    found.append(f"*{record['device']};* {_machine(record)}")
+    return "\n\n".join(found)
+
+
+def _usual(rows: list[dict[str, Any]], model: str, precision: str) -> list[dict[str, Any]]:
+    """Rows of the bare network at the chunk that a model has by itself."""
+    return [r for r in rows if (r["model"], r["precision"], r["usual"]) == (model, precision, True)]
+
+
+def _gpu_bare(record: dict[str, Any]) -> str:
+    bare = record["bare"]
+    batches = sorted({r["batch"] for r in bare})
+    ways = dict.fromkeys((r["model"], r["precision"], r["chunk"]) for r in bare)
+    rows = []
+    for model, precision, chunk in ways:
+        rates = {
+            r["batch"]: r["mpix_per_s"]
+            for r in bare
+            if (r["model"], r["precision"], r["chunk"]) == (model, precision, chunk)
+        }
+        cells = [f"{rates[b]:.4g}" if b in rates else "–" for b in batches]
+        rows.append([f"`{model}` {precision}", str(chunk), *cells])
+    head = ["bare network, MPix/s", "chunk", *(f"batch {b}" for b in batches)]
+    return markdown(head, rows)
+
+
+def _gpu_runs(record: dict[str, Any]) -> str:
+    rows = [_gpu_run(f"`{r['model']}` {r['precision']}", r, record) for r in record.get("runs", ())]
+    if "ceiling" in record:
+        rows.append(_gpu_run("a device that answers at once", record["ceiling"], record))
+    rows += [
+        _gpu_run(f"`{r['model']}` {r['precision']}, the processor alone", r, record)
+        for r in record.get("processor", ())
+    ]
+    head = ["file to file", "scene", "MPix/s", "chunks alone", "of the bare network", "device busy",
+            "blocks a batch", *(f"{step}" for step in STEPS)]  # fmt: skip
+    return markdown(head, rows) + (
+        "\n\nThe last columns are seconds of the processor per million pixels: of steps of the "
+        "chunks, over all threads, and of the file that is made of them."
+    )
+
+
+STEPS = ("reading", "scaling", "quantising", "storing", "chunks", "file")
+"""What the processor does in a run: some steps of its chunks, all of the chunks, the file."""
+
+
+def _gpu_run(name: str, row: dict[str, Any], record: dict[str, Any]) -> list[str]:
+    with_device = "device_busy" in row
+    best = [r["mpix_per_s"] for r in _usual(record["bare"], row["model"], row["precision"])]
+    compares = with_device and row["device_busy"] > 0 and best
+    spent = row["cpu_s_per_mpix"]
+    return [
+        name,
+        f"{row['side']}²",
+        f"{row['mpix_per_s']:.1f}",
+        f"{row['chunks_mpix_per_s']:.1f}",
+        f"{row['mpix_per_s'] / max(best):.2f}" if compares else "–",
+        f"{row['device_busy']:.0%}" if with_device else "–",
+        f"{row['blocks'] / row['batches']:.1f}" if with_device else "–",
+        *(f"{spent[step]:.3f}" if step in spent else "–" for step in STEPS),
+    ]
+
+
+def _gpu_variants(record: dict[str, Any]) -> str:
+    rows = [
+        [r["varied"], str(r["chunk"]), str(r["workers"]), str(r["batch"]), f"{r['mpix_per_s']:.1f}",
+         f"{r['chunks_mpix_per_s']:.1f}", f"{r['device_busy']:.0%}",
+         f"{r['blocks'] / r['batches']:.1f}"]
+        for r in record["variants"]
+    ]  # fmt: skip
+    first = record["variants"][0]
+    what = f"varied, {first['side']}² px, `{first['model']}`"
+    head = [what, "chunk", "workers", "batch", "MPix/s", "chunks alone", "device busy",
+            "blocks a batch"]  # fmt: skip
+    return markdown(head, rows)
+
+
+def _gpu_drift(record: dict[str, Any]) -> str:
+    rows = [
+        [f"`{part['model']}` {precision}", f"{r['differing_per_million']:.1f}",
+         f"{r['mean_levels']:.4f}", f"{r['p99_levels']:.0f}", f"{r['max_levels']:.0f}",
+         f"{r['mean_angle_degrees']:.4f}°"]
+        for part in record["drift"]
+        for precision, r in part.items() if precision in ("fp32", "fp16")
+    ]  # fmt: skip
+    head = ["against 32 bits on the processor", "of a million pixels differ", "mean levels", "99%",
+            "farthest", "angle"]  # fmt: skip
+    return markdown(head, rows)
+
+
+def _gpu_compiled(record: dict[str, Any]) -> str:
+    rows = [
+        [f"`{r['model']}` {r['precision']}, {r['way']}", str(r["batch"]),
+         f"{r['seconds_before']:.1f} s" if "seconds_before" in r else "–",
+         f"{r['mpix_per_s']:.4g}" if "mpix_per_s" in r else f"failed: {r['failed']}"]
+        for r in record["compiled"]
+    ]  # fmt: skip
+    return markdown(["bare network", "batch", "until ready", "MPix/s"], rows)
+
+
 MEASURED = ("engine", "network", "deflate", "peers", "scaling")
 """What ``python -m benchmarks`` measures."""
 
@@ -131,6 +245,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "peers": peers,
     "scaling": scaling,
     "deflate": deflate,
+    "gpu": gpu,
 }
 
 

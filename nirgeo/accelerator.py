@@ -9,8 +9,9 @@ per shape would hold memory that batches can use.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from contextlib import nullcontext
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
 
 SLOTS = 3
 """Sets of pinned buffers: two batches under way, and one being filled."""
+
+
+_NO_ROOM = ("out of memory", "alloc_failed", "unable to find an engine")
+"""How libraries beneath torch say in a RuntimeError that memory is short; in lower case."""
+
+_exactness = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -74,8 +81,13 @@ class Accelerator:
         try:
             with self._on_stream():
                 return self._start(blocks, key)
-        except torch.OutOfMemoryError as error:
-            raise NoRoomError(str(error).splitlines()[0][:100]) from error
+        except RuntimeError as error:
+            reason = str(error).partition("\n")[0][:100]
+            if not _is_no_room(error):
+                raise
+        # Here, where the failure's frames and with them what the batch has taken are gone: whoever
+        # hears of it wants that memory back.
+        raise NoRoomError(reason)
 
     def _on_stream(self) -> Any:
         return torch.cuda.stream(self._stream) if self._cuda else nullcontext()
@@ -90,15 +102,11 @@ class Accelerator:
         if blocks[0].hint is not None:
             hint = self._to_device("hint", [b.hint for b in blocks if b.hint is not None])
         mask = valid.to(torch.float32)
-        if count == 1:
-            # torch sends one small image through other kernels than several; see inference.py.
+        if count == 1 and not self._cuda:
+            # A CPU sends one small image through other kernels than several; see inference.py.
             inputs, mask = inputs.expand(2, -1, -1, -1), mask.expand(2, -1, -1, -1)
             hint = None if hint is None else hint.expand(2, -1, -1, -1)
-        # No TF32, no choosing of kernels by timing: both would change bits from run to run.
-        exact = torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-        )
-        with torch.inference_mode(), exact:
+        with torch.inference_mode(), exact_convolutions():
             inputs = inputs.contiguous(memory_format=torch.channels_last)
             if key.expect_error:
                 made = torch.cat(net.with_error(inputs, mask.contiguous(), hint), dim=1)
@@ -109,7 +117,8 @@ class Accelerator:
                 return Ticket(made)
             out = self._buffer("made", tuple(made.shape), torch.float32)
             out.copy_(made, non_blocking=True)
-        done = torch.cuda.Event()
+        # Blocking: the thread that waits must not take a core from those that read and write.
+        done = torch.cuda.Event(blocking=True)
         done.record(self._stream)
         return Ticket(out, done)
 
@@ -159,6 +168,43 @@ class Ticket:
             return [part.numpy() for part in self._made]
         self._done.synchronize()
         return [part.numpy().copy() for part in self._made]  # the buffer is used again
+
+
+def _is_no_room(error: RuntimeError) -> bool:
+    """Whether a device had too little memory: torch's allocator says so, or what is beneath it."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return any(words in str(error).lower() for words in _NO_ROOM)
+
+
+@contextmanager
+def exact_convolutions() -> Iterator[None]:
+    """No TF32, no choosing of kernels by timing: both would change bits from run to run.
+
+    torch keeps these settings for the whole process and looks at them when work is handed to a
+    device. So those who hand work over take turns, and the settings are put back after each.
+    """
+    cudnn: Any = torch.backends.cudnn
+    wanted: list[tuple[Any, str, Any]] = [
+        (cudnn, "enabled", True),
+        (cudnn, "benchmark", False),
+        (cudnn, "deterministic", True),
+    ]
+    # From torch 2.9 on each kind of operation has a setting of its own. The older one can't even be
+    # read any more, so cudnn.flags() neither, where a program has used those.
+    conv = getattr(cudnn, "conv", None)
+    wanted.append(
+        (cudnn, "allow_tf32", False) if conv is None else (conv, "fp32_precision", "ieee")
+    )
+    with _exactness:
+        before = [(owner, name, getattr(owner, name)) for owner, name, _ in wanted]
+        try:
+            for owner, name, value in wanted:
+                setattr(owner, name, value)
+            yield
+        finally:
+            for owner, name, value in before:
+                setattr(owner, name, value)
 
 
 def half_trunk(network: nn.Module) -> nn.Module:

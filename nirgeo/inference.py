@@ -159,7 +159,8 @@ def network(model: Model, device: str = "cpu") -> Generator:
         try:
             built.to(torch.device(device))
         except (RuntimeError, AssertionError) as error:
-            raise OptionError(f"--device {device}: not available ({error})") from error
+            reason = str(error).partition("\n")[0]
+            raise OptionError(f"--device {device}: not available ({reason})") from error
         return cast("Generator", built)
 
     return _networks.get((model.sha256, device), build)

@@ -150,7 +150,12 @@ class Lane:
             had_company = bool(under_way)
             while under_way:
                 self._finish(under_way)
-            self._device.release()
+            try:
+                self._device.release()
+            except Exception as broken:  # without the lane's thread everybody would wait for ever
+                for order in orders:
+                    order.answer.set_exception(broken)
+                return
             if len(orders) > 1:
                 self.counts.halvings += 1
                 self.batch = max(1, len(orders) // 2)

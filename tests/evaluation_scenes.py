@@ -52,7 +52,7 @@ def write_scene(path: Path, values: NDArray[Any] | None = None, **options: Any) 
 
 def shifted_place(east_km: float) -> rasterio.Affine:
     """A transform so many kilometres further east."""
-    return NORTH_UP_10M.translation(east_km * 1000, 0) * NORTH_UP_10M
+    return NORTH_UP_10M.translation(east_km * 1000, 0) @ NORTH_UP_10M
 
 
 def write_index(path: Path, rows: dict[str, str], level: str = "boa") -> Path:

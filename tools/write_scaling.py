@@ -1,4 +1,4 @@
-"""Write docs/scaling.md from what benchmarks/cluster.py (and, on a GPU, benchmarks/gpu.py) recorded.
+"""Write docs/scaling.md from what benchmarks/cluster.py (and, on a GPU, benchmarks.gpu) recorded.
 
 python benchmarks/cluster.py --json docs/performance/cluster.json
 python tools/write_scaling.py
@@ -106,15 +106,21 @@ def page(record: dict[str, Any], gpu: dict[str, Any] | None) -> str:
     ]
     if gpu is None:
         lines += [
-            "Not measured: no GPU was at hand. `python benchmarks/gpu.py --json "
+            "Not measured: no GPU was at hand. `python -m benchmarks.gpu --json "
             "docs/performance/gpu.json` measures the whole run against the bare network and the device's "
             "utilisation; then this page has its figures.",
         ]
     else:
+        lines += [f"{gpu['device']}, [measured](performance.md#on-a-gpu) from file to file:", ""]
         lines += [
-            f"{gpu['device']}, a scene of {gpu['side']}² pixels: "
-            f"{gpu['end_to_end_pixels_per_second'] / 1e6:.1f} MPix/s from file to file, "
-            f"{gpu['end_to_end_over_bare']:.2f} of the bare network on the device.",
+            f"- `{run['model']}` {run['precision']}, {run['side']}² pixels: {run['mpix_per_s']:.1f} "
+            f"MPix/s; the device was busy for {run['device_busy']:.0%} of the time in which chunks "
+            "were computed"
+            for run in gpu["runs"]
+        ]
+        lines += [
+            "- with a device that answers at once, so reading, rendering and writing alone: "
+            f"{gpu['ceiling']['mpix_per_s']:.1f} MPix/s",
         ]
     return "\n".join(lines) + "\n"
 

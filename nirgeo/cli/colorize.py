@@ -202,6 +202,7 @@ def colorize_one(
     from nirgeo.budget import plan_for
     from nirgeo.cog import check_creation_options
     from nirgeo.handles import cache_of
+    from nirgeo.modelfile import Model
     from nirgeo.registry import check_model
     from nirgeo.scene import open_scene, view_of, with_chunk
     from nirgeo.target import Target
@@ -273,6 +274,8 @@ def colorize_one(
     if remark is not None:
         reporter.message(remark)
     _explain(opened, view, rgb, model, scaling, options, reporter)
+    if isinstance(model, Model) and device != "cpu":  # baselines run on the CPU whatever it is
+        reporter.message(f"device: {_device_for_people(device, client)}")
     with cache_of(plan.cache_bytes):
         written = write_geotiff(
             rgb,
@@ -288,6 +291,20 @@ def colorize_one(
         )
     item = _write_item(str(written), taken, view, reporter) if options["stac"] else None
     reporter.result(str(written), tags=provenance.tags(rgb.attrs), item=item)
+
+
+def _device_for_people(device: str, client: Client | None) -> str:
+    """A device, and what it is where this process can see it."""
+    import torch
+
+    if client is not None:
+        return f"{device}, of the cluster's workers"
+    if device.partition(":")[0] != "cuda" or not torch.cuda.is_available():
+        return device
+    try:
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    except (RuntimeError, AssertionError):  # there is none of that number, as the first chunk tells
+        return device
 
 
 def item_target(path: str, overwrite: bool) -> str:

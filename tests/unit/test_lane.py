@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import nirgeo
 from nirgeo import inference, lane
-from nirgeo.accelerator import Accelerator, NetworkKey, half_trunk
+from nirgeo.accelerator import Accelerator, NetworkKey, exact_convolutions, half_trunk
 from nirgeo.errors import DeviceMemoryError, OptionError
 from nirgeo.inference import network, run_network
 from nirgeo.lane import Block, Lane, NoRoomError, Ticket
@@ -120,6 +120,68 @@ def test_a_failure_reaches_those_who_asked(model: Model) -> None:
     for _ in range(2):
         with pytest.raises(RuntimeError, match="unplugged"):
             way.run(block(model, 1))
+
+
+def test_a_device_that_breaks_while_it_makes_room_keeps_nobody_waiting(model: Model) -> None:
+    class Broken(SmallDevice):
+        def release(self) -> None:
+            raise RuntimeError("unplugged")
+
+    way = Lane(Broken(pixels=100 * 100))
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="unplugged"):
+            way.run(block(model, 1, 128))
+    assert way.run(block(model, 1, 64)).shape == (3, 64, 64)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA error: out of memory\nCUDA kernel errors might be reported later",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "GET was unable to find an engine to execute this computation",
+    ],
+)
+def test_libraries_that_run_out_of_memory_in_their_own_words(
+    model: Model, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(Accelerator, "_start", fail)
+    with pytest.raises(DeviceMemoryError, match="does not fit") as raised:
+        Lane(Accelerator("cpu")).run(block(model, 1))
+    assert "\n" not in str(raised.value)
+
+
+def test_other_failures_are_not_taken_for_too_little_memory(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("an illegal memory access was encountered")
+
+    monkeypatch.setattr(Accelerator, "_start", fail)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        Lane(Accelerator("cpu")).run(block(model, 1))
+
+
+@pytest.mark.parametrize("wanted", ["ieee", "tf32"])
+def test_what_a_program_has_set_for_convolutions_stays(model: Model, wanted: str) -> None:
+    # Where convolutions alone are set, torch's older switch can't even be read.
+    conv = getattr(torch.backends.cudnn, "conv", None)
+    if conv is None:
+        pytest.skip("this torch has only the older switch")
+    before = conv.fp32_precision
+    conv.fp32_precision = wanted
+    try:
+        with exact_convolutions():
+            assert conv.fp32_precision == "ieee"
+            assert torch.backends.cudnn.deterministic
+        one = block(model, 1)
+        assert np.array_equal(Lane(Accelerator("cpu")).run(one), alone(model, one))
+        assert conv.fp32_precision == wanted
+    finally:
+        conv.fp32_precision = before
 
 
 @pytest.fixture

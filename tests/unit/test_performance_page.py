@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import deflate, engine, machine, page
+from benchmarks import deflate, engine, gpu, machine, page
 
 ROOT = Path(__file__).parents[2]
 RECORDS = ROOT / "docs" / "performance"
@@ -65,3 +65,30 @@ def test_a_run_is_measured_beside_the_bare_network(tmp_path: Path) -> None:
         assert [(r["runtime"], r["precision"]) for r in part["rows"]] == list(engine.WAYS)
         assert all(r["wall"] > 0 and 0 < r["cog_share"] < 1 for r in part["rows"])
     assert "300² px" in page.engine(record | {"machine": machine.describe()})
+
+
+def test_the_benchmark_of_a_gpu_on_this_processor(tmp_path: Path) -> None:
+    """Its every part, and what the pages make of its record."""
+    sizes = ("--side", "300", "--small", "200", "--drift-side", "64", "--seconds", "0")
+    bare = ("--tiles", "1", "--batches", "1", "2")
+    file = tmp_path / "gpu.json"
+    gpu.main(["--device", "cpu", *sizes, *bare, "--folder", str(tmp_path), "--json", str(file)])
+    record = json.loads(file.read_text("utf-8"))
+    assert [run["model"] for run in record["runs"]] == ["satellite-nir@4", "aerial-nir@6"]
+    for run in (*record["runs"], *record["variants"], record["ceiling"]):
+        assert run["mpix_per_s"] < run["chunks_mpix_per_s"]
+        assert run["blocks"] >= run["batches"] > 0
+        assert {"reading", "scaling", "quantising", "storing"} < run["cpu_s_per_mpix"].keys()
+    assert 0 < record["runs"][0]["device_busy"] <= 1
+    assert record["ceiling"]["device_busy"] == 0
+    for part in record["drift"]:  # the processor against itself, then in 16 bits
+        assert part["fp32"]["max_levels"] == 0 <= part["fp16"]["mean_levels"]
+    table = page.gpu(record)
+    assert "| `satellite-nir@4` fp32 | 300² |" in table
+    assert record["device"] in table
+    tool = runpy.run_path(str(ROOT / "tools" / "write_scaling.py"))
+    cluster = json.loads((RECORDS / "cluster.json").read_text("utf-8"))
+    assert f"`aerial-nir@6` fp32, 300² pixels: {record['runs'][1]['mpix_per_s']:.1f} MPix/s" in (
+        tool["page"](cluster, record)
+    )
+    assert [file.name for file in tmp_path.iterdir()] == ["gpu.json"]
