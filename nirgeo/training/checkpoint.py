@@ -38,6 +38,11 @@ def _restore(prefix: str, optimizer: torch.optim.Optimizer, tensors: Mapping[str
     template = optimizer.state_dict()
     template["state"] = state
     optimizer.load_state_dict(template)
+    # A file has no strides; one kernel for all of it wants those of the parameters.
+    for parameter, slots in optimizer.state.items():
+        for slot, value in slots.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                slots[slot] = torch.empty_like(parameter, requires_grad=False).copy_(value)
 
 
 def save_checkpoint(

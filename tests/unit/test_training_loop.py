@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -332,6 +333,20 @@ class TestResume:
         assert_same(finished, resumed)
         assert log_of(tmp_path) == log_of(finished.folder)
         assert resumed.best == finished.best
+
+    def test_moments_lie_in_memory_as_their_weights_do(
+        self, finished: Trainer, tmp_path: Path
+    ) -> None:
+        # Or a GPU's fused optimizer refuses them.
+        shutil.copytree(finished.folder, tmp_path / "run")
+        resumed = Trainer(CONFIG, TRAINING, VALIDATION, tmp_path / "run")
+        resumed.start()
+        for optimizer in resumed.optimizers.values():
+            for parameter, slots in optimizer.state.items():
+                assert slots["exp_avg"].stride() == parameter.stride()
+                assert slots["exp_avg_sq"].stride() == parameter.stride()
+        assert any(w.stride() != w.contiguous().stride() for w in resumed.network.parameters())
+        assert_same(finished, resumed)
 
     def test_after_running_out_of_time(self, finished: Trainer, tmp_path: Path) -> None:
         for _ in range(3):  # a minute budget of nothing is one step
