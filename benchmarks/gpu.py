@@ -31,7 +31,7 @@ import torch
 import nirgeo
 from benchmarks import drift, machine
 from benchmarks.scenes import make_scene
-from nirgeo import inference, keeping, lane, source
+from nirgeo import inference, keeping, lane, source, write
 from nirgeo.accelerator import Accelerator, NetworkKey, exact_convolutions, half_trunk
 from nirgeo.budget import usual_chunk
 from nirgeo.engine import reach
@@ -97,7 +97,7 @@ def bare(
     ways = {FP32: net}
     if device != "cpu":
         ways[FP16] = half_trunk(net)
-    usual = usual_chunk(model, REFERENCE)
+    usual = usual_chunk(model, REFERENCE, device)
     rows = []
     for precision, network in ways.items():
         for chunk in tiles or sorted({usual, *TILES}):
@@ -126,7 +126,7 @@ def compiled(
     for way in ("eager", "graph", "compile"):
         for model, batch in models:
             net: Any = inference.network(model, device)
-            chunk = usual_chunk(model, REFERENCE)
+            chunk = usual_chunk(model, REFERENCE, device)
             pixels = batch * (chunk * TILE) ** 2
             ways = {FP32: net} if device == "cpu" else {FP32: net, FP16: half_trunk(net)}
             for precision, network in ways.items():
@@ -352,7 +352,7 @@ def whole_run(
     """From file to file; ``way`` is the device behind the lane, None for the processor itself."""
     if isinstance(way, TimedDevice) and device != "cpu":
         # What a first run pays for: the network there, and what libraries choose for its shapes.
-        side = window_side(model, chunk or usual_chunk(model, REFERENCE))
+        side = window_side(model, chunk or usual_chunk(model, REFERENCE, device))
         shape = (len(model.spec.bands), side, side)
         block = Block(
             NetworkKey(model, half=precision == FP16),
@@ -364,7 +364,7 @@ def whole_run(
         way.finish()
         way.handing = way.waiting = way.busy = 0.0
     name = device if way is None else f"{device}-lane"
-    chunk = chunk or usual_chunk(model, REFERENCE)
+    chunk = chunk or usual_chunk(model, REFERENCE, device)
     steps, told = Steps(), []
     with tempfile.TemporaryDirectory(dir=scene.parent) as folder, ExitStack() as stack:
         road = None
@@ -398,7 +398,7 @@ def whole_run(
         "precision": precision,
         "side": rgb.sizes["y"],
         "chunk": chunk,
-        "workers": workers or ("cores" if way is None else 2 * lane.BATCH),
+        "workers": workers or ("cores" if way is None else write.GPU_WORKERS),
         "batch": batch,
         "seconds": {"chunks": chunks, "file": whole - chunks},
         "chunks_mpix_per_s": mpix / chunks,
@@ -428,12 +428,11 @@ def variants(scene: Path, model: Model, device: str, way: Any) -> Iterator[dict[
     usual: dict[str, Any] = {}
     for varied, options in (
         ("usual", {}),
-        ("workers", {"workers": 8}),
-        ("workers", {"workers": 24}),
+        ("workers", {"workers": 4}),
+        ("workers", {"workers": 16}),
         ("workers", {"workers": 32}),
-        ("workers", {"workers": 48}),
         ("chunk", {"chunk": 8}),
-        ("chunk", {"chunk": 16}),
+        ("chunk", {"chunk": 12}),
         ("chunk", {"chunk": 24}),
         ("batch", {"batch": 2}),
         ("batch", {"batch": 4}),

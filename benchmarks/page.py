@@ -169,7 +169,7 @@ def _gpu_runs(record: dict[str, Any]) -> str:
         _gpu_run(f"`{r['model']}` {r['precision']}, the processor alone", r, record)
         for r in record.get("processor", ())
     ]
-    head = ["file to file", "scene", "MPix/s", "chunks alone", "of the bare network", "device busy",
+    head = ["file to file", "scene", "MPix/s", "chunks alone", "of the bare network", "device used",
             "blocks a batch", *(f"{step}" for step in STEPS)]  # fmt: skip
     return markdown(head, rows) + (
         "\n\nThe last columns are seconds of the processor per million pixels: of steps of the "
@@ -192,22 +192,28 @@ def _gpu_run(name: str, row: dict[str, Any], record: dict[str, Any]) -> list[str
         f"{row['mpix_per_s']:.1f}",
         f"{row['chunks_mpix_per_s']:.1f}",
         f"{row['mpix_per_s'] / max(best):.2f}" if compares else "–",
-        f"{row['device_busy']:.0%}" if with_device else "–",
+        _used(row),
         f"{row['blocks'] / row['batches']:.1f}" if with_device else "–",
         *(f"{spent[step]:.3f}" if step in spent else "–" for step in STEPS),
     ]
 
 
+def _used(row: dict[str, Any]) -> str:
+    """Share of the time in which a kernel ran, as the driver samples it."""
+    share = row.get("utilisation")
+    return "–" if share is None else f"{share:.0%}"
+
+
 def _gpu_variants(record: dict[str, Any]) -> str:
     rows = [
         [r["varied"], str(r["chunk"]), str(r["workers"]), str(r["batch"]), f"{r['mpix_per_s']:.1f}",
-         f"{r['chunks_mpix_per_s']:.1f}", f"{r['device_busy']:.0%}",
+         f"{r['chunks_mpix_per_s']:.1f}", _used(r),
          f"{r['blocks'] / r['batches']:.1f}"]
         for r in record["variants"]
     ]  # fmt: skip
     first = record["variants"][0]
     what = f"varied, {first['side']}² px, `{first['model']}`"
-    head = [what, "chunk", "workers", "batch", "MPix/s", "chunks alone", "device busy",
+    head = [what, "chunk", "workers", "batch", "MPix/s", "chunks alone", "device used",
             "blocks a batch"]  # fmt: skip
     return markdown(head, rows)
 

@@ -117,11 +117,14 @@ def _megabytes(size: int) -> str:
     return f"{-(-size // 2**20)}M"
 
 
-def usual_chunk(model: AnyModel, runtime: Runtime) -> int:
+def usual_chunk(model: AnyModel, runtime: Runtime, device: str = "cpu") -> int:
     """Side of a chunk in tiles where nobody chose one: so that two workers need less than 600 MB.
 
-    A wide network's activations take more memory per pixel, and ONNX Runtime's too.
+    A wide network's activations take more memory per pixel, and ONNX Runtime's too. A GPU has
+    memory of its own for them, and is far from busy with small ones.
     """
+    if device != "cpu" and isinstance(model, Model):
+        return SIDES[0]
     wide = isinstance(model, Model) and model.spec.generator.get("width", 0) > _NARROW
     return _SMALLER if wide or runtime.name == ONNX else DEFAULT_CHUNK_TILES
 
@@ -167,7 +170,7 @@ def plan_for(
             model = pick_model(model, view.scaling.quantity, roles, clues.product or "")
     if memory is None:
         chosen = choose_runtime(runtime, precision, device)
-        return Plan(chunk or usual_chunk(model, chosen), workers)
+        return Plan(chunk or usual_chunk(model, chosen, device), workers)
     size = parse_size(memory)
     if view is None:  # its chunks are those of the file behind it
         shape = grid_of(scene).shape

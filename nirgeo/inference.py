@@ -31,7 +31,7 @@ Output = Literal["display", "reflectance"]
 # 20480 values entering the layer), and the last bit differs. It does not do so for a batch of two.
 _SMALL_INPUT = 20480
 
-_STRIP = 64
+_STRIP = 128
 """Rows that are brought into working space, or out of it, at once."""
 
 

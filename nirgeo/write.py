@@ -37,7 +37,6 @@ from nirgeo.georeference import grid_of
 from nirgeo.inference import intra_op_threads
 from nirgeo.journal import Journal
 from nirgeo.keeping import Keeper
-from nirgeo.lane import BATCH
 from nirgeo.layers import facts_of, refuse_unknown_chunks
 from nirgeo.overviews import overviews_for
 from nirgeo.scene import VALID, check_workers, digest
@@ -49,6 +48,10 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 """Called with (chunks done, chunks in all)."""
+
+GPU_WORKERS = 8
+"""Threads that read and write around a GPU. On 16 cores, 16 of them were slower: in so many numpy
+calls they wait for Python's lock more than they gain."""
 
 
 def write_geotiff(
@@ -294,8 +297,8 @@ def _compute(
     }
     on_gpu = identity.get("device", "cpu") != "cpu"
     if client is None:
-        if on_gpu:  # threads that read and write around the one that computes; two batches of them
-            workers = workers or 2 * BATCH
+        if on_gpu:
+            workers = workers or GPU_WORKERS
         _in_threads(graph, blocks, keeper, workers, report)
         return
     cluster.compute(client, graph, blocks, keeper.put, report, on_gpu=on_gpu)

@@ -14,6 +14,8 @@ docs/results/, which the commands in the text wrote:
     mean over the images of each category, all categories learnt from
 ``epfl-curves FOLD CONTESTANT...``
     angle on the urban images of a fold along each training
+``epfl-long FILE``
+    trainings of other records of the same, with what the angle was along them
 ``torture``
     campaigns of ``make torture``, from reliability.json
 ``evaluate FILE``
@@ -110,6 +112,25 @@ def _epfl_curves(records: Path, fold: str, *contestants: str) -> str:
         path = " → ".join(f"{angle:.1f}" for _, angle in points)
         cells.append([f"`{contestant}`", f"{points[0][0]} … {points[-1][0]}", path])
     return markdown(["", "steps", "angle in degrees"], cells)
+
+
+def _epfl_long(records: Path, file: str) -> str:
+    cells = []
+    for run in read_results(records / file):
+        path = " → ".join(f"{angle:.1f}" for _, angle in run["curve"])
+        cells.append(
+            [
+                f"`{run['contestant']}`, {run['protocol']}, fold {run['fold']}",
+                f"{run['angular']:.2f}° ± {run['sd']:.2f}°",
+                f"{run['linear_angular']:.2f}° ± {run['linear_sd']:.2f}°",
+                f"{run['rmse']:.3f}",
+                f"{run['steps']} steps, {run['spent_minutes']:.1f} min",
+                path,
+            ]
+        )
+    return markdown(
+        ["", "8-bit values", "linear light", "RMSE", "the training", "8-bit values along it"], cells
+    )
 
 
 _FIGURES = (("angular", "angle", 2), ("rmse", "RMSE", 4), ("ssim_picture", "SSIM shown", 3))
@@ -286,6 +307,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "epfl": _epfl,
     "epfl-categories": _epfl_categories,
     "epfl-curves": _epfl_curves,
+    "epfl-long": _epfl_long,
     "evaluate": _evaluate,
     "cover": _cover,
     "looks": _looks,

@@ -26,10 +26,17 @@ MSS_SCENE = 3400 * 3300  # assumption: about 185 km × 185 km at 60 m, less what
 
 def hours(seconds: float) -> str:
     if seconds < 120:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.1f} s"
     if seconds < 2 * 3600:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h" if seconds < 100 * 3600 else f"{seconds / 86400:.0f} days"
+
+
+def _utilisation(run: dict[str, Any]) -> str:
+    share = run.get("utilisation")
+    if share is None:
+        return "its utilisation is not known"
+    return f"of the time in which chunks were computed, the device was in use for {share:.0%}"
 
 
 def page(record: dict[str, Any], gpu: dict[str, Any] | None) -> str:
@@ -41,8 +48,14 @@ def page(record: dict[str, Any], gpu: dict[str, Any] | None) -> str:
         ("A country of the size of France at 10 m", FRANCE_KM2 * 10_000),
         ("The Landsat MSS archive", MSS_SCENES * MSS_SCENE),
     )
+    on_gpu, gpu_head = None, ""
+    if gpu is not None:
+        gpu_head = f" one {gpu['device']}, {gpu['machine']['cores']} cores |"
+        runs = [r["mpix_per_s"] for r in gpu["runs"] if r["model"] == record["model"]]
+        on_gpu = max(runs, default=None)
     rows = [
         f"| {name} | {pixels / 1e9:,.3g} | {hours(pixels / rate)} | {hours(pixels / rate / 100)} |"
+        + (f" {hours(pixels / on_gpu / 1e6)} |" if on_gpu else "")
         for name, pixels in works
     ]
     verdict = "met" if efficiency["2"] >= 0.85 else "not met"
@@ -81,11 +94,11 @@ def page(record: dict[str, Any], gpu: dict[str, Any] | None) -> str:
         "",
         "## What it takes",
         "",
-        "Core hours follow from the rate of one worker; the last column assumes that a hundred of them "
+        "Core hours follow from the rate of one worker; the next column assumes that a hundred of them "
         f"are a hundred times as fast, which was measured up to {max(map(int, rates))}.",
         "",
-        "| | Gpixels | one core | 100 cores |",
-        "|---|---|---|---|",
+        f"| | Gpixels | one core | 100 cores |{gpu_head}",
+        "|---|---|---|---|" + "---|" * bool(on_gpu),
         *rows,
         "",
         f"The archive is taken for {MSS_SCENES:,} scenes of {MSS_SCENE / 1e6:.1f} million pixels: an "
@@ -114,8 +127,7 @@ def page(record: dict[str, Any], gpu: dict[str, Any] | None) -> str:
         lines += [f"{gpu['device']}, [measured](performance.md#on-a-gpu) from file to file:", ""]
         lines += [
             f"- `{run['model']}` {run['precision']}, {run['side']}² pixels: {run['mpix_per_s']:.1f} "
-            f"MPix/s; the device was busy for {run['device_busy']:.0%} of the time in which chunks "
-            "were computed"
+            f"MPix/s; {_utilisation(run)}"
             for run in gpu["runs"]
         ]
         lines += [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -67,7 +68,7 @@ def test_what_was_asked_for_stays() -> None:
 
 
 def test_without_a_budget_chunks_are_smaller_for_what_takes_more_memory(tmp_path: Path) -> None:
-    def chunk(width: int, runtime: str = "torch", **options: int) -> int:
+    def chunk(width: int, runtime: str = "torch", **options: Any) -> int:
         model = random_model(tmp_path, name=f"of-{width}", width=width)
         plan = budget.plan_for(None, scene, model, runtime=runtime, **options)
         assert plan.workers is None
@@ -78,6 +79,9 @@ def test_without_a_budget_chunks_are_smaller_for_what_takes_more_memory(tmp_path
     )
     assert chunk(32) == DEFAULT_CHUNK_TILES > chunk(64)
     assert chunk(64, chunk=16) == 16
+    # A GPU has memory of its own, whatever the network, and waits for work in small chunks.
+    assert chunk(64, device="cuda") == chunk(32, device="cuda") == 16
+    assert chunk(64, device="cuda", chunk=8) == 8
     pytest.importorskip("onnxruntime")
     assert chunk(32, "onnx") == chunk(64)
 
