@@ -29,6 +29,7 @@ qgis-pictures: $(VENV)/.test
 
 test-slow: $(VENV)/.test
 	$(BIN)/pytest -m slow --timeout=1800
+	NIRGEO_TEST_DEVICE=stand-in $(BIN)/pytest tests/integration/test_cuda.py
 
 # For example: make torture TORTURE='kills scenes --seed 2 --cases 100'. Some hours for all.
 torture: $(VENV)/.test

@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,13 @@ _ONE = 1 << 24
 """Pixels are summed in whole numbers of this fraction: sums of them have no rounding."""
 
 
+NOTHING_FOUND = "no valid pixel of it was found over the scene"
+"""Said of a reference that will hardly be of use."""
+
+_LOOKS = 16
+"""Rows and columns of places at which a reference is looked at, to tell that."""
+
+
 @dataclass(frozen=True)
 class Alone:
     """What a model makes of a scene without the reference, to tell by what has changed.
@@ -112,6 +119,7 @@ class Reference:
     ``size`` is the width of its pixels in scene pixels, after ``block``² of them were averaged to
     make them at least ``LEAST`` wide: the side of a square as large. ``longest`` is how far one of
     them reaches along the scene's rows or columns: degrees, say, are oblong on the ground.
+    ``found`` tells whether any pixel of it that was looked at is valid and lies over the scene.
     """
 
     rgb: RgbSource
@@ -119,6 +127,7 @@ class Reference:
     block: int
     size: float
     longest: float
+    found: bool = True
 
     @property
     def halo(self) -> int:
@@ -142,7 +151,8 @@ class Reference:
 
     def describe(self) -> str:
         name = Path(public(self.rgb.source.bands[0].path)).name
-        return f"{name}, pixels {self.size:.3g} scene pixels wide"
+        said = f"{name}, pixels {self.size:.3g} scene pixels wide"
+        return said if self.found else f"{said}; {NOTHING_FOUND}"
 
     def hint(
         self,
@@ -458,7 +468,34 @@ def open_reference(path: str, scene: Grid) -> Reference:
     result = Reference(rgb, scene, block, size * block, longest * block)
     if not result._overlaps():
         raise GridError(f"the reference {public(path)} does not overlap the scene")
-    return result
+    return replace(result, found=_any_valid(rgb, scene))
+
+
+def _any_valid(rgb: RgbSource, scene: Grid) -> bool:
+    """Whether a reference is valid at any of some places that lie in both grids."""
+    there = rgb.grid
+    places = []
+    if scene.crs is not None or _same_crs(scene, there):
+        rows, cols = _middles(there)
+        down, across = _positions(there, rows, cols, scene)
+        inside = (down >= 0) & (down < scene.height) & (across >= 0) & (across < scene.width)
+        places.append((rows[inside], cols[inside]))
+    down, across = _positions(scene, *_middles(scene), there)
+    inside = (down >= 0) & (down < there.height) & (across >= 0) & (across < there.width)
+    places.append((down[inside], across[inside]))
+    rows, cols = (np.concatenate(part) for part in zip(*places, strict=True))
+    # In any order but row by row: the first few then mostly tell.
+    return any(
+        rgb.read(Window(int(rows[k]), int(cols[k]), 1, 1))[1].any()
+        for k in np.random.default_rng(0).permutation(len(rows))
+    )
+
+
+def _middles(grid: Grid) -> tuple[Doubles, Doubles]:
+    """Rows and columns of places all over a grid, (``_LOOKS``²,) each."""
+    parts = (np.arange(_LOOKS) + 0.5) / _LOOKS
+    down, across = np.meshgrid(parts * grid.height, parts * grid.width, indexing="ij")
+    return down.ravel(), across.ravel()
 
 
 def _positions(grid: Grid, rows: Doubles, cols: Doubles, other: Grid) -> tuple[Doubles, Doubles]:

@@ -355,6 +355,7 @@ def _explain(
 ) -> None:
     """Say what was found and chosen, and warn where a result can't be expected to be good."""
     from nirgeo.georeference import grid_of
+    from nirgeo.reference import NOTHING_FOUND
     from nirgeo.registry import AUTO, reason_for
 
     attrs = rgb.attrs
@@ -373,7 +374,8 @@ def _explain(
         )
     reporter.message(f"colour hint: {attrs['nirgeo_colour_hint']}")
     if "nirgeo_reference" in attrs:
-        reporter.message(f"reference: {attrs['nirgeo_reference']}")
+        said = f"reference: {attrs['nirgeo_reference']}"
+        (reporter.warning if NOTHING_FOUND in said else reporter.message)(said)
     for note in () if view is None else view.source.notes:
         reporter.warning(note)
     for doubt in doubts(opened, model, scaling, gsd, nodata=options["nodata"]):

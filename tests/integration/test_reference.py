@@ -11,6 +11,7 @@ import rasterio
 from helpers import NORTH_UP_10M, UTM, write_raster
 from numpy.typing import NDArray
 from pictures import command, painting_model, punch_holes, read, scene_values
+from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
 
 import nirgeo
@@ -366,6 +367,33 @@ def test_what_can_not_be_laid_over_the_scene_is_refused(
     )
     with pytest.raises(GridError, match=said):
         colours_of(scene, tiny, reference)
+
+
+@pytest.mark.parametrize("corner", [False, True])
+@pytest.mark.parametrize("crs", [UTM, "EPSG:4326"])
+def test_a_reference_without_a_valid_pixel_over_the_scene_is_told(
+    tmp_path: Path, tiny: Model, corner: bool, crs: str
+) -> None:
+    """Valid beside the scene, or also in one of its corners."""
+    scene, _ = reflectance_scene(tmp_path)
+    picture = np.full((3, 60, 60), 120, dtype=np.uint8)
+    picture[:, :24, : 20 - 4 * corner] = 0  # 24 × 20 of its pixels lie over the scene
+    reference = write_reference(tmp_path / "reference.tif", picture, 8, nodata=0)
+    if crs != UTM:
+        with rasterio.open(reference) as file, WarpedVRT(file, crs=crs) as warped:
+            reference = tmp_path / "degrees.tif"
+            profile = warped.profile | {"driver": "GTiff", "nodata": 0}
+            with rasterio.open(reference, "w", **profile) as target:
+                target.write(warped.read())
+                target.descriptions = COLOURS
+    done = command(
+        *("colorize", scene, "-o", tmp_path / "out.tif", "--reference", reference),
+        *("--model", tiny.path, "--scale", "0.0001"),
+    )
+    said = "no valid pixel of it was found over the scene"
+    assert (f"Warning: reference: {reference.name}" in done.output) is not corner
+    with rasterio.open(tmp_path / "out.tif") as file:
+        assert (said in file.tags(ns="NIRGEO")["REFERENCE"]) is not corner
 
 
 def test_a_raster_without_colours_is_refused(tmp_path: Path, tiny: Model) -> None:
