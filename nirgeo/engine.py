@@ -52,7 +52,7 @@ from nirgeo.scene import (
     resolve_scale,
     view_of,
 )
-from nirgeo.source import Grid, RasterSource, as_stored
+from nirgeo.source import Grid, RasterSource, as_stored, suspected_nodata
 from nirgeo.tiling import DEFAULT_CHUNK_TILES, TILE, InputWindow, Window, input_window, lattice
 
 
@@ -260,15 +260,18 @@ def unlike_training(
 ) -> list[str]:
     """What sets a scene (band, y, x) apart from those that a model has learnt from, for people.
 
-    Reads a few tiles. Nothing is said of a model that does not tell what it has seen. Parameters
-    and errors are those of :func:`colorize`.
+    Reads a few tiles. A model that does not tell what it has seen is no measure, and then only
+    values are told that look like missing pixels. Parameters and errors are those of
+    :func:`colorize`.
     """
     scene, _ = with_axes(scene)
     chosen, scaling = model_for(scene, model, scale=scale, nodata=nodata)
     recipe = Recipe(colouriser_of(chosen), scaling)
     view = _view(scene, nodata)
+    said: list[str] = []
     if view is not None:
         tiles = _overview(view.source, recipe).tiles()
+        said = suspected_nodata(view.source, recipe.spec.bands)
     else:
         array, blocks, numbers, _ = _array_parts(scene, scaling, nodata)
         eaten = _eaten(array, blocks, numbers, recipe)
@@ -276,8 +279,8 @@ def unlike_training(
         tiles = sample_tiles((eaten.shape[1], eaten.shape[2]), read)
     spec = recipe.spec
     if not isinstance(spec, ModelSpec) or not spec.domain:
-        return []
-    return remarks(spec.domain, spec.bands, spec.quantity, tiles)
+        return said
+    return said + remarks(spec.domain, spec.bands, spec.quantity, tiles)
 
 
 def _informed(recipe: Recipe, scene: Overview) -> Recipe:

@@ -366,6 +366,31 @@ def sample_range(source: RasterSource, number: int) -> tuple[float | None, float
     return float(low), float(high)
 
 
+_USUAL_NODATA = (-9999.0, -99999.0, -32768.0, -32767.0, float(np.finfo(np.float32).min))
+"""Values that producers put where nothing was measured, and that nothing measured ever has."""
+
+
+def suspected_nodata(source: RasterSource, roles: Sequence[str]) -> list[str]:
+    """What looks like missing pixels that a scene does not declare, for people.
+
+    Looks at the tiles of the fixed lattice.
+    """
+    numbers = [source.number_of(role) for role in roles]
+    tiles = [source.read(window, numbers) for window in lattice(*source.grid.shape)]
+    said = []
+    for k, role in enumerate(roles):
+        pooled = np.concatenate([values[k][valid] for values, valid in tiles])
+        for value in _USUAL_NODATA:
+            share = float((pooled == value).mean()) if pooled.size else 0.0
+            if share > 0:
+                part = f"{share:.1%}" if share >= 0.0005 else "a little"
+                said.append(
+                    f"{part} of {role} is {value:g}, which often marks missing pixels; if it does "
+                    f"here, give --nodata {value:g}"
+                )
+    return said
+
+
 def open_source(
     path: str | os.PathLike[str] | None = None,
     *,

@@ -11,7 +11,7 @@ import rasterio
 import torch
 from evaluation_scenes import ground, write_scene
 from helpers import NORTH_UP_10M, UTM, write_raster
-from pictures import command, listing, scene_values
+from pictures import command, listing, read, scene_values
 
 import nirgeo
 from nirgeo.errors import BandError, GridError, OptionError, TargetError
@@ -193,3 +193,22 @@ def test_a_local_reference_within_a_scene_of_the_world(tmp_path: Path) -> None:
     place = rasterio.Affine(50_000, 0, 300_000, 0, -50_000, 5_500_000)
     path = write_raster(tmp_path / "utm.tif", coarse, crs=UTM, transform=place)
     assert 2 < open_reference(str(path), open_source(world).grid).size < 64
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(-9999, "int16"), (-9999.0, "float32")])
+def test_a_value_that_looks_like_missing_pixels_is_told(
+    tmp_path: Path, tiny: Model, value: float, dtype: str
+) -> None:
+    values = scene_values(192, 192).astype(np.float64)
+    values = (values if dtype == "int16" else values / 10_000).astype(dtype)
+    values[:6, :90] = value  # 1.5 %: too few to leave the range that a model has seen
+    path = write_raster(tmp_path / "scene.tif", values)
+    scale = "0.0001" if dtype == "int16" else "1"
+    asked = ("colorize", path, "-o", tmp_path / "out.tif", "--model", tiny.path, "--scale", scale)
+    told = command(*asked).output
+    assert "of nir is -9999, which often marks missing pixels" in told
+    assert "give --nodata -9999" in told
+    declared = command(*asked, "--overwrite", "--nodata", "-9999").output
+    assert "missing pixels" not in declared
+    _, mask = read(tmp_path / "out.tif")
+    assert (mask == 0).sum() == 6 * 90
