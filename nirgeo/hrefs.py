@@ -1,4 +1,4 @@
-"""Names of rasters and documents: which are remote, and what of them may be shown and compared.
+"""Names of rasters and documents: which are scenes, which are remote, and what of them may be shown.
 
 A signed URL carries a secret that lets whoever holds it read the file for an hour. It must not get
 into messages, and it must not make the same file look like another one.
@@ -10,6 +10,9 @@ import os
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
+
+SCENE_SUFFIXES = (".tif", ".tiff", ".gtif", ".jp2", ".vrt", ".img")
+"""Files of a folder that are taken for scenes; in lower case."""
 
 _REMOTE_PREFIXES = (
     "/vsicurl",

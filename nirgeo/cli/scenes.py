@@ -7,10 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nirgeo.errors import SourceError
-from nirgeo.hrefs import is_url, without_query
-
-SUFFIXES = (".tif", ".tiff", ".gtif", ".jp2", ".vrt", ".img")
-"""Files of a folder that are taken for scenes."""
+from nirgeo.hrefs import SCENE_SUFFIXES, is_url, without_query
 
 MADE = "_rgb"
 """How results beside their scenes are called; they are no scenes."""
@@ -51,14 +48,14 @@ def _of_folder(folder: Path) -> list[str]:
     rasters = sorted(
         str(path)
         for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES
+        if path.suffix.lower() in SCENE_SUFFIXES
         and not path.name.startswith(".")
         and not path.stem.endswith(MADE)
     )
     if not rasters:
         raise SourceError(
             f"{folder}: a folder without scenes; they are looked for by their suffix "
-            f"({', '.join(SUFFIXES)})"
+            f"({', '.join(SCENE_SUFFIXES)})"
         )
     return rasters
 

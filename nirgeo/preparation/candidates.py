@@ -14,13 +14,11 @@ from functools import partial
 from pathlib import Path
 
 from nirgeo.errors import TrainingError
-from nirgeo.hrefs import is_url, public
+from nirgeo.hrefs import SCENE_SUFFIXES, is_url, public
 from nirgeo.source import RasterSource, open_source
 from nirgeo.stac.item import Item
 from nirgeo.stac.licence import Licences
 from nirgeo.stac.scene import open_item
-
-SUFFIXES = {".tif", ".tiff", ".gtif", ".vrt", ".jp2"}
 
 _DATE = re.compile(r"(?<!\d)((?:19|20)\d{2})[-_.]?(0[1-9]|1[0-2])[-_.]?(0[1-9]|[12]\d|3[01])(?!\d)")
 
@@ -91,9 +89,11 @@ def from_folder(folder: Path, roles: Mapping[str, str] | None) -> list[Candidate
     ------
     TrainingError : there is none
     """
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    files = sorted(
+        p for p in folder.rglob("*") if p.suffix.lower() in SCENE_SUFFIXES and p.is_file()
+    )
     if not files:
-        raise TrainingError(f"no scene in {folder} ({', '.join(sorted(SUFFIXES))})")
+        raise TrainingError(f"no scene in {folder} ({', '.join(sorted(SCENE_SUFFIXES))})")
     candidates = []
     for path in files:
         file = path.relative_to(folder)

@@ -24,6 +24,7 @@ from torch.nn import functional as F  # noqa: N812
 from nirgeo import hints
 from nirgeo.bands import COLOURS
 from nirgeo.errors import NirgeoError, TrainingError
+from nirgeo.hrefs import SCENE_SUFFIXES
 from nirgeo.radiometry import Quantity, find_scaling, from_working, to_working
 from nirgeo.source import open_source
 from nirgeo.tiling import TILE, Window
@@ -96,7 +97,9 @@ def list_scenes(
     for folder in folders:
         if not Path(folder).is_dir():
             raise TrainingError(f"{folder}: there is no such folder")
-        for path in sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in _SUFFIXES):
+        for path in sorted(
+            p for p in Path(folder).rglob("*") if p.suffix.lower() in SCENE_SUFFIXES
+        ):
             place, level, position = listed.get(path.resolve(), (path.stem, "", None))
             if not wanted or level in wanted:
                 entries.append(SceneEntry(path, place, position))
@@ -134,9 +137,6 @@ def _position(row: Mapping[str, str]) -> tuple[float, float] | None:
     if not (row.get("lon") and row.get("lat")):
         return None
     return float(row["lon"]), float(row["lat"])
-
-
-_SUFFIXES = {".tif", ".tiff", ".gtif", ".vrt", ".jp2", ".img"}
 
 
 def load_scene(entry: SceneEntry, bands: Sequence[str], quantity: Quantity) -> TrainingScene:
