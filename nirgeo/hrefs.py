@@ -1,4 +1,4 @@
-"""Names of rasters and documents: which are scenes, which are remote, and what of them may be shown.
+"""Names of rasters and documents: which are scenes, which are remote, and what may be shown.
 
 A signed URL carries a secret that lets whoever holds it read the file for an hour. It must not get
 into messages, and it must not make the same file look like another one.
