@@ -249,11 +249,11 @@ _LADDER = (
         "baseline/table-direction@1",
         "baseline/table-colour@1",
     ),
-    ("near infrared, the network", "satellite-nir@4", "aerial-nir@6"),
+    ("near infrared, the network", "satellite-nir@4", "aerial-nir@7"),
     (
         "and a reference of 16 times larger pixels",
         "satellite-nir@4 + reference 16 px",
-        "aerial-nir@6 + reference 16 px",
+        "aerial-nir@7 + reference 16 px",
     ),
     ("red and green measured, the network", "satellite-rgn@2", "aerial-rgn@2"),
 )

@@ -76,7 +76,7 @@ class TestChoice:
             tmp_path / "four.tif", counts, descriptions=("red", "green", "nir", "blue")
         )
         scene = nirgeo.open_scene(path)
-        assert nirgeo.colorize(scene).attrs["nirgeo_model"] == "aerial-nir@6"
+        assert nirgeo.colorize(scene).attrs["nirgeo_model"] == "aerial-nir@7"
         asked = nirgeo.colorize(scene, "aerial-rgn")
         np.testing.assert_array_equal(asked.values[:2], counts[:2])
 

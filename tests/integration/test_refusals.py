@@ -120,7 +120,7 @@ def test_full_disk(
 def test_unknown_model(tmp_path: Path, scene: Path) -> None:
     line = refused(tmp_path, scene, "--model", "aerial-nit")
     assert "'aerial-nit'" in line
-    assert "aerial-nir@6" in line
+    assert "aerial-nir@7" in line
 
 
 def test_unknown_creation_option(tmp_path: Path, scene: Path) -> None:

@@ -74,7 +74,7 @@ def test_the_benchmark_of_a_gpu_on_this_processor(tmp_path: Path) -> None:
     file = tmp_path / "gpu.json"
     gpu.main(["--device", "cpu", *sizes, *bare, "--folder", str(tmp_path), "--json", str(file)])
     record = json.loads(file.read_text("utf-8"))
-    assert [run["model"] for run in record["runs"]] == ["satellite-nir@4", "aerial-nir@6"]
+    assert [run["model"] for run in record["runs"]] == ["satellite-nir@4", "aerial-nir@7"]
     for run in (*record["runs"], *record["variants"], record["ceiling"]):
         assert run["mpix_per_s"] < run["chunks_mpix_per_s"]
         assert run["blocks"] >= run["batches"] > 0
@@ -88,7 +88,7 @@ def test_the_benchmark_of_a_gpu_on_this_processor(tmp_path: Path) -> None:
     assert record["device"] in table
     tool = runpy.run_path(str(ROOT / "tools" / "write_scaling.py"))
     cluster = json.loads((RECORDS / "cluster.json").read_text("utf-8"))
-    assert f"`aerial-nir@6` fp32, 300² pixels: {record['runs'][1]['mpix_per_s']:.1f} MPix/s" in (
+    assert f"`aerial-nir@7` fp32, 300² pixels: {record['runs'][1]['mpix_per_s']:.1f} MPix/s" in (
         tool["page"](cluster, record)
     )
     assert [file.name for file in tmp_path.iterdir()] == ["gpu.json"]
