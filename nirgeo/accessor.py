@@ -20,7 +20,7 @@ from nirgeo import expected_error
 from nirgeo.bands import COLOURS
 from nirgeo.cube import as_array, further_dimensions, with_axes
 from nirgeo.engine import colorize
-from nirgeo.errors import GridError
+from nirgeo.errors import BandError, GridError
 from nirgeo.metrics import angular_summary, rmse
 from nirgeo.scene import VALID
 
@@ -75,14 +75,18 @@ class ArrayAccessor:
     def evaluate(self, truth: xr.DataArray) -> dict[str, float]:
         """How far this picture is from the true one, over pixels that both have.
 
+        Bands that are called red, green and blue in both are told apart by that, otherwise by their
+        order.
+
         ``angular`` (mean, degrees), ``angular_median``, ``angular_p95``, ``rmse`` (of reflectance,
         or of counts / 255) and ``pixels``.
 
         Raises
         ------
-        GridError : the two differ in shape, or one is uint8 and the other is not
+        GridError : the two differ in shape or in place, or one is uint8 and the other is not
+        BandError : there are not three colours, or they are whole numbers but no display counts
         """
-        picture, true = _without_error(self._array), _without_error(truth)
+        picture, true = _by_name(_without_error(self._array), _without_error(truth))
         if picture.shape != true.shape or picture.dims != true.dims:
             raise GridError(
                 f"a picture of {dict(picture.sizes)} can't be compared with one of "
@@ -93,6 +97,15 @@ class ArrayAccessor:
                 f"a picture of {picture.dtype} can't be compared with one of {true.dtype}; make "
                 "both display counts (uint8) or both reflectance"
             )
+        for axis in ("y", "x"):
+            places = [
+                array.coords[axis].values for array in (picture, true) if axis in array.coords
+            ]
+            if len(places) == 2 and not _same_places(*places):
+                raise GridError(
+                    f"the two differ in their {axis} ({places[0][0]:g} … {places[0][-1]:g}, and "
+                    f"{places[1][0]:g} … {places[1][-1]:g}); bring both onto one grid"
+                )
         colours = [_colours_first(array) for array in (picture, true)]
         valid = np.isfinite(colours[0]).all(axis=0) & np.isfinite(colours[1]).all(axis=0)
         for array in (picture, true):
@@ -127,6 +140,38 @@ class DatasetAccessor:
     ) -> xr.DataArray:
         """See :meth:`ArrayAccessor.preview`."""
         return ArrayAccessor(as_array(self._dataset)).preview(side, model, **options)
+
+
+def _by_name(picture: xr.DataArray, truth: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """Both with three colours, in one order."""
+    arrays = []
+    named = all(_names(array) >= set(COLOURS) for array in (picture, truth))
+    for array in (picture, truth):
+        if array.dtype.kind not in "uf" or (array.dtype.kind == "u" and array.dtype != np.uint8):
+            raise BandError(
+                f"colours of type {array.dtype} are neither display counts (uint8) nor "
+                "reflectance (floats); scale them first"
+            )
+        chosen = array.sel(band=list(COLOURS)) if named else array
+        if chosen.sizes.get("band") != len(COLOURS):
+            raise BandError(f"need red, green and blue, got bands {sorted(_names(array))}")
+        arrays.append(chosen)
+    return arrays[0], arrays[1]
+
+
+def _names(array: xr.DataArray) -> set[str]:
+    if "band" not in array.dims:
+        return set()
+    values = array["band"].values if "band" in array.coords else range(array.sizes["band"])
+    return {str(value) for value in values}
+
+
+def _same_places(a: Any, b: Any) -> bool:
+    """Whether coordinates agree to a thousandth of their step."""
+    if a.shape != b.shape or a.dtype.kind not in "uif" or b.dtype.kind not in "uif":
+        return bool(np.array_equal(a, b))
+    step = abs(a[-1] - a[0]) / max(1, len(a) - 1)
+    return bool(np.abs(np.subtract(a, b, dtype=np.float64)).max(initial=0) <= 1e-3 * step)
 
 
 def _without_error(array: xr.DataArray) -> xr.DataArray:

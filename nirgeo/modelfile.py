@@ -13,6 +13,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from nirgeo.domain import BandDomain, domain_from_json, domain_to_json
-from nirgeo.errors import ModelError
+from nirgeo.errors import ModelError, TargetError
 from nirgeo.plaintext import is_plain
 from nirgeo.radiometry import DisplayCurve, Quantity
 from nirgeo.tensorfile import open_tensors
@@ -262,16 +263,23 @@ def read_model(path: str | os.PathLike[str]) -> Model:
 def write_model(
     path: str | os.PathLike[str], spec: ModelSpec, tensors: Mapping[str, NDArray[np.float32]]
 ) -> None:
-    """Write a model file; the file appears under its name only when it is whole."""
+    """Write a model file; the file appears under its name only when it is whole.
+
+    Raises
+    ------
+    TargetError : it can't be written
+    """
     target = Path(path)
     partial = target.with_name(target.name + ".part")
     text = json.dumps(spec.to_json(), sort_keys=True, ensure_ascii=True)
-    save_file(
-        {key: np.ascontiguousarray(value) for key, value in sorted(tensors.items())},
-        partial,
-        metadata={METADATA_KEY: text},
-    )
-    os.replace(partial, target)
+    values = {key: np.ascontiguousarray(value) for key, value in sorted(tensors.items())}
+    try:
+        save_file(values, partial, metadata={METADATA_KEY: text})
+        os.replace(partial, target)
+    except (SafetensorError, OSError) as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise TargetError(f"{target} can't be written ({error})") from error
 
 
 def on_this_machine(model: Model) -> Model:

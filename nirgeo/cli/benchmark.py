@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,10 @@ def epfl_command(
                 if not again and results.exists() and is_known(run, read_results(results)):
                     continue
                 with click.progressbar(
-                    length=1000, label=run.folder_name, hidden=quiet or not run.trains
+                    length=1000,
+                    label=run.folder_name,
+                    hidden=quiet or not run.trains,
+                    file=sys.stderr,
                 ) as bar:
 
                     def progress(step: int, total: int, bar: Any = bar) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,7 +82,9 @@ def calibrate_command(
     )
     refuse_shared_places(learnt, others)
     network = with_error_head(loaded)
-    with click.progressbar(length=steps, label="learning errors", hidden=quiet) as bar:
+    with click.progressbar(
+        length=steps, label="learning errors", hidden=quiet, file=sys.stderr
+    ) as bar:
         fit_error_head(
             network, Sampler(learnt, config), steps=steps, report=lambda *_: bar.update(1)
         )

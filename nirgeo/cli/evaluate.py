@@ -12,7 +12,7 @@ import click
 from nirgeo.cli import options as shared
 from nirgeo.cli.errors import reports_errors
 from nirgeo.cli.reporting import Silent
-from nirgeo.errors import TargetError, TargetExistsError
+from nirgeo.errors import EvaluationError, TargetError, TargetExistsError
 
 if TYPE_CHECKING:
     from nirgeo.evaluation.predict import Predictor
@@ -137,9 +137,10 @@ def evaluate_command(
     table = Path(index) if index else None
     entries = find_scenes([Path(f) for f in data], table, levels, limit)
     fitted = find_scenes([Path(f) for f in fit], table, levels) if fit else []
+    every = find_scenes([Path(f) for f in data], table, levels)
     if not leaky:
         # Against every scene of the data, not only those that --limit leaves.
-        check_apart(fitted, find_scenes([Path(f) for f in data], table, levels))
+        check_apart(fitted, every)
     named = {text: baseline_name(text) for text in models}
     files = [text for text, baseline in named.items() if baseline is None]
     present = quantities_of(entries)
@@ -159,8 +160,10 @@ def evaluate_command(
     blocks = [int(text) for text in references if text.isdigit()]
     predictors = with_references(predictors, blocks)
     for text in [text for text in references if not text.isdigit()]:
-        pairs = pairs_of(entries, Path(text))
+        pairs = pairs_of(every, Path(text))
         entries = [entry for entry in entries if entry.path.resolve() in pairs]
+        if not entries:
+            raise EvaluationError(f"--reference {text}: none of its scenes is left to score")
         predictors = with_pairs(predictors, pairs, Path(text).stem)
 
     def warn(text: str) -> None:
@@ -182,7 +185,8 @@ def evaluate_command(
     if sheet_file is not None:
         from nirgeo.evaluation.sheet import write_sheet
 
-        write_sheet(Path(sheet_file), entries, predictors[0])
+        scored = {task.quantity: task.scenes for task in result.tasks}
+        write_sheet(Path(sheet_file), scored[predictors[0].quantity], predictors[0])
     click.echo(render_text(result))  # last: a reader that stops early must not cost the reports
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -115,7 +116,9 @@ def train_command(
     if places is not None:
         sides = (some_places(sides[0], places), sides[1])
     spec = model_spec(config, name or preset, len(sides[0]))
-    with click.progressbar(length=config.steps, label="training", hidden=quiet) as bar:
+    with click.progressbar(
+        length=config.steps, label="training", hidden=quiet, file=sys.stderr
+    ) as bar:
 
         def report(event: dict[str, Any]) -> None:
             bar.update(event["step"] - bar.pos)
@@ -184,7 +187,7 @@ def read_sides(
 
     def read(entries: list[SceneEntry]) -> list[TrainingScene]:
         scenes, why = [], ""
-        with click.progressbar(entries, label="reading", hidden=quiet) as going:
+        with click.progressbar(entries, label="reading", hidden=quiet, file=sys.stderr) as going:
             for entry in going:
                 try:
                     scenes.append(load_scene(entry, config.bands, config.quantity))

@@ -138,9 +138,14 @@ def over_places(places: Sequence[ExpectationSums]) -> ExpectationSums:
 
 def expectation_json(
     places: dict[str, ExpectationSums], quantile: float, covers: Sequence[dict[str, Any]]
-) -> dict[str, Any]:
-    """The figures for a report: over places, by place, and by kind of ground (``covers``)."""
+) -> dict[str, Any] | None:
+    """The figures for a report: over places, by place, and by kind of ground (``covers``).
+
+    None where no pixel has an angle.
+    """
     known = {name: sums for name, sums in places.items() if sums.pixels.sum()}
+    if not known:
+        return None
     total = over_places(list(known.values()))
     coverages = {name: sums.coverage for name, sums in known.items()}
     return {

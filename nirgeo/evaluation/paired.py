@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from nirgeo.errors import EvaluationError
+from nirgeo.errors import EvaluationError, NirgeoError
 from nirgeo.evaluation.predict import ModelPredictor, Prediction, Predictor
 from nirgeo.evaluation.referenced import ReferenceAlone, interpolated_truth, plain_models
 from nirgeo.evaluation.scenes import EvaluationScene, read_scene
 from nirgeo.reference import LEAST
 from nirgeo.scene import view_of
+from nirgeo.source import open_source, same_grid
 from nirgeo.training.data import SceneEntry
 
 COLUMNS = ("file", "reference")
@@ -40,14 +41,7 @@ class PairedPredictor(ModelPredictor):
 
 def paired_colours(scene: EvaluationScene, pairs: Pairs) -> Prediction:
     """The colours of a scene's reference, averaged as a reference is, and interpolated."""
-    other = read_scene(pairs[_file(scene)])
-    if other.shape != scene.shape:
-        raise EvaluationError(
-            f"{other.name} has {other.shape[0]} x {other.shape[1]} pixels, and {scene.name} "
-            f"{scene.shape[0]} x {scene.shape[1]}; references of a table lie on their scene's "
-            "grid"
-        )
-    return interpolated_truth(other, int(LEAST))
+    return interpolated_truth(read_scene(pairs[_file(scene)]), int(LEAST))
 
 
 def _file(scene: EvaluationScene) -> Path:
@@ -65,10 +59,11 @@ def pairs_of(entries: Sequence[SceneEntry], table: Path) -> dict[Path, SceneEntr
     Raises
     ------
     EvaluationError : the table can't be read; it lacks a column; it names a reference that is not
-        there, or a name that two files share; or none of its scenes is there
+        there, or on another grid than its scene, or a name that two files share; or none of its
+        scenes is there
     """
     try:
-        with table.open(encoding="utf-8", newline="") as file:
+        with table.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise EvaluationError(f"--reference {table}: not a readable table ({error})") from error
@@ -85,14 +80,27 @@ def pairs_of(entries: Sequence[SceneEntry], table: Path) -> dict[Path, SceneEntr
             raise EvaluationError(f"--reference {table}: {amount} called {name!r} in the data")
         return found[0]
 
-    pairs = {
-        only(row["file"]).path.resolve(): only(row["reference"])
-        for row in rows
-        if row["file"] in named
-    }
+    pairs = {}
+    for row in rows:
+        if row["file"] in named:
+            scene, reference = only(row["file"]), only(row["reference"])
+            _refuse_other_grid(scene, reference, table)
+            pairs[scene.path.resolve()] = reference
     if not pairs:
         raise EvaluationError(f"--reference {table}: none of its scenes is in the data")
     return pairs
+
+
+def _refuse_other_grid(scene: SceneEntry, reference: SceneEntry, table: Path) -> None:
+    try:
+        ours, theirs = (open_source(entry.path).grid for entry in (scene, reference))
+    except NirgeoError as error:
+        raise EvaluationError(f"--reference {table}: {error}") from error
+    if not same_grid(ours, theirs):
+        raise EvaluationError(
+            f"--reference {table}: {reference.path.name} does not lie on the grid of "
+            f"{scene.path.name}; warp it there first, with gdalwarp"
+        )
 
 
 def with_pairs(predictors: Sequence[Predictor], pairs: Pairs, name: str) -> list[Predictor]:

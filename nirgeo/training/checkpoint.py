@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,12 @@ def save_checkpoint(
     optimizers: Mapping[str, torch.optim.Optimizer],
     facts: Mapping[str, Any],
 ) -> None:
-    """Write modules, optimizers and JSON ``facts``; the old file stays until this one is whole."""
+    """Write modules, optimizers and JSON ``facts``; the old file stays until this one is whole.
+
+    Raises
+    ------
+    TrainingError : it can't be written
+    """
     tensors: dict[str, Tensor] = {}
     for name, module in modules.items():
         tensors |= {f"{name}/{key}": value for key, value in module.state_dict().items()}
@@ -59,8 +65,13 @@ def save_checkpoint(
         tensors |= _flatten(f"{name}|opt", optimizer)
     partial = path.with_name(path.name + ".part")
     contiguous = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-    save_file(contiguous, partial, metadata={METADATA_KEY: json.dumps(dict(facts))})
-    os.replace(partial, path)
+    try:
+        save_file(contiguous, partial, metadata={METADATA_KEY: json.dumps(dict(facts))})
+        os.replace(partial, path)
+    except (SafetensorError, OSError) as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise TrainingError(f"{path} can't be written ({error}); the last one stays") from error
 
 
 def read_facts(path: Path) -> dict[str, Any]:

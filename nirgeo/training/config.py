@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from nirgeo.bands import COLOURS
 from nirgeo.errors import TrainingError
 from nirgeo.radiometry import Quantity
+
+_POSITIVE = ("learning_rate", "discriminator_rate")
+_SHARES = (
+    *("rebalance", "even_cast", "adversarial_from", "small_place_share", "coarsen"),
+    *("path_share", "hole_share", "hint_share"),
+)
+_BELOW_ONE = ("beta1", "beta2", "discriminator_beta1", "dropout", "ema")
+_AMOUNTS = (
+    *("init_sd", "weight_decay", "clip", "warmup", "l1", "squared", "cosine", "structure"),
+    *("adversarial", "area_exponent", "gain_jitter", "nir_jitter", "nir_gamma", "zoom", "haze"),
+    *("path_radiance", "hint_error"),
+)
+"""What numbers may be; those of layers are the generator's to check."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +135,18 @@ class TrainingConfig:
             raise TrainingError(f"patch {self.patch} must be a whole number of 64-px tiles")
         if self.steps < 1 or self.batch < 1 or self.validate_every < 1:
             raise TrainingError("steps, batch and validate_every must be at least 1")
+        for name in _POSITIVE:
+            if not 0 < getattr(self, name) < math.inf:
+                raise TrainingError(f"{name} {getattr(self, name)} must be above 0")
+        for name in _SHARES:
+            if not 0 <= getattr(self, name) <= 1:
+                raise TrainingError(f"{name} {getattr(self, name)} must lie in 0…1")
+        for name in _BELOW_ONE:
+            if not 0 <= getattr(self, name) < 1:
+                raise TrainingError(f"{name} {getattr(self, name)} must lie in 0…1, 1 excluded")
+        for name in _AMOUNTS:
+            if not 0 <= getattr(self, name) < math.inf:
+                raise TrainingError(f"{name} {getattr(self, name)} must not be negative")
         if self.seed < 0:
             raise TrainingError(f"seed {self.seed} must not be negative")
         if self.architecture != "local-affine" and self.hint_share > 0:
@@ -131,10 +157,6 @@ class TrainingConfig:
             )
         if self.path_radiance > 0 and self.quantity is not Quantity.REFLECTANCE:
             raise TrainingError("path_radiance adds reflectance, and display counts have none")
-        if not 0 <= self.rebalance <= 1:
-            raise TrainingError(f"rebalance {self.rebalance} must lie in 0…1")
-        if not 0 <= self.even_cast <= 1:
-            raise TrainingError(f"even_cast {self.even_cast} must lie in 0…1")
         if self.discriminator == "dcgan" and self.patch != 64:
             raise TrainingError("the dcgan discriminator judges patches of 64 px")
 

@@ -24,6 +24,7 @@ from nirgeo.generator import (
     channels_last,
 )
 from nirgeo.modelfile import ModelSpec, load_generator, read_model, write_model
+from nirgeo.scene import digest
 from nirgeo.training import losses
 from nirgeo.training.batches import batches
 from nirgeo.training.checkpoint import load_checkpoint, read_facts, save_checkpoint
@@ -88,6 +89,13 @@ class Trainer:
         self.config = config
         self.validation = [scene for scene in validation or () if scene.valid.any()]
         self.selects = validation is not None
+        sides = {"training": training, "validation": validation or ()}
+        self.scenes = digest(
+            {
+                name: [(scene.place, scene.name, *scene.shape) for scene in side]
+                for name, side in sides.items()
+            }
+        )
         self.folder = folder
         self.device = torch_device(device)
         self.loaders = loaders
@@ -139,6 +147,10 @@ class Trainer:
                 raise TrainingError(
                     f"{checkpoint} was made with another configuration; use another folder"
                 )
+            if read_facts(checkpoint).get("scenes", self.scenes) != self.scenes:
+                raise TrainingError(
+                    f"{checkpoint} was made with other scenes; use another folder, or the same ones"
+                )
             facts = load_checkpoint(checkpoint, self.modules, self.optimizers)
             self.step, self.seconds, self.best = facts["step"], facts["seconds"], facts["best"]
             self.table_places = {k: (v[0], v[1]) for k, v in facts["table_places"].items()}
@@ -159,6 +171,10 @@ class Trainer:
             self.table_places = place_means(
                 table, self.validation, self.config.quantity, self.device
             )
+            if not self.table_places:
+                raise TrainingError(
+                    "no validation scene has a true colour but black; give scenes to validate on"
+                )
             self._validate()
         if initial is not None:
             self._take_weights(initial, new_table)
@@ -213,23 +229,42 @@ class Trainer:
         log.write_text("".join(line + "\n" for line in kept))
 
     def run(self, *, minutes: float | None = None) -> None:
-        """Train until ``config.steps``, or for ``minutes`` of this call; both end saved."""
+        """Train until ``config.steps``, or for ``minutes`` of this call; both end saved.
+
+        Raises
+        ------
+        TrainingError : the loss is no number, the checkpoint can't be written, or a process that
+            draws batches ended
+        """
+        try:
+            self._steps(minutes)
+        except RuntimeError as error:
+            # torch tells it wherever the training is just then.
+            if self.loaders and "DataLoader worker" in str(error):
+                raise TrainingError(
+                    "a process that draws patches ended before its time; if memory is short, use "
+                    "fewer --loaders"
+                ) from error
+            raise
+        self._save()
+        if not self.selects:
+            self._export(LAST)
+
+    def _steps(self, minutes: float | None) -> None:
         began = time.monotonic()
-        config = self.config
-        drawn = self._batches()
+        config, drawn = self.config, self._batches()
         while self.step < config.steps:
             mark = time.monotonic()
-            tells = (self.step + 1) % LOG_EVERY == 0
-            validates = (
-                self.step + 1
-            ) % config.validate_every == 0 or self.step + 1 == config.steps
+            step = self.step + 1
+            tells = step % LOG_EVERY == 0
+            validates = step % config.validate_every == 0 or step == config.steps
             late = minutes is not None and mark - began > minutes * 60
             record = self._train_step(next(drawn))
             if tells or validates or late:
                 # Reading a number waits for the device, so not at every step.
                 record = self._read(record)
             self.seconds += time.monotonic() - mark
-            self.step += 1
+            self.step = step
             if tells:
                 self._log({"event": "train", **record})
             if validates:
@@ -238,9 +273,6 @@ class Trainer:
                 self._save()
             if late:
                 break
-        self._save()
-        if not self.selects:
-            self._export(LAST)
 
     def _batches(self) -> Iterator[tuple[torch.Tensor, ...]]:
         """Those of the steps to come."""
@@ -391,6 +423,7 @@ class Trainer:
     def _save(self) -> None:
         facts = {
             "config": self.config.to_json(),
+            "scenes": self.scenes,
             "step": self.step,
             "seconds": self.seconds,
             "best": self.best,

@@ -50,7 +50,10 @@ def place_means(
     *,
     hinted: bool = False,
 ) -> dict[str, tuple[float, float]]:
-    """Angular error and RMSE of every place, its scenes averaged first."""
+    """Angular error and RMSE of every place, its scenes averaged first.
+
+    A scene whose true colours are all black has no angle, and is left out.
+    """
     network.eval()
     by_place: dict[str, list[tuple[float, float]]] = {}
     for scene in scenes:
@@ -62,7 +65,7 @@ def place_means(
             from_working(scene.colours, quantity) / unit,
             scene.valid,
         )
-        if error.pixels:
+        if error.pixels and np.isfinite(error.angular):
             by_place.setdefault(scene.place, []).append((error.angular, error.rmse))
     return {
         place: (float(np.mean([e[0] for e in errors])), float(np.mean([e[1] for e in errors])))

@@ -218,6 +218,27 @@ def test_evaluate_measures_what_both_have(tmp_path: Path, tiny: Model) -> None:
         picture.nirgeo.evaluate(truth.isel(x=slice(1, None)))
 
 
+def test_evaluate_goes_by_names_and_places(tmp_path: Path, tiny: Model) -> None:
+    lazy = nirgeo.colorize(nirgeo.open_scene(one_date(tmp_path / "scene.tif", 0)), tiny)
+    picture = lazy.compute()
+    turned = picture.isel(band=[2, 1, 0])
+    assert turned.nirgeo.evaluate(picture) == picture.nirgeo.evaluate(picture)
+    # Without names the order is all there is.
+    numbered = turned.assign_coords(band=[1, 2, 3])
+    assert numbered.nirgeo.evaluate(picture)["angular"] > 1
+    for other in (
+        picture.isel(y=slice(None, None, -1)),
+        picture.assign_coords(x=picture["x"] + 1_000_000),
+    ):
+        with pytest.raises(GridError, match="bring both onto one grid"):
+            other.nirgeo.evaluate(picture)
+    scaled = picture.astype("uint16")
+    with pytest.raises(BandError, match="uint16 are neither"):
+        scaled.nirgeo.evaluate(scaled)
+    with pytest.raises(BandError, match="need red, green and blue"):
+        picture.isel(band=slice(2)).nirgeo.evaluate(picture.isel(band=slice(2)))
+
+
 def test_rioxarrays_own_arrays_are_scenes(tmp_path: Path, tiny: Model) -> None:
     path = one_date(tmp_path / "scene.tif", 0)
     opened = rioxarray.open_rasterio(path, chunks={"x": 77, "y": 64})

@@ -549,3 +549,84 @@ def test_a_table_of_references_that_can_not_be_used(
     )
     assert said in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_reference_of_a_table_lies_on_the_grid_of_its_scene(tmp_path: Path) -> None:
+    # The model with it is georeferenced, and what it is compared with is laid pixel on pixel.
+    model = random_model(tmp_path)
+    write_scene(tmp_path / "data" / "a.tif", ground(72, 68))
+    write_scene(tmp_path / "data" / "b.tif", ground(72, 68), transform=shifted_place(0.24))
+    table = tmp_path / "table.csv"
+    table.write_text("file,reference\na.tif,b.tif\n")
+    asked = ("evaluate", model.path, "--data", tmp_path / "data", "--reference", table)
+    assert "b.tif does not lie on the grid of a.tif" in command(*asked, expect=1).stderr
+
+
+def test_references_of_tables_are_looked_for_in_all_of_the_data(tmp_path: Path) -> None:
+    model = random_model(tmp_path)
+    for k, name in enumerate(("a.tif", "b.tif", "c.tif")):
+        write_scene(tmp_path / "data" / name, ground(72, 68, seed=k))
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    # As a spreadsheet saves it: with a byte order mark.
+    first.write_text("file,reference\na.tif,c.tif\n", encoding="utf-8-sig")
+    second.write_text("file,reference\na.tif,b.tif\n")
+    done = command(
+        *("evaluate", model.path, "--data", tmp_path / "data", "--limit", 1),
+        *("--reference", first, "--reference", second),
+    )
+    assert "+ first" in done.stdout
+    assert "+ second" in done.stdout
+
+
+def test_scenes_that_can_not_be_scored_cost_no_report(
+    run_with_errors: Path, tmp_path: Path
+) -> None:
+    """One without a valid pixel; and, by themselves, some whose truth is black, so has no angle."""
+    nothing = np.zeros((4, 70, 66))
+    black = ground()
+    black[:3] = 0
+    write_scene(tmp_path / "some" / "good.tif")
+    write_scene(tmp_path / "some" / "empty.tif", nothing)
+    write_raster(
+        tmp_path / "black" / "black.tif",
+        np.rint(black * 10_000).astype(np.uint16),
+        descriptions=("red", "green", "blue", "nir"),
+        tags={"REFLECTANCE_SCALE": "0.0001"},
+    )
+    for data in ("some", "black"):
+        sheet, figures, page = (tmp_path / f"{data}{end}" for end in (".jpg", ".json", ".html"))
+        done = command(
+            *("evaluate", run_with_errors, "--data", tmp_path / data, "--contact-sheet", sheet),
+            *("--json", figures, "--html", page),
+        )
+        assert sheet.read_bytes()[:2] == b"\xff\xd8"
+        assert page.read_text(encoding="utf-8").startswith("<!")
+        (task,) = json.loads(figures.read_text())["tasks"]
+        (scored,) = task["models"]
+        assert (scored["mean_over_places"]["angular"]["value"] is None) == (data == "black")
+        assert (scored["expectation"] is None) == (data == "black")
+        assert scored["label"] in done.stdout
+
+
+@pytest.fixture(scope="module")
+def run_with_errors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that tells what error it expects; what it printed on the way was its path alone."""
+    root = tmp_path_factory.mktemp("errors")
+    for side in ("train", "val"):
+        for k in range(2):
+            write_scene(
+                root / side / f"{side}{k}.tif", ground(80, 72, seed=k + 7 * (side == "val"))
+            )
+    sizes = ("width=8", "depth=1", "steps=4", "batch=2", "validate_every=2")
+    asked = ("train", root / "train", "--validation", root / "val", "--out", root / "run")
+    done = command(*asked, *(part for size in sizes for part in ("--set", size)))
+    best = root / "run" / "best.safetensors"
+    assert done.stdout == f"{best}\n"
+    out = root / "doubtful.safetensors"
+    done = command(
+        *("calibrate", best, root / "train", "--validation", root / "val", "-o", out),
+        *("--steps", 5),
+    )
+    assert "learning errors" not in done.stdout
+    assert "reading" not in done.stdout
+    return out

@@ -212,3 +212,15 @@ class TestTraining:
     def test_bands_that_nothing_is_made_of(self, bands: tuple[str, ...]) -> None:
         with pytest.raises(TrainingError, match="train on nir, or on red, green, nir"):
             TrainingConfig(Quantity.COUNTS, bands=bands)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *("learning_rate=nan", "learning_rate=0", "dropout=1", "beta1=1.5", "ema=-0.1"),
+        *("weight_decay=-1", "hint_share=2", "zoom=inf", "clip=-1", "rebalance=1.1"),
+    ],
+)
+def test_numbers_that_can_not_be(change: str) -> None:
+    with pytest.raises(TrainingError, match=change.partition("=")[0]):
+        configuration("satellite-nir", [change])

@@ -14,7 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from nirgeo.errors import TrainingError
+from nirgeo.errors import TargetError, TrainingError
 from nirgeo.modelfile import ModelSpec, load_generator, read_model, write_model
 from nirgeo.radiometry import Quantity
 from nirgeo.training import losses
@@ -294,6 +294,32 @@ class TestTraining:
 
 
 class TestPlaces:
+    def test_a_scene_that_is_black_in_truth_has_no_say(self, tmp_path: Path) -> None:
+        black = replace(VALIDATION[1], colours=np.zeros_like(VALIDATION[1].colours))
+        config = replace(CONFIG, steps=10)
+        with_it = Trainer(config, TRAINING, [VALIDATION[0], black], tmp_path / "a", spec=None)
+        with_it.start()
+        without = Trainer(config, TRAINING, [VALIDATION[0]], tmp_path / "b", spec=None)
+        without.start()
+        assert with_it.score() == without.score()
+        assert np.isfinite(with_it.best)
+        with pytest.raises(TrainingError, match="no validation scene has a true colour but black"):
+            Trainer(config, TRAINING, [black], tmp_path / "c").start()
+
+    def test_a_run_goes_on_with_its_own_scenes_only(self, tmp_path: Path) -> None:
+        config = replace(CONFIG, steps=10)
+        for training, validation in (
+            (TRAINING, VALIDATION[:1]),
+            (TRAINING[:1], VALIDATION),
+            (TRAINING, [replace(VALIDATION[0], place="v3"), VALIDATION[1]]),
+        ):
+            folder = tmp_path / str(len(list(tmp_path.iterdir())))
+            first = Trainer(config, TRAINING, VALIDATION, folder)
+            first.start()
+            first.run(minutes=0)
+            with pytest.raises(TrainingError, match="made with other scenes"):
+                Trainer(config, training, validation, folder).start()
+
     def test_shared_places_are_refused(self, tmp_path: Path) -> None:
         shared = replace(VALIDATION[0], place=TRAINING[0].place)
         with pytest.raises(TrainingError, match=r"share places.*: t1$"):
@@ -389,6 +415,13 @@ class TestCheckpoint:
         assert load_checkpoint(path, fresh.modules, fresh.optimizers) == facts
         assert_same(finished, fresh)
         assert list(tmp_path.iterdir()) == [path]
+
+    def test_where_it_can_not_be_written(self, finished: Trainer, tmp_path: Path) -> None:
+        nowhere = tmp_path / "nowhere" / CHECKPOINT
+        with pytest.raises(TrainingError, match="can't be written"):
+            save_checkpoint(nowhere, finished.modules, finished.optimizers, {})
+        with pytest.raises(TargetError, match="can't be written"):
+            write_model(nowhere, spec_of(CONFIG), {"x": np.zeros(1, np.float32)})
 
     @pytest.mark.parametrize(
         "content", [b"", b"garbage, but long enough", b"\x02" + bytes(7) + b"{}"]
