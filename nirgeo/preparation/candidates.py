@@ -15,6 +15,7 @@ from pathlib import Path
 
 from nirgeo.errors import TrainingError
 from nirgeo.hrefs import SCENE_SUFFIXES, is_url, public
+from nirgeo.preparation.places import Footprint
 from nirgeo.source import RasterSource, open_source
 from nirgeo.stac.item import Item
 from nirgeo.stac.licence import Licences
@@ -124,9 +125,9 @@ def from_items(
             # Whoever states a licence for all has no need to ask every collection.
             "licence": facts.get(item.id, "licence") or licences.of(item),
         }
-        if item.bbox is not None and item.bbox[0] <= item.bbox[2]:
-            west, south, east, north = item.bbox
-            known |= {"lon": f"{(west + east) / 2:.5f}", "lat": f"{(south + north) / 2:.5f}"}
+        if item.bbox is not None:
+            lon, lat = Footprint.of(*item.bbox).centre
+            known |= {"lon": f"{lon:.5f}", "lat": f"{lat:.5f}"}
         candidates.append(
             Candidate(
                 file=item.id,

@@ -5,12 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from evaluation_scenes import ground
+from hypothesis import given
+from hypothesis import strategies as st
 from rasterio.crs import CRS
 
 from nirgeo.errors import OptionError
 from nirgeo.georeference import map_positions
 from nirgeo.preparation.clouds import cloud_like
-from nirgeo.preparation.places import Footprint, footprint, group_scenes, split_places
+from nirgeo.preparation.places import (
+    KM_PER_DEGREE,
+    Footprint,
+    footprint,
+    group_scenes,
+    split_places,
+)
 from nirgeo.preparation.prepare import Rules
 from nirgeo.preparation.registration import find_shift
 from nirgeo.preparation.tiles import tile_windows
@@ -84,6 +92,42 @@ def test_neighbours_across_the_date_line() -> None:
         "e",
         "e",
     ]
+
+
+@pytest.mark.parametrize("metres", [0.0, 2000.0, -2000.0, 30_000.0])
+def test_scenes_on_the_date_line_lie_where_they_lie(metres: float) -> None:
+    # The first reaches over 180° of longitude; the other overlaps it, or lies to one side.
+    def at(x: float) -> Footprint:
+        grid = Grid(100, 100, (10.0, 0.0, x, 0.0, -10.0, 8_000_000.0), "EPSG:32760")
+        found = footprint(grid)
+        assert found is not None
+        return found
+
+    across, other = at(817_200.0), at(817_200.0 + metres)
+    assert across.west == pytest.approx(179.996, abs=1e-3)
+    assert across.east == pytest.approx(180.006, abs=1e-3)
+    boxes, names = [across, other], ["a", "b"]
+    for order in (1, -1):
+        places = group_scenes(names, boxes[::order], [None, None], distance_km=1.5)
+        assert places == (["a", "b"] if metres == 30_000 else ["a", "a"])
+
+
+def test_centres_are_longitudes() -> None:
+    assert Footprint.of(179.0, 10.0, -178.0, 20.0).centre == (-179.5, 15.0)
+    assert Footprint.of(178.0, 10.0, -179.0, 20.0).centre == (179.5, 15.0)
+    assert Footprint.of(-10.0, 10.0, 20.0, 20.0).centre == (5.0, 15.0)
+    assert Footprint.of(190.0, 10.0, 200.0, 20.0).centre == (-165.0, 15.0)
+
+
+@given(west=st.floats(-180, 180), wide=st.floats(0, 90), away=st.floats(0.01, 90))
+def test_gaps_do_not_know_where_longitudes_begin(west: float, wide: float, away: float) -> None:
+    # On the equator, where a degree is 111.32 km.
+    start = (west + wide + away + 180) % 360 - 180
+    first, second = Footprint(west, 0, west + wide, 0), Footprint(start, 0, start + 1, 0)
+    for boxes in ([first, second], [second, first]):
+        for share, together in ((0.999, False), (1.001, True)):
+            places = group_scenes(["a", "b"], boxes, [None, None], away * KM_PER_DEGREE * share)
+            assert (places[0] == places[1]) is together
 
 
 def test_footprint_from_a_transform_or_from_control_points() -> None:
