@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
+from pathlib import Path
+
 import numpy as np
 import pytest
 from evaluation_scenes import ground
@@ -9,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 
-from nirgeo.errors import OptionError
+from nirgeo.errors import OptionError, TrainingError
 from nirgeo.georeference import map_positions
+from nirgeo.preparation.candidates import Candidate, Facts, named, read_table, table_notes
 from nirgeo.preparation.clouds import cloud_like
 from nirgeo.preparation.places import (
     KM_PER_DEGREE,
@@ -185,3 +189,68 @@ def test_coordinates_that_lie_beyond_their_system_are_no_place() -> None:
         place = map_positions(beyond, rows, cols, CRS.from_epsg(4326))
         assert place is None or not np.isfinite(place).any()
         assert footprint(beyond) is None
+
+
+def names_of(*stems: str) -> dict[str, str]:
+    """What scenes of one folder are called."""
+    candidates = [Candidate(f"{stem}.tif", open=pytest.fail, stem=stem) for stem in stems]
+    return {candidate.stem: name for candidate, name in named(candidates)}
+
+
+def test_names_keep_letters_of_every_script() -> None:
+    assert names_of("東京", "São_Paulo.2", "S2A_x-1") == {
+        "東京": "東京", "São_Paulo.2": "São_Paulo.2", "S2A_x-1": "S2A_x-1",
+    }  # fmt: skip
+    assert list(names_of("Zu\u0308rich").values()) == ["Z\u00fcrich"]
+
+
+STEMS = st.text(st.sampled_from("ab_ /-.é東\u0301\u0903!'"), min_size=1, max_size=6)
+
+
+@given(stem=STEMS, others=st.lists(STEMS, max_size=6))
+def test_a_name_does_not_depend_on_other_scenes(stem: str, others: list[str]) -> None:
+    def form(text: str) -> str:
+        return unicodedata.normalize("NFC", text)
+
+    others = list({form(other): other for other in others if form(other) != form(stem)}.values())
+    together = names_of(*sorted([stem, *others]))
+    assert together[stem] == names_of(stem)[stem]
+    assert len(set(together.values())) == len(together)
+
+
+def test_names_fit_a_file_system() -> None:
+    found = names_of("山" * 200, "山" * 201, "a\udcff", "a/b", "a b")
+    assert len(set(found.values())) == 5
+    for name in found.values():
+        assert "/" not in name
+        assert len(name.encode()) < 200
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_table_by_file(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "in").mkdir()
+    table = tmp_path / "facts.csv"
+    table.write_text("file,group,date\nsub\\a.tif,Zürich,2020-01-01,more\nb.tif\n", encoding)
+    found = read_table(table, tmp_path / "in")
+    assert Facts(table=found).get("sub/a.tif", "group") == "Zürich"
+    assert Facts(table=found, licence="CC0").get("b.tif", "licence") == "CC0"
+    assert Facts(table=found).get("b.tif", "group") == ""
+    table.write_text("group\nx\n", encoding)
+    with pytest.raises(TrainingError, match=r"--index .* has no column 'file'"):
+        read_table(table)
+    table.write_bytes(b"file\n\xff\n")
+    with pytest.raises(TrainingError, match=r"--index .* can't be read"):
+        read_table(table)
+
+
+def test_a_table_of_other_scenes_is_refused() -> None:
+    table = {"x.tif": {"group": "X"}, "y.tif": {"group": "X"}}
+    assert table_notes(table, ["x.tif"]) == []
+    assert table_notes({}, ["x.tif"]) == []
+    assert table_notes(table, ["a.tif", "x.tif"]) == [
+        "1 of 2 scenes have no line in --index: a.tif"
+    ]
+    with pytest.raises(
+        TrainingError, match=r"none of 2 scenes: it names x\.tif, y\.tif.* a\.tif, b"
+    ):
+        table_notes(table, ["a.tif", "b.tif"])
