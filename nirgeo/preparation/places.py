@@ -52,13 +52,24 @@ def footprint(grid: Grid) -> Footprint | None:
         return None
     xs, ys = zip(*corners, strict=True)
     try:
-        box = transform_bounds(
-            CRS.from_user_input(crs), CRS.from_epsg(4326), min(xs), min(ys), max(xs), max(ys)
-        )
+        known = CRS.from_user_input(crs)
+        if known.is_geographic:
+            xs = _unrolled(xs)
+        box = transform_bounds(known, CRS.from_epsg(4326), min(xs), min(ys), max(xs), max(ys))
     except GDAL_ERRORS:
         forget_errors()
         return None
     return Footprint.of(*box) if all(math.isfinite(v) for v in box) else None
+
+
+def _unrolled(longitudes: Sequence[float]) -> tuple[float, ...]:
+    """Control points on both sides of 180° as neighbours: those in the west a turn further east."""
+    ordered = np.sort(longitudes)
+    gaps = np.diff(ordered)
+    if gaps.max(initial=0) <= 180:
+        return tuple(longitudes)
+    last = ordered[int(gaps.argmax())]
+    return tuple(x + 360 if x <= last else x for x in longitudes)
 
 
 def group_scenes(

@@ -116,6 +116,17 @@ def test_scenes_on_the_date_line_lie_where_they_lie(metres: float) -> None:
         assert places == (["a", "b"] if metres == 30_000 else ["a", "a"])
 
 
+def test_control_points_on_both_sides_of_the_date_line() -> None:
+    corners = ((0.0, 0.0, 179.9, -16.0, 0.0), (10.0, 10.0, -179.9, -16.2, 0.0))
+    found = footprint(Grid(10, 10, (1, 0, 0, 0, 1, 0), None, corners, "EPSG:4326"))
+    assert found is not None
+    assert (found.west, found.east) == pytest.approx((179.9, 180.1))
+    # All round the earth.
+    world = tuple((0.0, 0.0, lon, 10.0 * k, 0.0) for k, lon in enumerate((-180.0, 0.0, 180.0)))
+    found = footprint(Grid(10, 10, (1, 0, 0, 0, 1, 0), None, world, "EPSG:4326"))
+    assert found == Footprint(-180.0, 0.0, 180.0, 20.0)
+
+
 def test_centres_are_longitudes() -> None:
     assert Footprint.of(179.0, 10.0, -178.0, 20.0).centre == (-179.5, 15.0)
     assert Footprint.of(178.0, 10.0, -179.0, 20.0).centre == (179.5, 15.0)
