@@ -133,11 +133,14 @@ def evaluate_command(
     from nirgeo.evaluation.referenced import with_references
     from nirgeo.evaluation.scenes import find_scenes, quantities_of
     from nirgeo.evaluation.text import render_text
+    from nirgeo.training.data import index_notes
 
     table = Path(index) if index else None
     entries = find_scenes([Path(f) for f in data], table, levels, limit)
     fitted = find_scenes([Path(f) for f in fit], table, levels) if fit else []
     every = find_scenes([Path(f) for f in data], table, levels)
+    for note in () if quiet else index_notes([Path(f) for f in (*data, *fit)], table):
+        click.echo(f"Warning: {note}", err=True)
     if not leaky:
         # Against every scene of the data, not only those that --limit leaves.
         check_apart(fitted, every)

@@ -102,8 +102,8 @@ def prepare_command(
     from nirgeo.stac.query import Query, find_items
 
     rules = Rules(tile, min_valid, max_cloud, max_shift, distance, validation, seed)
-    facts = Facts(source, licence, level, read_table(Path(index)) if index else {})
     folder, out = Path(folders[0]) if len(folders) == 2 else None, Path(folders[-1])
+    facts = Facts(source, licence, level, read_table(Path(index), folder) if index else {})
     check_folders(folder, out)
     query = Query(collections, bbox, interval, max_cloud_cover, 100 if limit is None else limit)
     found = find_items(stac, query)
@@ -129,6 +129,8 @@ def prepare_command(
         )
     if quiet:
         return
+    for note in made.notes:
+        click.echo(f"Warning: {note}", err=True)
     for file, reason in made.rejected.items():
         click.echo(f"Rejected {file}: {reason}", err=True)
     if not made.validation_places:

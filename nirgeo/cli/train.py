@@ -179,11 +179,13 @@ def read_sides(
     ------
     TrainingError : a folder without scenes, an index that can't be read, or no such place
     """
-    from nirgeo.training.data import list_scenes, load_scene
+    from nirgeo.training.data import index_notes, list_scenes, load_scene
+
+    table = Path(index) if index else None
 
     def listed(side: Side) -> list[SceneEntry]:
         folders, levels = side
-        return list_scenes([Path(f) for f in folders], Path(index) if index else None, levels)
+        return list_scenes([Path(f) for f in folders], table, levels)
 
     def read(entries: list[SceneEntry]) -> list[TrainingScene]:
         scenes, why = [], ""
@@ -203,6 +205,8 @@ def read_sides(
         return scenes
 
     wanted = listed(learnt)
+    for note in () if quiet else index_notes([Path(f) for f in (*learnt[0], *others[0])], table):
+        click.echo(f"Warning: {note}", err=True)
     unknown = set(without) - {entry.place for entry in wanted}
     if unknown:
         raise TrainingError(f"--without {min(unknown)}: no scene to learn from is of that place")

@@ -7,7 +7,6 @@ fires and the plough.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +19,7 @@ from nirgeo.evaluation.scenes import EvaluationScene, read_scene
 from nirgeo.reference import LEAST
 from nirgeo.scene import view_of
 from nirgeo.source import open_source, same_grid
+from nirgeo.tables import read_rows
 from nirgeo.training.data import SceneEntry
 
 COLUMNS = ("file", "reference")
@@ -62,13 +62,7 @@ def pairs_of(entries: Sequence[SceneEntry], table: Path) -> dict[Path, SceneEntr
         there, or on another grid than its scene, or a name that two files share; or none of its
         scenes is there
     """
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise EvaluationError(f"--reference {table}: not a readable table ({error})") from error
-    if rows and not set(COLUMNS) <= set(rows[0]):
-        raise EvaluationError(f"--reference {table}: needs columns {' and '.join(COLUMNS)}")
+    rows = read_rows(table, COLUMNS, called=f"--reference {table}", error=EvaluationError)
     named: dict[str, list[SceneEntry]] = {}
     for entry in entries:
         named.setdefault(entry.path.name, []).append(entry)

@@ -6,8 +6,9 @@ better.
 
 from __future__ import annotations
 
-import csv
+import hashlib
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,10 +16,12 @@ from pathlib import Path
 
 from nirgeo.errors import TrainingError
 from nirgeo.hrefs import SCENE_SUFFIXES, is_url, public
+from nirgeo.preparation.places import Footprint
 from nirgeo.source import RasterSource, open_source
 from nirgeo.stac.item import Item
 from nirgeo.stac.licence import Licences
 from nirgeo.stac.scene import open_item
+from nirgeo.tables import first_few, name_here, read_rows
 
 _DATE = re.compile(r"(?<!\d)((?:19|20)\d{2})[-_.]?(0[1-9]|1[0-2])[-_.]?(0[1-9]|[12]\d|3[01])(?!\d)")
 
@@ -37,21 +40,38 @@ class Facts:
         return self.table.get(file, {}).get(column, "") or str(getattr(self, column, ""))
 
 
-def read_table(path: Path) -> dict[str, dict[str, str]]:
-    """A CSV with a column ``file`` and any of group, date, source, level and licence.
+def read_table(path: Path, folder: Path | None = None) -> dict[str, dict[str, str]]:
+    """A CSV with a column ``file`` and any of group, date, source, level and licence, by file.
+
+    ``folder`` : where the files lie, if not all are items of a catalogue
 
     Raises
     ------
     TrainingError : it can't be read, or has no column ``file``
     """
-    try:
-        with open(path, newline="", encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise TrainingError(f"--index {path} can't be read ({error})") from error
-    if rows and "file" not in rows[0]:
-        raise TrainingError(f"--index {path} has no column 'file'")
-    return {row["file"]: {k: v or "" for k, v in row.items() if k} for row in rows}
+    rows = read_rows(path, ("file",), called=f"--index {path}", error=TrainingError)
+    if folder is None:
+        return {row["file"]: row for row in rows}
+    return {name_here(row["file"], folder): row for row in rows}
+
+
+def table_notes(table: Mapping[str, Mapping[str, str]], files: Sequence[str]) -> list[str]:
+    """What a user should hear of a table: how many scenes it has no line for, and the first.
+
+    Raises
+    ------
+    TrainingError : it has a line for none
+    """
+    missing = [file for file in files if file not in table]
+    if not table or not missing:
+        return []
+    if len(missing) == len(files):
+        raise TrainingError(
+            f"--index has a line for none of {len(files)} scenes: it names {first_few(table)}, and "
+            f"there are {first_few(files)}; its column file is relative to the folder of scenes, "
+            "or the identifier of an item"
+        )
+    return [f"{len(missing)} of {len(files)} scenes have no line in --index: {first_few(missing)}"]
 
 
 @dataclass(frozen=True)
@@ -124,9 +144,9 @@ def from_items(
             # Whoever states a licence for all has no need to ask every collection.
             "licence": facts.get(item.id, "licence") or licences.of(item),
         }
-        if item.bbox is not None and item.bbox[0] <= item.bbox[2]:
-            west, south, east, north = item.bbox
-            known |= {"lon": f"{(west + east) / 2:.5f}", "lat": f"{(south + north) / 2:.5f}"}
+        if item.bbox is not None:
+            lon, lat = Footprint.of(*item.bbox).centre
+            known |= {"lon": f"{lon:.5f}", "lat": f"{lat:.5f}"}
         candidates.append(
             Candidate(
                 file=item.id,
@@ -142,11 +162,14 @@ def from_items(
 
 
 def named(candidates: Sequence[Candidate]) -> list[tuple[Candidate, str]]:
-    """A name for every scene that is plain, unique, and does not change with the others' order."""
+    """A name for every scene that is plain, unique, and its own whatever other scenes there are.
+
+    Only of scenes that are called alike up to the suffix the later ones are numbered.
+    """
     found: list[tuple[Candidate, str]] = []
     taken: set[str] = set()
     for candidate in candidates:
-        plain = re.sub(r"[^A-Za-z0-9.-]+", "_", candidate.stem)[:150]
+        plain = _plain_name(candidate.stem)
         name, number = plain, 1
         while name in taken:
             number += 1
@@ -154,6 +177,20 @@ def named(candidates: Sequence[Candidate]) -> list[tuple[Candidate, str]]:
         taken.add(name)
         found.append((candidate, name))
     return found
+
+
+def _plain_name(stem: str) -> str:
+    """Letters and figures of any script; a hash tells apart what the rest did.
+
+    In one form of Unicode, as systems differ in how they write a letter with an accent.
+    """
+    stem = unicodedata.normalize("NFC", stem)
+    kept = (c if c in "._-" or unicodedata.category(c)[0] in "LMN" else " " for c in stem)
+    # In bytes, as file systems count them.
+    name = re.sub(" +", "_", "".join(kept)).encode()[:150].decode(errors="ignore")
+    if name == stem:
+        return name
+    return f"{name}-{hashlib.sha256(stem.encode(errors='surrogatepass')).hexdigest()[:8]}"
 
 
 def _date(file: str) -> str:

@@ -19,17 +19,25 @@ KM_PER_DEGREE = 111.32
 
 @dataclass(frozen=True)
 class Footprint:
-    """A box around a scene in degrees."""
+    """A box around a scene in degrees; ``east`` is above 180 where it crosses that meridian."""
 
     west: float
     south: float
     east: float
     north: float
 
+    @classmethod
+    def of(cls, west: float, south: float, east: float, north: float) -> Footprint:
+        """A box as GDAL and GeoJSON give it: ``east`` below ``west`` where it crosses 180°."""
+        return cls(west, south, east + 360 if east < west else east, north)
+
     @property
     def centre(self) -> tuple[float, float]:
-        """Longitude and latitude."""
-        return (self.west + self.east) / 2, (self.south + self.north) / 2
+        """Longitude from -180 up to 180, and latitude."""
+        longitude = (self.west + self.east) / 2
+        if not -180 <= longitude <= 180:
+            longitude = (longitude + 180) % 360 - 180
+        return longitude, (self.south + self.north) / 2
 
 
 def footprint(grid: Grid) -> Footprint | None:
@@ -44,13 +52,24 @@ def footprint(grid: Grid) -> Footprint | None:
         return None
     xs, ys = zip(*corners, strict=True)
     try:
-        box = transform_bounds(
-            CRS.from_user_input(crs), CRS.from_epsg(4326), min(xs), min(ys), max(xs), max(ys)
-        )
+        known = CRS.from_user_input(crs)
+        if known.is_geographic:
+            xs = _unrolled(xs)
+        box = transform_bounds(known, CRS.from_epsg(4326), min(xs), min(ys), max(xs), max(ys))
     except GDAL_ERRORS:
         forget_errors()
         return None
-    return Footprint(*box) if all(math.isfinite(v) for v in box) else None
+    return Footprint.of(*box) if all(math.isfinite(v) for v in box) else None
+
+
+def _unrolled(longitudes: Sequence[float]) -> tuple[float, ...]:
+    """Control points on both sides of 180° as neighbours: those in the west a turn further east."""
+    ordered = np.sort(longitudes)
+    gaps = np.diff(ordered)
+    if gaps.max(initial=0) <= 180:
+        return tuple(longitudes)
+    last = ordered[int(gaps.argmax())]
+    return tuple(x + 360 if x <= last else x for x in longitudes)
 
 
 def group_scenes(
@@ -104,8 +123,14 @@ def _near(
 ) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Which boxes lie within a distance of one, counted between their nearest edges."""
     west, south, east, north = others.T
-    gap_x = np.maximum(0, np.maximum(west - box[2], box[0] - east))
-    gap_x = np.minimum(gap_x, np.abs(360 - np.abs((west + east) / 2 - (box[0] + box[2]) / 2)))
+    # Longitudes come back after a whole turn; two where one says -180 to 180 and one 0 to 360.
+    gap_x = np.min(
+        [
+            np.maximum(0, np.maximum(west + turn - box[2], box[0] - (east + turn)))
+            for turn in (-720, -360, 0, 360, 720)
+        ],
+        axis=0,
+    )
     gap_y = np.maximum(0, np.maximum(south - box[3], box[1] - north))
     latitude = np.maximum(np.abs(others[:, [1, 3]]).max(axis=1), np.abs(box[[1, 3]]).max())
     across = KM_PER_DEGREE * np.cos(np.radians(np.minimum(latitude, 89.0)))

@@ -33,7 +33,14 @@ from nirgeo.errors import (
     TrainingError,
 )
 from nirgeo.handles import GDAL_ERRORS, forget_errors
-from nirgeo.preparation.candidates import Candidate, Facts, from_folder, from_items, named
+from nirgeo.preparation.candidates import (
+    Candidate,
+    Facts,
+    from_folder,
+    from_items,
+    named,
+    table_notes,
+)
 from nirgeo.preparation.clouds import cloud_like
 from nirgeo.preparation.places import Footprint, footprint, group_scenes, split_places
 from nirgeo.preparation.registration import Shift, find_shift
@@ -121,6 +128,8 @@ class Prepared:
     validation_places: int = 0
     rejected: dict[str, str] = field(default_factory=dict)
     scenes: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What a user should hear besides."""
 
     def to_json(self, rules: Rules) -> dict[str, Any]:
         return {
@@ -164,7 +173,8 @@ def prepare(
 
     Raises
     ------
-    TrainingError : there is no scene, or nothing of any is kept
+    TrainingError : there is no scene, the table of ``facts`` has a line for none, or nothing of any
+        is kept
     TargetExistsError : ``out`` is not empty
     TargetError, OptionError
     """
@@ -177,7 +187,8 @@ def prepare(
     candidates += from_items(items, roles, scale, facts)
     if not candidates:
         raise TrainingError("no STAC item meets these conditions")
-    done = Prepared(rejected=dict(unusable or {}))
+    notes = table_notes(facts.table, [candidate.file for candidate in candidates])
+    done = Prepared(rejected=dict(unusable or {}), notes=notes)
     scenes: list[_Scene] = []
     for number, (candidate, name) in enumerate(named(candidates), start=1):
         try:
@@ -191,7 +202,9 @@ def prepare(
         [facts.get(scene.file, "group") or None for scene in scenes],
         rules.distance_km,
     )
-    partial = out.with_name(out.name + ".part")
+    # "." and ".." have no name to put anything beside.
+    target = out.resolve()
+    partial = target.with_name(target.name + ".part")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         tiles = partial / "tiles"
@@ -208,9 +221,7 @@ def prepare(
         _divide(rows, partial, rules, done)
         report = json.dumps(done.to_json(rules), indent=1, ensure_ascii=False)
         (partial / "report.json").write_text(report + "\n", encoding="utf-8")
-        if out.is_dir():
-            out.rmdir()
-        os.replace(partial, out)
+        _give_name(partial, target)
     except OSError as error:
         if isinstance(error, NirgeoError):
             raise
@@ -218,6 +229,18 @@ def prepare(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return done
+
+
+def _give_name(partial: Path, target: Path) -> None:
+    """Put a finished set in place of an empty folder, or of none."""
+    if target == Path.cwd():
+        # Who works in a folder must not find it gone; the index, which training asks for, is last.
+        for path in sorted(partial.iterdir(), key=lambda path: path.name == "index.csv"):
+            os.replace(path, target / path.name)
+        return
+    if target.is_dir():
+        target.rmdir()
+    os.replace(partial, target)
 
 
 def check_folders(folder: Path | None, out: Path) -> None:

@@ -8,9 +8,9 @@ of (scenes, configuration, step): a training that is resumed draws what it would
 from __future__ import annotations
 
 import copy
-import csv
+import os
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,7 @@ from nirgeo.errors import NirgeoError, TrainingError
 from nirgeo.hrefs import SCENE_SUFFIXES
 from nirgeo.radiometry import Quantity, find_scaling, from_working, to_working
 from nirgeo.source import open_source
+from nirgeo.tables import first_few, name_here, read_rows
 from nirgeo.tiling import TILE, Window
 from nirgeo.training.config import TrainingConfig
 
@@ -85,24 +86,29 @@ def list_scenes(
 
     ``index`` is a CSV with columns ``file`` (relative to it), ``group`` (the place) and ``level``,
     and perhaps ``lon`` and ``lat`` in degrees; with ``levels`` given only scenes of these
-    processing levels are kept. Without an index every file counts as a place of its own.
+    processing levels are kept. Without an index every file counts as a place of its own, and so
+    does one that the index does not list; see :func:`index_notes`.
 
     Raises
     ------
-    TrainingError : no such folder, no scene found, or the index can't be read or lacks a column
+    TrainingError : no such folder, no scene found, or the index can't be read, lacks a column or
+        lists none of the scenes
     """
     listed = {} if index is None else _read_index(index)
     wanted = set(levels)
+    paths = _scene_files(folders)
+    if index is not None and paths and not any(path.resolve() in listed for path in paths):
+        raise TrainingError(
+            f"{index} lists none of {len(paths)} scenes, so nothing says which of them share a "
+            f"place; it lists {first_few(_names(listed, index)) or 'no file'}, and from the folder "
+            f"it lies in, what its column 'file' counts from, the scenes are "
+            f"{first_few(_names(paths, index))}"
+        )
     entries = []
-    for folder in folders:
-        if not Path(folder).is_dir():
-            raise TrainingError(f"{folder}: there is no such folder")
-        for path in sorted(
-            p for p in Path(folder).rglob("*") if p.suffix.lower() in SCENE_SUFFIXES
-        ):
-            place, level, position = listed.get(path.resolve(), (path.stem, "", None))
-            if not wanted or level in wanted:
-                entries.append(SceneEntry(path, place, position))
+    for path in paths:
+        place, level, position = listed.get(path.resolve(), (path.stem, "", None))
+        if not wanted or level in wanted:
+            entries.append(SceneEntry(path, place, position))
     if not entries:
         folders_text = ", ".join(str(f) for f in folders)
         raise TrainingError(
@@ -112,22 +118,59 @@ def list_scenes(
     return entries
 
 
+def index_notes(folders: Sequence[Path], index: Path | None) -> list[str]:
+    """What a user should hear of an index: how many scenes it does not list, and the first.
+
+    Raises
+    ------
+    TrainingError : as :func:`list_scenes`
+    """
+    if index is None:
+        return []
+    listed = _read_index(index)
+    paths = {path.resolve(): path for path in _scene_files(folders)}
+    missing = [path for key, path in paths.items() if key not in listed]
+    if not missing:
+        return []
+    return [
+        f"{len(missing)} of {len(paths)} scenes have no line in {index}, so each counts as a place "
+        f"of its own and has no level: {first_few(_names(missing, index))}"
+    ]
+
+
+def _scene_files(folders: Sequence[Path]) -> list[Path]:
+    """
+    Raises
+    ------
+    TrainingError : no such folder
+    """
+    paths: list[Path] = []
+    for folder in folders:
+        if not Path(folder).is_dir():
+            raise TrainingError(f"{folder}: there is no such folder")
+        paths += sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in SCENE_SUFFIXES)
+    return paths
+
+
+def _names(paths: Iterable[Path], index: Path) -> Iterator[str]:
+    """What an index would call files."""
+    folder = index.parent.resolve()
+    for path in paths:
+        try:
+            yield Path(os.path.relpath(path.resolve(), folder)).as_posix()
+        except ValueError:  # on another drive
+            yield path.as_posix()
+
+
 def _read_index(index: Path) -> dict[Path, tuple[str, str, tuple[float, float] | None]]:
     """Place, level and position of every file that the index lists."""
     listed: dict[Path, tuple[str, str, tuple[float, float] | None]] = {}
+    rows = read_rows(index, ("file", "group"), called=str(index), error=TrainingError)
     try:
-        # utf-8-sig: spreadsheets put a byte order mark in front of the first column's name.
-        with open(index, newline="", encoding="utf-8-sig") as lines:
-            table = csv.DictReader(lines, restval="")
-            for column in ("file", "group"):
-                if column not in (table.fieldnames or ()):
-                    raise TrainingError(f"{index} has no column {column!r}")
-            for row in table:
-                key = (index.parent / row["file"]).resolve()
-                listed[key] = (row["group"] or key.stem, row.get("level", ""), _position(row))
-    except TrainingError:
-        raise
-    except (OSError, ValueError, csv.Error) as error:
+        for row in rows:
+            key = (index.parent / name_here(row["file"], index.parent)).resolve()
+            listed[key] = (row["group"] or key.stem, row.get("level", ""), _position(row))
+    except (OSError, ValueError) as error:
         raise TrainingError(f"{index}: can't be read ({error})") from error
     return listed
 

@@ -13,8 +13,12 @@ from pictures import command, read
 from safetensors.numpy import load_file
 
 import nirgeo
+from nirgeo.cli.train import read_sides
+from nirgeo.errors import TrainingError
 from nirgeo.modelfile import Model, load_generator, read_model
+from nirgeo.radiometry import Quantity
 from nirgeo.registry import shipped_baselines
+from nirgeo.training.config import TrainingConfig
 
 
 @pytest.fixture(scope="module")
@@ -192,3 +196,21 @@ class TestGoingOn:
         )
         assert result.exit_code != 0
         assert "is no network" in result.stderr
+
+
+def test_scenes_that_an_index_does_not_list_are_told_of(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = {(run / name).as_posix(): "lake" for name in ("train/train0.tif", "val/val0.tif")}
+    index = write_index(tmp_path / "index.csv", lines)
+    sides = (([str(run / "train")], []), ([str(run / "val")], []))
+    config = TrainingConfig(Quantity.REFLECTANCE)
+    learnt, others = read_sides(config, *sides, str(index), [], quiet=False)
+    assert [scene.place for scene in learnt] == ["lake", "train1", "train2"]
+    assert [scene.place for scene in others] == ["lake", "val1", "val2"]
+    assert f"Warning: 4 of 6 scenes have no line in {index}" in capsys.readouterr().err
+    read_sides(config, *sides, str(index), [], quiet=True)
+    assert "Warning" not in capsys.readouterr().err
+    write_index(index, {(run / "train/train0.tif").as_posix(): "lake"})
+    with pytest.raises(TrainingError, match="lists none of 3 scenes"):
+        read_sides(config, *sides, str(index), [], quiet=True)

@@ -151,6 +151,17 @@ def test_baselines_without_anything_to_learn_from(folders: Path) -> None:
     assert "cubic" not in result.stdout
 
 
+def test_scenes_that_an_index_does_not_list_are_told_of(folders: Path, tmp_path: Path) -> None:
+    index = write_index(tmp_path / "index.csv", {})
+    data = ("evaluate", "baseline/grey", "--data", folders / "data", "--index", index)
+    refused = command(*data, "-q", expect=1)
+    assert "lists none of 4 scenes" in refused.stderr
+    write_index(index, {(folders / "data" / "lake0.tif").as_posix(): "lake"})
+    told = command(*data).stderr
+    assert "Warning: 3 of 4 scenes have no line in" in told
+    assert "Warning" not in command(*data, "-q").stderr
+
+
 def test_what_evaluate_refuses(folders: Path, tmp_path: Path, tiny_counts: Model) -> None:
     data = ("--data", folders / "data")
     assert command("evaluate", *data, expect=2).exit_code == 2
@@ -455,6 +466,28 @@ def test_prepare_takes_facts_from_a_table_and_bands_by_number(tmp_path: Path) ->
         assert opened.dtypes[0] == "uint8"
 
 
+def test_prepare_into_the_folder_one_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, east in (("a", 0), ("b", 100)):
+        values = ground(70, 70, seed=east)
+        write_scene(tmp_path / "in" / f"{name}.tif", values, transform=shifted_place(east))
+    (tmp_path / "in" / "東京.tif").write_bytes((tmp_path / "in" / "b.tif").read_bytes())
+    table = tmp_path / "facts.csv"
+    table.write_text("file,group\na.tif,farm\nb.tif,wood\n", encoding="utf-8-sig")
+    made = tmp_path / "made"
+    made.mkdir()
+    monkeypatch.chdir(made)
+    told = command("prepare", "../in", ".", "--index", table).stderr
+    assert "Warning: 1 of 3 scenes have no line in --index: 東京.tif" in told
+    # The folder that a shell is in is still the one that has this name.
+    assert sorted(p.name for p in Path().iterdir()) == ["index.csv", "report.json", "train", "val"]
+    assert sorted(p.name for p in made.iterdir()) == sorted(p.name for p in Path().iterdir())
+    assert {e.place for e in list_scenes([made], made / "index.csv")} == {"farm", "wood"}
+    assert not list(tmp_path.glob("*.part"))
+    table.write_text("file,group\nc.tif,farm\n")
+    refused = command("prepare", "../in", "../more", "--index", table, "-q", expect=1)
+    assert "none of 3 scenes: it names c.tif, and there are a.tif, b.tif" in refused.stderr
+
+
 def test_what_prepare_refuses(raw: Path, tmp_path: Path) -> None:
     full = tmp_path / "full"
     full.mkdir()
@@ -529,11 +562,11 @@ def test_models_are_scored_with_the_references_of_a_table(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("file,other\na.tif,b.tif\n", "needs columns file and reference"),
+        ("file,other\na.tif,b.tif\n", "has no column 'reference'"),
         ("file,reference\nelsewhere.tif,a.tif\n", "none of its scenes"),
         ("file,reference\nNAME,nowhere.tif\n", "no scene is called 'nowhere.tif'"),
-        (b"\xff\xfe\x00", "not a readable table"),
-        (None, "not a readable table"),
+        (b"\xff\xfe\x00", "can't be read"),
+        (None, "can't be read"),
     ],
 )
 def test_a_table_of_references_that_can_not_be_used(

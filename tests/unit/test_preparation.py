@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import unicodedata
+from pathlib import Path
+
 import numpy as np
 import pytest
 from evaluation_scenes import ground
+from hypothesis import given
+from hypothesis import strategies as st
 from rasterio.crs import CRS
 
-from nirgeo.errors import OptionError
+from nirgeo.errors import OptionError, TrainingError
 from nirgeo.georeference import map_positions
+from nirgeo.preparation.candidates import Candidate, Facts, named, read_table, table_notes
 from nirgeo.preparation.clouds import cloud_like
-from nirgeo.preparation.places import Footprint, footprint, group_scenes, split_places
+from nirgeo.preparation.places import (
+    KM_PER_DEGREE,
+    Footprint,
+    footprint,
+    group_scenes,
+    split_places,
+)
 from nirgeo.preparation.prepare import Rules
 from nirgeo.preparation.registration import find_shift
 from nirgeo.preparation.tiles import tile_windows
@@ -86,6 +98,53 @@ def test_neighbours_across_the_date_line() -> None:
     ]
 
 
+@pytest.mark.parametrize("metres", [0.0, 2000.0, -2000.0, 30_000.0])
+def test_scenes_on_the_date_line_lie_where_they_lie(metres: float) -> None:
+    # The first reaches over 180° of longitude; the other overlaps it, or lies to one side.
+    def at(x: float) -> Footprint:
+        grid = Grid(100, 100, (10.0, 0.0, x, 0.0, -10.0, 8_000_000.0), "EPSG:32760")
+        found = footprint(grid)
+        assert found is not None
+        return found
+
+    across, other = at(817_200.0), at(817_200.0 + metres)
+    assert across.west == pytest.approx(179.996, abs=1e-3)
+    assert across.east == pytest.approx(180.006, abs=1e-3)
+    boxes, names = [across, other], ["a", "b"]
+    for order in (1, -1):
+        places = group_scenes(names, boxes[::order], [None, None], distance_km=1.5)
+        assert places == (["a", "b"] if metres == 30_000 else ["a", "a"])
+
+
+def test_control_points_on_both_sides_of_the_date_line() -> None:
+    corners = ((0.0, 0.0, 179.9, -16.0, 0.0), (10.0, 10.0, -179.9, -16.2, 0.0))
+    found = footprint(Grid(10, 10, (1, 0, 0, 0, 1, 0), None, corners, "EPSG:4326"))
+    assert found is not None
+    assert (found.west, found.east) == pytest.approx((179.9, 180.1))
+    # All round the earth.
+    world = tuple((0.0, 0.0, lon, 10.0 * k, 0.0) for k, lon in enumerate((-180.0, 0.0, 180.0)))
+    found = footprint(Grid(10, 10, (1, 0, 0, 0, 1, 0), None, world, "EPSG:4326"))
+    assert found == Footprint(-180.0, 0.0, 180.0, 20.0)
+
+
+def test_centres_are_longitudes() -> None:
+    assert Footprint.of(179.0, 10.0, -178.0, 20.0).centre == (-179.5, 15.0)
+    assert Footprint.of(178.0, 10.0, -179.0, 20.0).centre == (179.5, 15.0)
+    assert Footprint.of(-10.0, 10.0, 20.0, 20.0).centre == (5.0, 15.0)
+    assert Footprint.of(190.0, 10.0, 200.0, 20.0).centre == (-165.0, 15.0)
+
+
+@given(west=st.floats(-180, 180), wide=st.floats(0, 90), away=st.floats(0.01, 90))
+def test_gaps_do_not_know_where_longitudes_begin(west: float, wide: float, away: float) -> None:
+    # On the equator, where a degree is 111.32 km.
+    start = (west + wide + away + 180) % 360 - 180
+    first, second = Footprint(west, 0, west + wide, 0), Footprint(start, 0, start + 1, 0)
+    for boxes in ([first, second], [second, first]):
+        for share, together in ((0.999, False), (1.001, True)):
+            places = group_scenes(["a", "b"], boxes, [None, None], away * KM_PER_DEGREE * share)
+            assert (places[0] == places[1]) is together
+
+
 def test_footprint_from_a_transform_or_from_control_points() -> None:
     utm = Grid(100, 200, (10.0, 0.0, 500_000.0, 0.0, -10.0, 5_000_000.0), "EPSG:32632")
     found = footprint(utm)
@@ -141,3 +200,68 @@ def test_coordinates_that_lie_beyond_their_system_are_no_place() -> None:
         place = map_positions(beyond, rows, cols, CRS.from_epsg(4326))
         assert place is None or not np.isfinite(place).any()
         assert footprint(beyond) is None
+
+
+def names_of(*stems: str) -> dict[str, str]:
+    """What scenes of one folder are called."""
+    candidates = [Candidate(f"{stem}.tif", open=pytest.fail, stem=stem) for stem in stems]
+    return {candidate.stem: name for candidate, name in named(candidates)}
+
+
+def test_names_keep_letters_of_every_script() -> None:
+    assert names_of("東京", "São_Paulo.2", "S2A_x-1") == {
+        "東京": "東京", "São_Paulo.2": "São_Paulo.2", "S2A_x-1": "S2A_x-1",
+    }  # fmt: skip
+    assert list(names_of("Zu\u0308rich").values()) == ["Z\u00fcrich"]
+
+
+STEMS = st.text(st.sampled_from("ab_ /-.é東\u0301\u0903!'"), min_size=1, max_size=6)
+
+
+@given(stem=STEMS, others=st.lists(STEMS, max_size=6))
+def test_a_name_does_not_depend_on_other_scenes(stem: str, others: list[str]) -> None:
+    def form(text: str) -> str:
+        return unicodedata.normalize("NFC", text)
+
+    others = list({form(other): other for other in others if form(other) != form(stem)}.values())
+    together = names_of(*sorted([stem, *others]))
+    assert together[stem] == names_of(stem)[stem]
+    assert len(set(together.values())) == len(together)
+
+
+def test_names_fit_a_file_system() -> None:
+    found = names_of("山" * 200, "山" * 201, "a\udcff", "a/b", "a b")
+    assert len(set(found.values())) == 5
+    for name in found.values():
+        assert "/" not in name
+        assert len(name.encode()) < 200
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_table_by_file(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "in").mkdir()
+    table = tmp_path / "facts.csv"
+    table.write_text("file,group,date\nsub\\a.tif,Zürich,2020-01-01,more\nb.tif\n", encoding)
+    found = read_table(table, tmp_path / "in")
+    assert Facts(table=found).get("sub/a.tif", "group") == "Zürich"
+    assert Facts(table=found, licence="CC0").get("b.tif", "licence") == "CC0"
+    assert Facts(table=found).get("b.tif", "group") == ""
+    table.write_text("group\nx\n", encoding)
+    with pytest.raises(TrainingError, match=r"--index .* has no column 'file'"):
+        read_table(table)
+    table.write_bytes(b"file\n\xff\n")
+    with pytest.raises(TrainingError, match=r"--index .* can't be read"):
+        read_table(table)
+
+
+def test_a_table_of_other_scenes_is_refused() -> None:
+    table = {"x.tif": {"group": "X"}, "y.tif": {"group": "X"}}
+    assert table_notes(table, ["x.tif"]) == []
+    assert table_notes({}, ["x.tif"]) == []
+    assert table_notes(table, ["a.tif", "x.tif"]) == [
+        "1 of 2 scenes have no line in --index: a.tif"
+    ]
+    with pytest.raises(
+        TrainingError, match=r"none of 2 scenes: it names x\.tif, y\.tif.* a\.tif, b"
+    ):
+        table_notes(table, ["a.tif", "b.tif"])

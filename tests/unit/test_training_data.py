@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ from nirgeo.training.data import (
     Sampler,
     SceneEntry,
     TrainingScene,
+    index_notes,
     list_scenes,
     load_scene,
+    refuse_shared_places,
     through_air,
 )
 from nirgeo.training.table import fit_table, hat_weights, input_range
@@ -506,6 +509,58 @@ class TestListScenes:
         (tmp_path / "index.csv").write_text(text)
         with pytest.raises(TrainingError, match=message):
             list_scenes([tmp_path], tmp_path / "index.csv")
+
+    def test_an_index_that_was_written_on_windows(self, tmp_path: Path) -> None:
+        self._tree(tmp_path)
+        index = tmp_path / "index.csv"
+        index.write_text("file,group\nsub\\b.TIFF,here\nsub\\deep\\c.vrt,here\na.tif,here\n")
+        assert {e.place for e in list_scenes([tmp_path], index)} == {"here"}
+        assert index_notes([tmp_path], index) == []
+        if os.name != "nt":
+            (tmp_path / "sub\\b.TIFF").touch()  # a name as good as others
+            places = {e.path.name: e.place for e in list_scenes([tmp_path], index)}
+            assert places["sub\\b.TIFF"] == "here"
+            assert places["b.TIFF"] == "b"
+
+    def test_places_of_such_an_index_are_not_shared(self, tmp_path: Path) -> None:
+        array = np.full((4, 64, 64), 3000, dtype=np.uint16)
+        for name in ("tr/a0.tif", "va/a1.tif"):
+            write_raster(tmp_path / name, array, descriptions=["nir", "red", "green", "blue"])
+        (tmp_path / "index.csv").write_text("file,group\ntr\\a0.tif,X\nva\\a1.tif,X\n")
+        sides = [
+            [
+                load_scene(entry, ("nir",), Quantity.REFLECTANCE)
+                for entry in list_scenes([tmp_path / side], tmp_path / "index.csv")
+            ]
+            for side in ("tr", "va")
+        ]
+        with pytest.raises(TrainingError, match=r"share places.*X"):
+            refuse_shared_places(*sides)
+
+    @pytest.mark.parametrize("rows", ["other/x.tif,X\nother/y.tif,X\n", ""])
+    def test_an_index_of_other_scenes_is_refused(self, tmp_path: Path, rows: str) -> None:
+        self._tree(tmp_path)
+        index = tmp_path / "index.csv"
+        index.write_text("file,group\n" + rows)
+        for levels in ([], ["L2A"]):
+            with pytest.raises(TrainingError, match="lists none of 3 scenes") as refused:
+                list_scenes([tmp_path], index, levels)
+            assert ("other/x.tif, other/y.tif" if rows else "no file") in str(refused.value)
+            assert "a.tif, sub/b.TIFF, sub/deep/c.vrt" in str(refused.value)
+
+    def test_scenes_without_a_line_are_told_of(self, tmp_path: Path) -> None:
+        self._tree(tmp_path / "data")
+        index = tmp_path / "index.csv"
+        assert index_notes([tmp_path], None) == []
+        index.write_text("file,group\ndata/a.tif,X\ndata/sub/b.TIFF,X\ngone.tif,X\n")
+        (note,) = index_notes([tmp_path / "data", tmp_path / "data" / "sub"], index)
+        assert note.startswith("1 of 3 scenes have no line in")
+        assert note.endswith(": data/sub/deep/c.vrt")
+        for k in range(5):
+            (tmp_path / "data" / f"z{k}.tif").touch()
+        (note,) = index_notes([tmp_path / "data"], index)
+        assert note.startswith("6 of 8 scenes")
+        assert note.endswith(": data/sub/deep/c.vrt, data/z0.tif, data/z1.tif, …")
 
     def test_an_index_that_is_not_there(self, tmp_path: Path) -> None:
         with pytest.raises(TrainingError, match=r"index\.csv: can't be read"):
