@@ -28,7 +28,7 @@ from .nirgeo_cli import CancelledError
 from .report import page, rows
 from .request import CompareRequest
 from .result_layer import ErrorMap, style_when_loaded
-from .scene import Scene
+from .scene import PREDICTION, TRUE_COLOURS, Scene
 from .wording import EVALUATE
 
 _COLOURS = ("red", "green", "blue")
@@ -44,7 +44,7 @@ class Evaluate(NirgeoTool):
     OUTPUT = "OUTPUT"
     TABLE = "TABLE"
 
-    RASTERS = (INPUT, TRUTH)
+    RASTERS: ClassVar = {INPUT: PREDICTION, TRUTH: TRUE_COLOURS}
     LABELS = EVALUATE
 
     NUMBERS: ClassVar[dict[str, tuple[str, str]]] = {

@@ -14,7 +14,8 @@ from qgis.core import (
     QgsProcessingParameterRasterLayer,
 )
 
-from .algorithm import NirgeoTool, cancellation, working_nirgeo
+from .algorithm import NirgeoTool, working_nirgeo
+from .cancelling import cancellation
 from .events import RunError
 from .nirgeo_cli import CancelledError
 from .report import page, rows

@@ -185,8 +185,9 @@ def test_a_map_service_is_refused(provider: Any, tmp_path: Path) -> None:
     tiles = QgsRasterLayer("type=xyz&url=http://localhost:9/{z}/{x}/{y}.png", "tiles", "wms")
     path = write(tmp_path / "p.tif", np.ones((3, 9, 9), np.uint8))
     for pair in ((path, tiles), (tiles, path)):
-        with pytest.raises(QgsProcessingException, match="pictures, not measurements"):
+        with pytest.raises(QgsProcessingException, match="pictures, not measurements") as caught:
             compare(*pair)
+        assert "near infrared" not in str(caught.value)
 
 
 def test_layers_in_memory_are_exported_first(
@@ -207,7 +208,10 @@ def test_layers_in_memory_are_exported_first(
     files = [tmp_path / f"{name}.tif" for name in ("prediction", "truth")]
     assert found == compare(*files)
     assert found["PIXELS"] == mask.sum()
-    assert sum("copied to a temporary one" in text for text in log.info) == 2
+    predicted, true = [text for text in log.info if "copied to a temporary one" in text]
+    assert "rendered" in predicted
+    assert "red, green and blue" in true
+    assert "near infrared" not in predicted + true
 
 
 WAITING = """
