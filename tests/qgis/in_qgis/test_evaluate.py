@@ -254,6 +254,17 @@ def test_a_failing_child_tells_its_reason(
         compare(*paths, OUTPUT=str(tmp_path / "error.tif"))
 
 
+@pytest.mark.parametrize("place", ["", "missing/table.html", "p.tif/table.html"])
+def test_a_table_that_can_not_be_written_is_told_before_the_run(
+    use_fake: Fake, pictures: tuple[Any, Any], tmp_path: Path, place: str
+) -> None:
+    use_fake("open(output, 'w').write('x')\nsay(event='error', code='x', message='run')\nexit(1)")
+    paths = [write(tmp_path / f"{name}.tif", pictures[0]) for name in "pt"]
+    with pytest.raises(QgsProcessingException, match=r"^Table of errors: .* can't be written \("):
+        compare(*paths, TABLE=str(tmp_path / place), OUTPUT=str(tmp_path / "error.tif"))
+    assert not (tmp_path / "error.tif").exists()
+
+
 def test_the_map_is_styled(real: None, pictures: tuple[Any, Any], tmp_path: Path, log: Any) -> None:
     prediction = QgsRasterLayer(str(write(tmp_path / "p.tif", pictures[0])), "guess")
     truth = QgsRasterLayer(str(write(tmp_path / "t.tif", pictures[1])), "truth")
