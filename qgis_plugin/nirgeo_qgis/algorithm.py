@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from qgis.core import (
@@ -15,14 +15,14 @@ from qgis.core import (
     QgsProcessingFeedback,
     QgsProcessingParameterDefinition,
 )
-from qgis.PyQt.QtCore import QCoreApplication, QThread
 from qgis.PyQt.QtGui import QIcon
 
+from .cancelling import cancellation
 from .events import Result
 from .interpreter import InterpreterError
 from .leftovers import Beside
 from .nirgeo_cli import InstallationError, NirgeoCommand
-from .scene import Scene
+from .scene import NEAR_INFRARED, Role, Scene
 from .settings import nirgeo_command
 from .wording import Labels
 
@@ -34,8 +34,8 @@ class NirgeoTool(QgsProcessingAlgorithm):
 
     INPUT = "INPUT"
 
-    RASTERS: ClassVar[tuple[str, ...]] = (INPUT,)
-    """Parameters that are raster layers."""
+    RASTERS: ClassVar[Mapping[str, Role]] = {INPUT: NEAR_INFRARED}
+    """Parameters that are raster layers, and what these are read for."""
 
     LABELS: ClassVar[Labels] = {}
     """The form's words for options of the command."""
@@ -92,11 +92,11 @@ class NirgeoTool(QgsProcessingAlgorithm):
     ) -> tuple[bool, str]:
         """Refuse a layer that can't be used while the form is still open."""
         possible, message = super().checkParameterValues(parameters, context)
-        for name in self.RASTERS if possible else ():
+        for name, role in self.RASTERS.items() if possible else ():
             layer = self.parameterAsRasterLayer(parameters, name, context)
             if layer is not None:
                 try:
-                    Scene.of(layer)
+                    Scene.of(layer, role)
                 except QgsProcessingException as error:
                     return False, str(error)
         return possible, message
@@ -106,6 +106,8 @@ class NirgeoTool(QgsProcessingAlgorithm):
     ) -> Scene | None:
         """A layer as what another program can read; to be called in the layer's own thread.
 
+        ``name`` is one of ``RASTERS``.
+
         Raises
         ------
         QgsProcessingException : it can't be used
@@ -113,7 +115,7 @@ class NirgeoTool(QgsProcessingAlgorithm):
         layer = self.parameterAsRasterLayer(parameters, name, context)
         if layer is None and parameters.get(name):
             raise QgsProcessingException(self.invalidRasterError(parameters, name))
-        return None if layer is None else Scene.of(layer)
+        return None if layer is None else Scene.of(layer, self.RASTERS[name])
 
     def run_nirgeo(
         self,
@@ -141,22 +143,6 @@ class NirgeoTool(QgsProcessingAlgorithm):
 def _left_out(parameters: dict[str, Any], name: str) -> bool:
     value = parameters.get(name)
     return value is None or value == NULL or value == ""
-
-
-def cancellation(feedback: QgsProcessingFeedback) -> Callable[[], bool]:
-    """Whether the user has cancelled, as a question that may be asked while a child runs."""
-
-    def is_cancelled() -> bool:
-        # Batches, qgis_process and the Python console run tools in the main thread, and Ctrl-C or
-        # a click on "Cancel" reach the feedback through its events only. QGIS's own dialogs let
-        # all of them through at every line of the log, so user input is no more of a risk here.
-        application = QCoreApplication.instance()
-        if application is not None and QThread.currentThread() == application.thread():
-            QCoreApplication.processEvents()
-        cancelled: bool = feedback.isCanceled()
-        return cancelled
-
-    return is_cancelled
 
 
 def working_nirgeo(feedback: QgsProcessingFeedback) -> tuple[NirgeoCommand, dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from qgis.core import (
     QgsProcessingContext,
@@ -26,7 +26,7 @@ from .events import RunError
 from .nirgeo_cli import CancelledError
 from .request import AUTO, ColorizeRequest, split_creation_options
 from .result_layer import ResultLayer, style_when_loaded
-from .scene import Scene
+from .scene import NEAR_INFRARED, REFERENCE_COLOURS, Scene
 from .wording import COLORIZE
 
 
@@ -49,6 +49,7 @@ class Colorize(NirgeoTool):
     OPTIONS = "OPTIONS"
     OUTPUT = "OUTPUT"
 
+    RASTERS: ClassVar = {NirgeoTool.INPUT: NEAR_INFRARED, REFERENCE: REFERENCE_COLOURS}
     LABELS = COLORIZE
 
     def __init__(self) -> None:

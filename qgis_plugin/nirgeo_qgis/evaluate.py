@@ -25,10 +25,11 @@ from qgis.core import (
 from .algorithm import NirgeoTool, working_nirgeo
 from .events import RunError
 from .nirgeo_cli import CancelledError
-from .report import page, rows
+from .page_file import PageFile
+from .report import rows
 from .request import CompareRequest
 from .result_layer import ErrorMap, style_when_loaded
-from .scene import Scene
+from .scene import PREDICTION, TRUE_COLOURS, Scene
 from .wording import EVALUATE
 
 _COLOURS = ("red", "green", "blue")
@@ -44,7 +45,10 @@ class Evaluate(NirgeoTool):
     OUTPUT = "OUTPUT"
     TABLE = "TABLE"
 
-    RASTERS = (INPUT, TRUTH)
+    PAGE = "Table of errors"
+    """The form's name of the page."""
+
+    RASTERS: ClassVar = {INPUT: PREDICTION, TRUTH: TRUE_COLOURS}
     LABELS = EVALUATE
 
     NUMBERS: ClassVar[dict[str, tuple[str, str]]] = {
@@ -125,7 +129,7 @@ class Evaluate(NirgeoTool):
         )
         self.add(
             QgsProcessingParameterFileDestination(
-                self.TABLE, "Table of errors", "HTML files (*.html)", optional=True
+                self.TABLE, self.PAGE, "HTML files (*.html)", optional=True
             ),
             "The figures as a page.",
         )
@@ -187,6 +191,9 @@ class Evaluate(NirgeoTool):
         if self._prediction is None or self._truth is None:
             raise QgsProcessingException("Two layers are needed, predicted and true colours.")
         output = self.parameterAsOutputLayer(parameters, self.OUTPUT, context)
+        table = PageFile(self.PAGE, self.parameterAsFileOutput(parameters, self.TABLE, context))
+        if table.path:
+            table.check()
         try:
             nirgeo, versions = working_nirgeo(feedback)
             with ExitStack() as files:
@@ -221,11 +228,9 @@ class Evaluate(NirgeoTool):
                 default_name=self.LABELS["--error-map"],
             )
             results[self.OUTPUT] = result.path
-        table = self.parameterAsFileOutput(parameters, self.TABLE, context)
-        if table:
-            with open(table, "w", encoding="utf-8") as file:
-                file.write(page(facts))
-            results[self.TABLE] = table
+        if table.path:
+            table.write(facts)
+            results[self.TABLE] = table.path
         return results
 
     def _facts(self, figures: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,10 +14,12 @@ from qgis.core import (
     QgsProcessingParameterRasterLayer,
 )
 
-from .algorithm import NirgeoTool, cancellation, working_nirgeo
+from .algorithm import NirgeoTool, working_nirgeo
+from .cancelling import cancellation
 from .events import RunError
 from .nirgeo_cli import CancelledError
-from .report import page, rows
+from .page_file import PageFile
+from .report import rows
 from .scene import Scene
 
 
@@ -26,6 +28,9 @@ class Info(NirgeoTool):
 
     OUTPUT = "OUTPUT"
     FACTS = "FACTS"
+
+    PAGE = "Information"
+    """The form's name of the page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,7 +64,7 @@ class Info(NirgeoTool):
         )
         self.add(
             QgsProcessingParameterFileDestination(
-                self.OUTPUT, "Information", "HTML files (*.html)", optional=True
+                self.OUTPUT, self.PAGE, "HTML files (*.html)", optional=True
             ),
             "The same as a table.",
         )
@@ -80,6 +85,9 @@ class Info(NirgeoTool):
         context: QgsProcessingContext,
         feedback: QgsProcessingFeedback,
     ) -> dict[str, Any]:
+        page = PageFile(self.PAGE, self.parameterAsFileOutput(parameters, self.OUTPUT, context))
+        if page.path:
+            page.check()
         try:
             nirgeo, facts = working_nirgeo(feedback)
             if self._scene is None:
@@ -101,9 +109,7 @@ class Info(NirgeoTool):
         for label, text in rows(facts):
             feedback.pushInfo(f"{label}: {text}")
         results = {self.FACTS: json.dumps(facts)}
-        output = self.parameterAsFileOutput(parameters, self.OUTPUT, context)
-        if output:
-            with open(output, "w", encoding="utf-8") as file:
-                file.write(page(facts))
-            results[self.OUTPUT] = output
+        if page.path:
+            page.write(facts)
+            results[self.OUTPUT] = page.path
         return results

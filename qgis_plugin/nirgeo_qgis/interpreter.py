@@ -95,7 +95,8 @@ def _executable(text: str, origin: str, windows: bool) -> str:
     if path.is_dir():
         found = python_of(path, windows)
     elif path.stem == "nirgeo" and path.is_file():  # the command, instead of the Python beside it
-        found = python_of(path.parent.parent, windows)
+        # pipx and uv link it from elsewhere, as in the search below.
+        found = python_of(Path(os.path.realpath(path)).parent.parent, windows)
     if found is None or not found.is_file():
         raise InterpreterError(
             f"{text}, named by {origin}, is not a Python interpreter. {HOW_TO_SET_UP}"

@@ -58,6 +58,16 @@ def test_an_environment_or_its_command_stand_for_its_python(tmp_path: Path, name
     assert find(tmp_path, text).path == str(python)
 
 
+def test_a_named_link_to_the_command_leads_to_its_environment(tmp_path: Path) -> None:
+    python = make_environment(tmp_path / "tools" / "nirgeo")
+    (python.parent / "nirgeo").write_text("#!/bin/sh\n")
+    link = tmp_path / ".local" / "bin" / "nirgeo"
+    make_environment(tmp_path / ".local", nirgeo=False)  # another Python beside the link
+    link.symlink_to(python.parent / "nirgeo")
+    assert find(tmp_path, str(link)).path == str(python)
+    assert find(tmp_path, NIRGEO_PYTHON=str(link)).path == str(python)
+
+
 def test_a_link_to_python_is_not_followed(tmp_path: Path) -> None:
     # The executable of a virtual environment is a link to a Python that knows nothing of it.
     base = make_environment(tmp_path / "base", nirgeo=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,12 @@ class Log(QgsProcessingFeedback):
         self.warnings: list[str] = []
         self.errors: list[str] = []
         self.percent: list[float] = []
+        self.on_info: Callable[[str], object] = lambda text: None
         self.progressChanged.connect(self.percent.append)
 
     def pushInfo(self, info: str) -> None:  # noqa: N802
         self.info.append(info)
+        self.on_info(info)
 
     def pushCommandInfo(self, info: str) -> None:  # noqa: N802
         self.info.append(info)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import processing
 import pytest
+from nirgeo_qgis.scene import NEAR_INFRARED, Scene
 from osgeo import gdal
 from plugin_helpers import Fake, is_alive, pid_in, write_reflectance
 from processing.gui.Postprocessing import handleAlgorithmResults
@@ -32,6 +34,7 @@ from qgis.core import (
     QgsRectangle,
     QgsReferencedRectangle,
 )
+from qgis.PyQt.QtCore import QTimer
 
 pytestmark = pytest.mark.qgis
 
@@ -51,6 +54,13 @@ def out(tmp_path: Path) -> Path:
     folder = tmp_path / "out"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture(autouse=True)
+def emptied_project() -> Iterator[None]:
+    """A layer that is left to Python may be deleted after QGIS has ended, which crashes."""
+    yield
+    QgsProject.instance().clear()
 
 
 # With the real nirgeo.
@@ -339,28 +349,94 @@ def test_a_value_of_missing_pixels_can_be_given(real: None, scene: Path, out: Pa
 def test_a_layer_that_qgis_computes_is_exported_first(
     real: None, layer: QgsRasterLayer, out: Path, log: Any
 ) -> None:
-    source = layer.source()
-    extent = layer.extent()
-    uri = (
-        f"?crs=EPSG:32632&extent={extent.xMinimum()},{extent.yMinimum()},{extent.xMaximum()},"
-        f"{extent.yMaximum()}&width=64&height=64&formula=%22a@1%22&a:uri={source}&a:provider=gdal"
-    )
-    computed = QgsRasterLayer(uri, "computed", "virtualraster")
-    assert computed.isValid()
-    processing.run(
+    for name, given in (("computed", computed(layer)), ("file", layer)):
+        processing.run(
+            "nirgeo:colorize",
+            {"INPUT": given, "SCALE": "0.0001", "OUTPUT": str(out / f"{name}.tif")},
+            feedback=log,
+        )
+    assert sum("copied to a temporary one" in text for text in log.info) == 1
+    assert pixels(out / "computed.tif") == pixels(out / "file.tif")
+
+
+def test_the_copy_has_the_computed_values(layer: QgsRasterLayer) -> None:
+    scene = Scene.of(computed(layer), NEAR_INFRARED)
+    with scene.as_file(QgsProcessingFeedback()) as path:
+        copied = gdal.Open(path).ReadAsArray()
+    np.testing.assert_array_equal(copied, gdal.Open(layer.source()).ReadAsArray())
+
+
+@pytest.mark.parametrize("by", ["thread", "event"])
+def test_cancelling_the_copy_leaves_no_file(
+    use_fake: Fake, out: Path, log: Any, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """A copy that would take some seconds; the event is a click while a batch is run."""
+    use_fake('open(output, "w").write("x")')
+    temporary_files = out.parent / "temporary"
+    temporary_files.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary_files))
+    cancelled: list[float] = []
+
+    def cancel() -> None:
+        cancelled.append(time.monotonic())
+        log.cancel()
+
+    def cancel_in_the_middle() -> None:
+        while not any(temporary_files.glob("*/scene.tif")):
+            time.sleep(0.01)
+        cancel()
+
+    if by == "thread":
+        canceller = threading.Thread(target=cancel_in_the_middle)
+        canceller.start()
+    else:
+        log.on_info = lambda text: "copied" in text and QTimer.singleShot(200, cancel)
+    result = processing.run(
         "nirgeo:colorize",
-        {"INPUT": computed, "SCALE": "0.0001", "OUTPUT": str(out / "rgb.tif")},
+        {"INPUT": computed(large_layer(out.parent)), "OUTPUT": str(out / "rgb.tif")},
         feedback=log,
     )
-    assert tags_of(out / "rgb.tif")["SYNTHETIC"] == "yes"
+    assert time.monotonic() - cancelled[0] < 2
+    assert not any("-m nirgeo colorize" in text for text in log.info), "copied to the end"
+    assert result == {}
+    assert any("Cancelled" in text for text in log.info)
+    assert names(out) == []
+    assert names(temporary_files) == []
 
 
 def test_a_map_service_is_refused(use_fake: Fake, out: Path) -> None:
     use_fake()
-    layer = QgsRasterLayer("type=xyz&url=http://localhost:9/{z}/{x}/{y}.png", "tiles", "wms")
-    assert layer.isValid()
-    with pytest.raises(QgsProcessingException, match="pictures, not measurements"):
-        processing.run("nirgeo:colorize", {"INPUT": layer, "OUTPUT": str(out / "rgb.tif")})
+    with pytest.raises(QgsProcessingException, match="near infrared can't be read from it"):
+        processing.run("nirgeo:colorize", {"INPUT": tiles(), "OUTPUT": str(out / "rgb.tif")})
+
+
+def test_a_map_service_as_reference_is_refused_by_the_form(
+    use_fake: Fake, layer: QgsRasterLayer, out: Path
+) -> None:
+    use_fake()
+    tool = QgsApplication.processingRegistry().algorithmById("nirgeo:colorize").create()
+    possible, message = tool.checkParameterValues(
+        {"INPUT": layer, "REFERENCE": tiles(), "OUTPUT": str(out / "rgb.tif")},
+        QgsProcessingContext(),
+    )
+    assert not possible
+    assert message.startswith("tiles comes from a map service (wms)")
+    assert "near infrared" not in message
+
+
+def test_a_copied_reference_is_not_announced_as_near_infrared(
+    use_fake: Fake, layer: QgsRasterLayer, out: Path, log: Any
+) -> None:
+    use_fake("say(event='error', code='x', message='enough')\nexit(1)")
+    with pytest.raises(QgsProcessingException, match="enough"):
+        processing.run(
+            "nirgeo:colorize",
+            {"INPUT": layer, "REFERENCE": computed(layer), "OUTPUT": str(out / "rgb.tif")},
+            feedback=log,
+        )
+    (told,) = [text for text in log.info if "copied to a temporary one" in text]
+    assert "near infrared" not in told
+    assert "red, green and blue in this order" in told
 
 
 # Failing and cancelled children.
@@ -514,6 +590,37 @@ def test_two_runs_at_once(real: None, scene: Path, out: Path) -> None:
 
 
 # Helpers.
+
+
+def computed(layer: QgsRasterLayer) -> QgsRasterLayer:
+    """A virtual raster, in the project, with the first band of a layer."""
+    extent = layer.extent()
+    uri = (
+        f"?crs=EPSG:32632&extent={extent.xMinimum()},{extent.yMinimum()},{extent.xMaximum()},"
+        f"{extent.yMaximum()}&width={layer.width()}&height={layer.height()}"
+        f"&formula=%22a@1%22&a:uri={layer.source()}&a:provider=gdal"
+    )
+    made = QgsRasterLayer(uri, "computed", "virtualraster")
+    assert made.isValid()
+    QgsProject.instance().addMapLayer(made)
+    return made
+
+
+def large_layer(folder: Path) -> QgsRasterLayer:
+    """12000² pixels that take no room: GDAL leaves out blocks that were never written."""
+    made = gdal.GetDriverByName("GTiff").Create(
+        str(folder / "large.tif"), 12_000, 12_000, 1, gdal.GDT_UInt16, ["SPARSE_OK=TRUE"]
+    )
+    made.SetGeoTransform((500_000, 10, 0, 5_000_000, 0, -10))
+    made.SetProjection(QgsCoordinateReferenceSystem("EPSG:32632").toWkt())
+    del made
+    return QgsRasterLayer(str(folder / "large.tif"), "large")
+
+
+def tiles() -> QgsRasterLayer:
+    made = QgsRasterLayer("type=xyz&url=http://localhost:9/{z}/{x}/{y}.png", "tiles", "wms")
+    assert made.isValid()
+    return made
 
 
 def children_of_this_process() -> set[int]:

@@ -185,7 +185,7 @@ def test_a_map_service_is_refused(provider: Any, tmp_path: Path) -> None:
     tiles = QgsRasterLayer("type=xyz&url=http://localhost:9/{z}/{x}/{y}.png", "tiles", "wms")
     path = write(tmp_path / "p.tif", np.ones((3, 9, 9), np.uint8))
     for pair in ((path, tiles), (tiles, path)):
-        with pytest.raises(QgsProcessingException, match="pictures, not measurements"):
+        with pytest.raises(QgsProcessingException, match=r"not measurements: colours .* compared"):
             compare(*pair)
 
 
@@ -207,7 +207,10 @@ def test_layers_in_memory_are_exported_first(
     files = [tmp_path / f"{name}.tif" for name in ("prediction", "truth")]
     assert found == compare(*files)
     assert found["PIXELS"] == mask.sum()
-    assert sum("copied to a temporary one" in text for text in log.info) == 2
+    predicted, true = [text for text in log.info if "copied to a temporary one" in text]
+    assert "rendered" in predicted
+    assert "red, green and blue" in true
+    assert "near infrared" not in predicted + true
 
 
 WAITING = """
@@ -248,6 +251,17 @@ def test_a_failing_child_tells_its_reason(
     paths = [write(tmp_path / f"{name}.tif", pictures[0]) for name in "pt"]
     with pytest.raises(QgsProcessingException, match=r"^Angular error: disk full$"):
         compare(*paths, OUTPUT=str(tmp_path / "error.tif"))
+
+
+@pytest.mark.parametrize("place", ["", "missing/table.html", "p.tif/table.html"])
+def test_a_table_that_can_not_be_written_is_told_before_the_run(
+    use_fake: Fake, pictures: tuple[Any, Any], tmp_path: Path, place: str
+) -> None:
+    use_fake("open(output, 'w').write('x')\nsay(event='error', code='x', message='run')\nexit(1)")
+    paths = [write(tmp_path / f"{name}.tif", pictures[0]) for name in "pt"]
+    with pytest.raises(QgsProcessingException, match=r"^Table of errors: .* can't be written \("):
+        compare(*paths, TABLE=str(tmp_path / place), OUTPUT=str(tmp_path / "error.tif"))
+    assert not (tmp_path / "error.tif").exists()
 
 
 def test_the_map_is_styled(real: None, pictures: tuple[Any, Any], tmp_path: Path, log: Any) -> None:

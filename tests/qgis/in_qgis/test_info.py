@@ -8,6 +8,7 @@ from typing import Any
 
 import processing
 import pytest
+from nirgeo_qgis.page_file import PageFile
 from plugin_helpers import Fake
 from qgis.core import QgsProcessingException, QgsRasterLayer
 
@@ -30,6 +31,27 @@ def test_without_a_scene_it_tests_the_installation(real: None, log: Any) -> None
     assert facts["protocol"] == 1
     assert facts["models"]
     assert Path(facts["python"]).exists()
+
+
+@pytest.mark.parametrize("place", ["", "missing/info.html", "file/info.html"])
+def test_a_page_that_can_not_be_written_is_told_in_words(
+    use_fake: Fake, tmp_path: Path, place: str
+) -> None:
+    use_fake()
+    (tmp_path / "file").touch()
+    with pytest.raises(QgsProcessingException, match=r"^Information: .* can't be written \("):
+        processing.run("nirgeo:info", {"OUTPUT": str(tmp_path / place)})
+
+
+def test_a_page_that_can_not_be_written_after_all(tmp_path: Path) -> None:
+    folder = tmp_path / "stick"
+    folder.mkdir()
+    page = PageFile("Information", str(folder / "info.html"))
+    page.check()
+    assert list(folder.iterdir()) == []
+    folder.rmdir()
+    with pytest.raises(QgsProcessingException, match="can't be written"):
+        page.write({"a": 1})
 
 
 def test_what_files_say_can_not_become_markup(
