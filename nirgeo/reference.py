@@ -96,8 +96,11 @@ _ONE = 1 << 24
 NOTHING_FOUND = "no valid pixel of it was found over the scene"
 """Said of a reference that will hardly be of use."""
 
-_LOOKS = 16
-"""Rows and columns of places at which a reference is looked at, to tell that."""
+_MARKS: Doubles = np.linspace(0, 1, 65)
+"""Parts of the sides of a grid at which it is asked whether another one lies there."""
+
+_LOOKS: Doubles = _MARKS[2::4]
+"""Those at which a reference is read, to tell that."""
 
 
 @dataclass(frozen=True)
@@ -474,28 +477,17 @@ def open_reference(path: str, scene: Grid) -> Reference:
 def _any_valid(rgb: RgbSource, scene: Grid) -> bool:
     """Whether a reference is valid at any of some places that lie in both grids."""
     there = rgb.grid
-    places = []
+    _, _, rows, cols = _in_both(scene, there, _LOOKS)
     if scene.crs is not None or _same_crs(scene, there):
-        rows, cols = _middles(there)
-        down, across = _positions(there, rows, cols, scene)
-        inside = (down >= 0) & (down < scene.height) & (across >= 0) & (across < scene.width)
-        places.append((rows[inside], cols[inside]))
-    down, across = _positions(scene, *_middles(scene), there)
-    inside = (down >= 0) & (down < there.height) & (across >= 0) & (across < there.width)
-    places.append((down[inside], across[inside]))
-    rows, cols = (np.concatenate(part) for part in zip(*places, strict=True))
+        own_rows, own_cols, _, _ = _in_both(there, scene, _LOOKS)
+        rows, cols = np.concatenate((own_rows, rows)), np.concatenate((own_cols, cols))
     # In any order but row by row: the first few then mostly tell.
     return any(
-        rgb.read(Window(int(rows[k]), int(cols[k]), 1, 1))[1].any()
+        rgb.read(
+            Window(min(int(rows[k]), there.height - 1), min(int(cols[k]), there.width - 1), 1, 1)
+        )[1].any()
         for k in np.random.default_rng(0).permutation(len(rows))
     )
-
-
-def _middles(grid: Grid) -> tuple[Doubles, Doubles]:
-    """Rows and columns of places all over a grid, (``_LOOKS``²,) each."""
-    parts = (np.arange(_LOOKS) + 0.5) / _LOOKS
-    down, across = np.meshgrid(parts * grid.height, parts * grid.width, indexing="ij")
-    return down.ravel(), across.ravel()
 
 
 def _positions(grid: Grid, rows: Doubles, cols: Doubles, other: Grid) -> tuple[Doubles, Doubles]:
@@ -515,10 +507,18 @@ def _positions(grid: Grid, rows: Doubles, cols: Doubles, other: Grid) -> tuple[D
 
 def _any_inside(grid: Grid, other: Grid) -> bool:
     """Whether any of some positions all over a grid lies in another one."""
-    some = np.meshgrid(*(np.linspace(0, side, 65) for side in grid.shape))
-    down, across = _positions(grid, some[0].ravel(), some[1].ravel(), other)
+    return _in_both(grid, other, _MARKS)[0].size > 0
+
+
+def _in_both(grid: Grid, other: Grid, marks: Doubles) -> tuple[Doubles, Doubles, Doubles, Doubles]:
+    """Rows and columns in a grid, and in another one, of places of the grid that lie in both.
+
+    ``marks`` are the parts of its height, and of its width, at which the places lie.
+    """
+    rows, cols = (a.ravel() for a in np.meshgrid(*(marks * side for side in grid.shape)))
+    down, across = _positions(grid, rows, cols, other)
     inside = (down >= 0) & (down <= other.height) & (across >= 0) & (across <= other.width)
-    return bool(inside.any())
+    return rows[inside], cols[inside], down[inside], across[inside]
 
 
 def _same_crs(a: Grid, b: Grid) -> bool:

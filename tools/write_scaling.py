@@ -50,9 +50,10 @@ def page(record: dict[str, Any], gpu: dict[str, Any] | None) -> str:
     )
     on_gpu, gpu_head = None, ""
     if gpu is not None:
-        gpu_head = f" one {gpu['device']}, {gpu['machine']['cores']} cores |"
         runs = [r["mpix_per_s"] for r in gpu["runs"] if r["model"] == record["model"]]
         on_gpu = max(runs, default=None)
+    if gpu is not None and on_gpu is not None:
+        gpu_head = f" one {gpu['device']}, {gpu['machine']['cores']} cores |"
     rows = [
         f"| {name} | {pixels / 1e9:,.3g} | {hours(pixels / rate)} | {hours(pixels / rate / 100)} |"
         + (f" {hours(pixels / on_gpu / 1e6)} |" if on_gpu else "")
