@@ -13,7 +13,6 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +26,7 @@ from nirgeo.domain import BandDomain, domain_from_json, domain_to_json
 from nirgeo.errors import ModelError, TargetError
 from nirgeo.plaintext import is_plain
 from nirgeo.radiometry import DisplayCurve, Quantity
-from nirgeo.tensorfile import open_tensors
+from nirgeo.tensorfile import open_tensors, written_whole
 
 if TYPE_CHECKING:
     from torch import nn
@@ -270,15 +269,12 @@ def write_model(
     TargetError : it can't be written
     """
     target = Path(path)
-    partial = target.with_name(target.name + ".part")
     text = json.dumps(spec.to_json(), sort_keys=True, ensure_ascii=True)
     values = {key: np.ascontiguousarray(value) for key, value in sorted(tensors.items())}
     try:
-        save_file(values, partial, metadata={METADATA_KEY: text})
-        os.replace(partial, target)
+        with written_whole(target) as partial:
+            save_file(values, partial, metadata={METADATA_KEY: text})
     except (SafetensorError, OSError) as error:
-        with suppress(OSError):
-            partial.unlink()
         raise TargetError(f"{target} can't be written ({error})") from error
 
 

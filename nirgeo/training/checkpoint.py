@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nirgeo.errors import TrainingError
-from nirgeo.tensorfile import open_tensors
+from nirgeo.tensorfile import open_tensors, written_whole
 
 METADATA_KEY = "nirgeo-training"
 
@@ -63,14 +61,11 @@ def save_checkpoint(
         tensors |= {f"{name}/{key}": value for key, value in module.state_dict().items()}
     for name, optimizer in optimizers.items():
         tensors |= _flatten(f"{name}|opt", optimizer)
-    partial = path.with_name(path.name + ".part")
     contiguous = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     try:
-        save_file(contiguous, partial, metadata={METADATA_KEY: json.dumps(dict(facts))})
-        os.replace(partial, path)
+        with written_whole(path) as partial:
+            save_file(contiguous, partial, metadata={METADATA_KEY: json.dumps(dict(facts))})
     except (SafetensorError, OSError) as error:
-        with suppress(OSError):
-            partial.unlink()
         raise TrainingError(f"{path} can't be written ({error}); the last one stays") from error
 
 
