@@ -53,7 +53,15 @@ from nirgeo.scene import (
     view_of,
 )
 from nirgeo.source import Grid, RasterSource, as_stored, suspected_nodata
-from nirgeo.tiling import DEFAULT_CHUNK_TILES, TILE, InputWindow, Window, input_window, lattice
+from nirgeo.tiling import (
+    DEFAULT_CHUNK_TILES,
+    TILE,
+    ChunkGrid,
+    InputWindow,
+    Window,
+    input_window,
+    lattice,
+)
 
 
 def colorize(
@@ -330,7 +338,7 @@ def _from_source(scene: xr.DataArray, view: SceneView, recipe: Recipe) -> xr.Dat
     anywhere = source.absolute()
     work = f"nirgeo-chunk-{digest(identity)}"
     tasks = {}
-    for i, j, chunk in grid.windows():
+    for i, j, chunk in grid.windows(_chunks_across(source, grid)):
         window = input_window(
             chunk.shifted(region.row, region.col),
             halo=recipe.halo,
@@ -341,6 +349,17 @@ def _from_source(scene: xr.DataArray, view: SceneView, recipe: Recipe) -> xr.Dat
     return _assemble(
         scene, recipe, work, tasks, (grid.row_sizes, grid.col_sizes), identity, dependencies=()
     )
+
+
+_COLUMN = 4096
+"""Pixels across that chunks are taken from at a time, so that what was decoded for one row of them
+is still there for the next, however wide the scene is."""
+
+
+def _chunks_across(source: RasterSource, grid: ChunkGrid) -> int | None:
+    """How many chunks side by side are taken before the next row; all where rows are one block."""
+    striped = source.block_shape[1] >= source.grid.width
+    return None if striped else max(1, _COLUMN // grid.step)
 
 
 def _overview(source: RasterSource, recipe: Recipe) -> Overview:

@@ -38,6 +38,8 @@ def array_from_tasks(
 ) -> da.Array:
     """A dask array over ``tasks``, whose layer is named ``name`` and knows ``facts``.
 
+    The order of ``tasks`` is kept: see :func:`keys_of`.
+
     ``more_layers`` are layers that ``tasks`` refer to by key; ``dependencies`` are dask collections
     that they (or ``tasks``) refer to.
     """
@@ -72,3 +74,9 @@ def facts_of(array: Any) -> Any:
         return None
     layer = getattr(array.dask, "layers", {}).get(array.name)
     return layer.facts if isinstance(layer, FactsLayer) else None
+
+
+def keys_of(array: da.Array) -> list[Any] | None:
+    """Keys of the array's chunks in the order in which they are best computed; None if unknown."""
+    layer = getattr(array.dask, "layers", {}).get(array.name)
+    return list(layer) if isinstance(layer, FactsLayer) else None

@@ -21,7 +21,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import CRSError
 from rasterio.windows import Window as RasterioWindow
 
-from nirgeo import handles
+from nirgeo import decoded, handles
 from nirgeo.acquisition import Acquisition, find_acquisition
 from nirgeo.bands import BandLabel, find_roles, listing
 from nirgeo.errors import BandError, GridError, SourceError
@@ -186,22 +186,13 @@ class RasterSource:
         shape = (window.height, window.width)
         values = np.empty((len(numbers), *shape), dtype=self.dtype)
         valid = np.ones(shape, dtype=np.bool_)
-        target = RasterioWindow(window.col, window.row, window.width, window.height)
+        blocks = decoded.shared()
         for position, number in enumerate(numbers):
             band = self.bands[number - 1]
             with handles.gdal_env(band.path):
                 opened = handles.dataset(band.path, band.warp, band.nodata, band.drivers)
                 try:
-                    values[position] = opened.read(band.index, window=target)
-                    if band.warp is not None:
-                        # The alpha band itself: as a mask GDAL honours it for 8 and 16 bits only.
-                        if band.masked:
-                            valid &= opened.read(handles.alpha_band(opened), window=target) != 0
-                    elif band.nodata is None:
-                        flags = opened.mask_flag_enums[band.index - 1]
-                        believed = band.masked or MaskFlags.alpha not in flags
-                        if believed and MaskFlags.all_valid not in flags:
-                            valid &= opened.read_masks(band.index, window=target) != 0
+                    pixels = _pixels(opened, band, window, blocks)
                 except handles.GDAL_ERRORS as error:
                     handles.forget_errors()
                     raise SourceError(
@@ -209,6 +200,9 @@ class RasterSource:
                         f"column {window.col} ({conceal(error.__cause__ or error, band.path)}); "
                         "the file may be truncated or damaged"
                     ) from error
+            values[position] = pixels.values
+            if pixels.valid is not None:
+                valid &= pixels.valid
             data = values[position]
             if band.nodata is not None:
                 marks = as_stored(data.dtype, band.nodata)
@@ -241,6 +235,45 @@ class RasterSource:
                     f"{public(path)}: has changed since it was opened; open it again, or run again "
                     "when nothing writes to it"
                 )
+
+
+def _pixels(
+    opened: Any, band: SourceBand, window: Window, blocks: decoded.SharedBlocks | None
+) -> decoded.Pixels:
+    """What a file holds of a band: its values as they are stored, and its mask if it has one."""
+    masked = _mask_band(opened, band)
+
+    def decode(part: Window) -> decoded.Pixels:
+        target = RasterioWindow(part.col, part.row, part.width, part.height)
+        values = opened.read(band.index, window=target)
+        if masked is None:
+            return decoded.Pixels(values)
+        if band.warp is not None:
+            # The alpha band itself: as a mask GDAL honours it for 8 and 16 bits only.
+            valid = opened.read(masked, window=target) != 0
+        else:
+            valid = opened.read_masks(masked, window=target) != 0
+        return decoded.Pixels(values, None if valid.all() else valid)
+
+    stamp = handles.file_stamp(band.path)
+    if blocks is None or band.warp is not None or stamp is None:
+        return decode(window)
+    file = (band.path, stamp, band.drivers, masked)
+    return decoded.read_window(blocks, file, opened, band.index, window, decode)
+
+
+def _mask_band(opened: Any, band: SourceBand) -> int | None:
+    """The band of an open file whose mask, or which as a mask, says where ``band`` is valid.
+
+    None if nothing does but values; ``band.nodata`` is one, given from outside.
+    """
+    if band.warp is not None:
+        return handles.alpha_band(opened) if band.masked else None
+    if band.nodata is not None:
+        return None
+    flags = opened.mask_flag_enums[band.index - 1]
+    believed = band.masked or MaskFlags.alpha not in flags
+    return band.index if believed and MaskFlags.all_valid not in flags else None
 
 
 def _refuse_complex(band: SourceBand) -> None:

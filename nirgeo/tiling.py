@@ -223,12 +223,18 @@ class ChunkGrid:
         row, col = i * self.step, j * self.step
         return Window(row, col, min(self.step, self.height - row), min(self.step, self.width - col))
 
-    def windows(self) -> Iterator[tuple[int, int, Window]]:
-        """Every chunk as (i, j, window), row by row."""
+    def windows(self, across: int | None = None) -> Iterator[tuple[int, int, Window]]:
+        """Every chunk as (i, j, window), row by row.
+
+        With ``across`` the grid is cut into columns of so many chunks, and they come column by
+        column: what lies above and below each other is then near in time too.
+        """
         rows, cols = self.shape
-        for i in range(rows):
-            for j in range(cols):
-                yield i, j, self.window(i, j)
+        across = across or cols
+        for first in range(0, cols, across):
+            for i in range(rows):
+                for j in range(first, min(first + across, cols)):
+                    yield i, j, self.window(i, j)
 
 
 def lattice(height: int, width: int, per_side: int = 4, tile: int = TILE) -> tuple[Window, ...]:

@@ -28,7 +28,7 @@ import dask.threaded
 import numpy as np
 import xarray as xr
 
-from nirgeo import cluster, cog, handles, pieces, provenance
+from nirgeo import cluster, cog, decoded, handles, pieces, provenance
 from nirgeo._version import __version__
 from nirgeo.blockstore import MAX_TIFF_TILE_TILES, BlockStore
 from nirgeo.cube import with_axes
@@ -37,7 +37,7 @@ from nirgeo.georeference import grid_of
 from nirgeo.inference import intra_op_threads
 from nirgeo.journal import Journal
 from nirgeo.keeping import Keeper
-from nirgeo.layers import facts_of, refuse_unknown_chunks
+from nirgeo.layers import facts_of, keys_of, refuse_unknown_chunks
 from nirgeo.overviews import overviews_for
 from nirgeo.scene import VALID, check_workers, digest
 from nirgeo.target import Target
@@ -126,7 +126,7 @@ def write_geotiff(
             if overviews is not None:
                 overviews.create()
             keeper = Keeper(store, journal, overviews)
-            chunks = [(i, j) for i, j, _ in grid.windows()]
+            chunks = _in_order(data, grid)
             finished = {
                 chunk: finished[chunk]
                 for chunk in chunks
@@ -241,6 +241,12 @@ def _blocks(rgb: xr.DataArray) -> tuple[da.Array, da.Array | None, ChunkGrid]:
     return data.rechunk({0: -1}), valid, grid
 
 
+def _in_order(data: da.Array, grid: ChunkGrid) -> list[tuple[int, int]]:
+    """The chunks of the grid in the order in which they are computed."""
+    keys = keys_of(data)
+    return [(i, j) for i, j, _ in grid.windows()] if keys is None else [key[2:] for key in keys]
+
+
 def _own_mask(rgb: xr.DataArray) -> bool:
     """Whether the picture's mask is the one that was made with it, by the same tasks."""
     facts = facts_of(rgb.data)
@@ -317,17 +323,18 @@ def _in_threads(
         if isinstance(key, tuple) and key[0] == "nirgeo-store":
             report()
 
-    keys = [("nirgeo-store", i, j) for i, j in blocks]
+    # Tasks that depend on nothing are run in the order of their keys.
+    keys = [("nirgeo-store", number, i, j) for number, (i, j) in enumerate(blocks)]
     own = pieces.cut(graph, blocks)
     if own is not None:
 
         def compute_and_keep(chunk: tuple[int, int]) -> None:
             keeper.put(*chunk, *pieces.run(own.pop(chunk), blocks[chunk]))
 
-        graph = {key: (partial(compute_and_keep, key[1:]),) for key in keys}
+        graph = {key: (partial(compute_and_keep, key[2:]),) for key in keys}
     else:
         for key in keys:
-            graph[key] = (partial(keeper.put, *key[1:]), *blocks[key[1:]])
+            graph[key] = (partial(keeper.put, *key[2:]), *blocks[key[2:]])
         graph, _ = dask.optimization.cull(graph, keys)
     cores = os.cpu_count() or 1
     count = min(workers or cores, len(keys))
@@ -341,7 +348,8 @@ def _in_threads(
         initargs=(handles.settings_here(),),
     )
     try:
-        with intra_op_threads(threads), dask.callbacks.Callback(posttask=after_task):
+        after_each = dask.callbacks.Callback(posttask=after_task)
+        with intra_op_threads(threads), decoded.sharing(), after_each:
             dask.threaded.get(graph, keys, pool=pool, num_workers=count)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
