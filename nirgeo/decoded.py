@@ -25,13 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.env import get_gdal_config, set_gdal_config
 
+from nirgeo.handles import cache_is_users
 from nirgeo.tiling import Window
 
 LIMIT = 48 * 2**20
 """Bytes of decoded blocks at most."""
 
 _SHARE = 0.75
-"""Of GDAL's block cache that blocks kept here take: it holds little besides them then."""
+"""Of GDAL's block cache, what blocks kept here take: it has little else to hold then."""
 
 _TILE_SIDE, _STRIP_ROWS = 256, 64
 """Pixels along a unit at least: small blocks are decoded several at a time."""
@@ -160,13 +161,13 @@ def _common(window: Window, part: Window) -> tuple[tuple[slice, slice], tuple[sl
 
 
 class _Sharing:
-    """The blocks of the runs that are going on, and what they have taken from GDAL's cache."""
+    """The blocks of the runs that are going on, and the size of GDAL's cache before them."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.users = 0
         self.blocks: SharedBlocks | None = None
-        self.taken: int | None = None
+        self.cache_before: int | None = None
 
 
 _sharing = _Sharing()
@@ -176,8 +177,8 @@ _sharing = _Sharing()
 def sharing() -> Iterator[None]:
     """Share decoded blocks between the threads of this process, and forget them in the end.
 
-    Memory stays what it was: GDAL's block cache is smaller by what is kept here, from the first
-    block on.
+    Memory stays what it was: from the first block on GDAL's block cache is smaller by what is kept
+    here, unless the user has set its size.
     """
     with _sharing.lock:
         _sharing.users += 1
@@ -187,10 +188,9 @@ def sharing() -> Iterator[None]:
         with _sharing.lock:
             _sharing.users -= 1
             if _sharing.users == 0:
-                if _sharing.taken is not None:
-                    size = int(get_gdal_config("GDAL_CACHEMAX"))
-                    set_gdal_config("GDAL_CACHEMAX", size + _sharing.taken)
-                _sharing.blocks = _sharing.taken = None
+                if _sharing.cache_before is not None:
+                    set_gdal_config("GDAL_CACHEMAX", _sharing.cache_before)
+                _sharing.blocks = _sharing.cache_before = None
 
 
 def shared() -> SharedBlocks | None:
@@ -201,6 +201,8 @@ def shared() -> SharedBlocks | None:
         if _sharing.users > 0 and _sharing.blocks is None:
             size = int(get_gdal_config("GDAL_CACHEMAX"))
             limit = min(LIMIT, int(size * _SHARE))
-            set_gdal_config("GDAL_CACHEMAX", size - limit)
-            _sharing.taken, _sharing.blocks = limit, SharedBlocks(limit)
+            if not cache_is_users():
+                set_gdal_config("GDAL_CACHEMAX", size - limit)
+                _sharing.cache_before = size
+            _sharing.blocks = SharedBlocks(limit)
         return _sharing.blocks

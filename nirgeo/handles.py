@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,9 +85,12 @@ def adopt(settings: Mapping[str, Any]) -> None:
 CACHE_BYTES = 64 * 2**20
 """GDAL's block cache during a run. Its own default is a share of the machine's memory.
 
-A row of chunks meets three rows of blocks of 512 px; of a 16-bit band 20,000 px wide this holds
-them all, so that no block is decoded twice.
+Three quarters of it hold decoded blocks for all threads where they can share them (see
+:mod:`nirgeo.decoded`).
 """
+
+
+_cache_bytes: ContextVar[int] = ContextVar("_cache_bytes", default=CACHE_BYTES)
 
 
 class _SharedCache:
@@ -101,7 +105,7 @@ class _SharedCache:
         with self._lock:
             if self._users == 0:
                 self._before = get_gdal_config("GDAL_CACHEMAX")
-                set_gdal_config("GDAL_CACHEMAX", CACHE_BYTES)
+                set_gdal_config("GDAL_CACHEMAX", _cache_bytes.get())
             self._users += 1
 
     def __exit__(self, *_: object) -> None:
@@ -114,6 +118,11 @@ class _SharedCache:
 _shared_cache = _SharedCache()
 
 
+def cache_is_users() -> bool:
+    """Whether the user has set the size of GDAL's block cache, which wins then."""
+    return "GDAL_CACHEMAX" in os.environ or "GDAL_CACHEMAX" in settings_here()
+
+
 @contextmanager
 def bounded_cache() -> Iterator[None]:
     """Keep GDAL's block cache at ``CACHE_BYTES``, so that memory does not grow with the scene.
@@ -122,8 +131,7 @@ def bounded_cache() -> Iterator[None]:
     that the user has set wins. (A plain number means bytes here; in the environment it means
     megabytes.)
     """
-    # GDAL answers with the size in use, whoever chose it.
-    if "GDAL_CACHEMAX" in os.environ or "GDAL_CACHEMAX" in settings_here():
+    if cache_is_users():
         yield
         return
     with rasterio.Env(), _shared_cache:
@@ -132,15 +140,12 @@ def bounded_cache() -> Iterator[None]:
 
 @contextmanager
 def cache_of(size: int) -> Iterator[None]:
-    """A smaller block cache than ``CACHE_BYTES`` for the runs in this context and their threads.
-
-    A value that the user has set wins.
-    """
-    if "GDAL_CACHEMAX" in os.environ or "GDAL_CACHEMAX" in settings_here():
+    """A smaller block cache than ``CACHE_BYTES`` for the runs that begin in this context."""
+    token = _cache_bytes.set(size)
+    try:
         yield
-        return
-    with rasterio.Env(GDAL_CACHEMAX=size):
-        yield
+    finally:
+        _cache_bytes.reset(token)
 
 
 PIXEL_DRIVERS = ("GTiff", "JP2OpenJPEG")

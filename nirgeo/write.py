@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -323,18 +324,21 @@ def _in_threads(
         if isinstance(key, tuple) and key[0] == "nirgeo-store":
             report()
 
-    # Tasks that depend on nothing are run in the order of their keys.
-    keys = [("nirgeo-store", number, i, j) for number, (i, j) in enumerate(blocks)]
+    keys = [("nirgeo-store", i, j) for i, j in blocks]
     own = pieces.cut(graph, blocks)
     if own is not None:
+        # Dask has an order of its own for tasks that need nothing of each other, by the text of
+        # their keys; so which chunk a task computes is decided when it starts.
+        waiting = deque(blocks)
 
-        def compute_and_keep(chunk: tuple[int, int]) -> None:
+        def compute_and_keep() -> None:
+            chunk = waiting.popleft()
             keeper.put(*chunk, *pieces.run(own.pop(chunk), blocks[chunk]))
 
-        graph = {key: (partial(compute_and_keep, key[2:]),) for key in keys}
+        graph = dict.fromkeys(keys, (compute_and_keep,))
     else:
         for key in keys:
-            graph[key] = (partial(keeper.put, *key[2:]), *blocks[key[2:]])
+            graph[key] = (partial(keeper.put, *key[1:]), *blocks[key[1:]])
         graph, _ = dask.optimization.cull(graph, keys)
     cores = os.cpu_count() or 1
     count = min(workers or cores, len(keys))
