@@ -2,8 +2,8 @@
 
 The device may be a CPU: the same code then runs without pinned memory, streams and events, and
 gives the bits that :func:`nirgeo.inference.run_network` gives. That is how it is tested where there
-is no GPU. Compilation and CUDA graphs are not used: what they bring was not measured, and a graph
-per shape would hold memory that batches can use.
+is no GPU. Compilation and CUDA graphs are not used: from file to file the network is not what takes
+time (docs/performance.md), and a graph per shape would hold memory that batches can use.
 """
 
 from __future__ import annotations
