@@ -213,6 +213,8 @@ def _something_else(label: BandLabel, claimed: Sequence[str], sensor: str | None
     """What a band is said to be that is not near infrared; None where nothing says so."""
     if claimed:
         return claimed[0]
+    if label.colorinterp == "palette":
+        return "numbers of a palette"
     for text in (label.description, label.common_name, label.colorinterp):
         if text in COLOURS or _NO_ROLE.match(text.strip()):
             return text.strip()

@@ -10,6 +10,7 @@ from qgis.core import (
     QgsProcessingException,
     QgsProcessingFeedback,
     QgsProcessingOutputString,
+    QgsProcessingParameterBand,
     QgsProcessingParameterFileDestination,
     QgsProcessingParameterRasterLayer,
 )
@@ -21,11 +22,13 @@ from .nirgeo_cli import CancelledError
 from .page_file import PageFile
 from .report import rows
 from .scene import Scene
+from .wording import INFO, in_words_of_the_form
 
 
 class Info(NirgeoTool):
     """What nirgeo sees in a layer; without a layer, whether nirgeo itself is well."""
 
+    BAND = "BAND"
     OUTPUT = "OUTPUT"
     FACTS = "FACTS"
 
@@ -63,6 +66,12 @@ class Info(NirgeoTool):
             "Leave empty to test the installation.",
         )
         self.add(
+            QgsProcessingParameterBand(
+                self.BAND, INFO["--nir"], parentLayerParameterName=self.INPUT, optional=True
+            ),
+            "Needed only if the file does not say which it is.",
+        )
+        self.add(
             QgsProcessingParameterFileDestination(
                 self.OUTPUT, self.PAGE, "HTML files (*.html)", optional=True
             ),
@@ -98,14 +107,17 @@ class Info(NirgeoTool):
                     "models": [m.describe() for m in nirgeo.models(cancellation(feedback))],
                 }
             else:
+                band = self.number(parameters, self.BAND, context)
+                chosen = [] if band is None else ["--nir", str(band)]
                 with self._scene.as_file(feedback) as path:
                     facts = nirgeo.query(
-                        "info", "--json", "--", path, is_cancelled=cancellation(feedback)
+                        *("info", "--json", *chosen, "--", path),
+                        is_cancelled=cancellation(feedback),
                     )
         except CancelledError:
             return {}
         except RunError as error:
-            raise QgsProcessingException(str(error)) from error
+            raise QgsProcessingException(in_words_of_the_form(str(error), INFO)) from error
         for label, text in rows(facts):
             feedback.pushInfo(f"{label}: {text}")
         results = {self.FACTS: json.dumps(facts)}

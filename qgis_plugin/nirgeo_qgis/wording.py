@@ -35,6 +35,8 @@ EVALUATE: Labels = {
     "--error-map": "Angular error",
 }
 
+INFO: Labels = {option: COLORIZE[option] for option in ("--nir",)}
+
 _SHORT = {"-o": "--output"}
 _OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*(?![\w-])")
 

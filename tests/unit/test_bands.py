@@ -239,6 +239,7 @@ class TestUnlabelled:
                 "says blue;",
             ),
             (BandLabel(1, description="SR_B4"), "LC08_L2SP_196030_20210704", "says red;"),
+            (BandLabel(1, colorinterp="palette"), "", "says numbers of a palette;"),
         ],
     )
     def test_a_single_band_that_says_otherwise_is_warned_of(

@@ -9,6 +9,7 @@ from typing import Any
 import processing
 import pytest
 from nirgeo_qgis.page_file import PageFile
+from osgeo import gdal
 from plugin_helpers import Fake
 from qgis.core import QgsProcessingException, QgsRasterLayer
 
@@ -24,6 +25,19 @@ def test_a_scene(real: None, layer: QgsRasterLayer, tmp_path: Path, log: Any) ->
     assert "nir=1" in facts["roles"]
     assert "<td>EPSG:32632</td>" in page.read_text("utf-8")
     assert any(text.startswith("scaling: ") for text in log.info)
+
+
+def test_a_band_is_asked_for_in_words_of_the_form_and_taken(real: None, tmp_path: Path) -> None:
+    path = str(tmp_path / "bands.tif")
+    made = gdal.GetDriverByName("GTiff").Create(path, 64, 64, 3, gdal.GDT_UInt16)
+    for band in range(1, 4):
+        made.GetRasterBand(band).Fill(1000 * band)
+    del made
+    with pytest.raises(QgsProcessingException, match="name it with “Near-infrared band”") as caught:
+        processing.run("nirgeo:info", {"INPUT": path})
+    assert "--" not in str(caught.value)
+    facts = json.loads(processing.run("nirgeo:info", {"INPUT": path, "BAND": 3})["FACTS"])
+    assert facts["roles"] == ["nir=3"]
 
 
 def test_without_a_scene_it_tests_the_installation(real: None, log: Any) -> None:
