@@ -55,13 +55,13 @@ def parse_size(text: str) -> int:
 
 
 def cache_within(memory: int) -> int:
-    """Bytes of GDAL's block cache in a budget: a sixteenth of it, what it is anyway at most."""
+    """Bytes for decoded blocks in a budget: a sixteenth of it, what it is anyway at most."""
     return min(CACHE_BYTES, max(memory // 16, _LEAST_CACHE))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Side of a chunk in tiles, number of workers, bytes of GDAL's block cache.
+    """Side of a chunk in tiles, number of workers, bytes for decoded blocks.
 
     ``workers`` is None where nobody asked for a number: as many as there are cores.
     """

@@ -275,6 +275,7 @@ def _submitter(
     """
     own = pieces.cut(graph, blocks)
     settings, versions = handles.settings_here(), _versions()
+    cache = handles.cache_bytes()
 
     def one_task_each(chunks: Sequence[Chunk]) -> dict[Chunk, list[Future[Any]]]:
         assert own is not None
@@ -284,7 +285,7 @@ def _submitter(
             sent[chunk] = [
                 client.submit(
                     # Bound, not passed: distributed would look for tasks in what is passed.
-                    partial(compute_chunk, own.pop(chunk), keys, settings, versions),
+                    partial(compute_chunk, own.pop(chunk), keys, settings, versions, cache),
                     pure=False,  # a name of its own: a failure of an earlier run is not this one's
                     resources=resources,
                 )
@@ -301,9 +302,13 @@ def _submitter(
 
 
 def compute_chunk(
-    piece: Graph, keys: Sequence[Any], settings: Mapping[str, Any], versions: Mapping[str, str]
+    piece: Graph,
+    keys: Sequence[Any],
+    settings: Mapping[str, Any],
+    versions: Mapping[str, str],
+    cache: int,
 ) -> tuple[Any, ...]:
-    """On a worker: the arrays of one chunk, under the caller's GDAL settings.
+    """On a worker: the arrays of one chunk, with the caller's GDAL settings and size of cache.
 
     Raises
     ------
@@ -317,7 +322,7 @@ def compute_chunk(
         raise ClusterError(f"a worker runs {found}, this process {wanted}; install the same on all")
 
     def run() -> tuple[Any, ...]:
-        with rasterio.Env(**settings), handles.bounded_cache():
+        with rasterio.Env(**settings), handles.cache_of(cache), handles.bounded_cache():
             return pieces.run(piece, keys)
 
     return bare(run)

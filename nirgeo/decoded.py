@@ -5,9 +5,9 @@ side need the same blocks, and are colorized by different threads: without this 
 decode nearly all of the file. Here a block is decoded by the first thread that needs it, while the
 others wait for it or do something else, and is kept until newer ones need the room.
 
-That holds for local files on the scene's own grid, during :func:`sharing`. Elsewhere GDAL's own
-cache has to do: many blocks of a remote file are fetched in one request, and a resampled band has
-no blocks of its own.
+That holds for local files whose blocks are their own, on the scene's grid, during :func:`sharing`.
+Elsewhere GDAL's cache has to do: many blocks of a remote file are fetched in one request, a VRT
+has other files' blocks, and a resampled band has none.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.env import get_gdal_config, set_gdal_config
 
-from nirgeo.handles import cache_is_users
+from nirgeo import handles
 from nirgeo.tiling import Window
 
-LIMIT = 48 * 2**20
-"""Bytes of decoded blocks at most."""
-
-_SHARE = 0.75
-"""Of GDAL's block cache, what blocks kept here take: it has little else to hold then."""
+_OF_CACHE, _LEFT_TO_GDAL = 0.5, 0.25
+"""Parts of GDAL's cache: what blocks here take, and what stays GDAL's. The rest is for the blocks
+that are being decoded."""
 
 _TILE_SIDE, _STRIP_ROWS = 256, 64
 """Pixels along a unit at least: small blocks are decoded several at a time."""
 
+_UNITS = 8
+"""How many units must fit at least; larger ones are not worth sharing."""
+
 
 @dataclass(frozen=True)
 class Pixels:
-    """Values of one band, and where they are valid, if that is not everywhere; both (h, w)."""
+    """Values (bands, h, w), and where all bands are valid (h, w), if that is not everywhere."""
 
     values: NDArray[Any]
     valid: NDArray[np.bool_] | None = None
@@ -66,29 +66,27 @@ class SharedBlocks:
 
         Raises
         ------
-        Whatever ``decode`` raises, to all who wait for it; whoever asks later tries again.
+        Whatever ``decode`` raises. Others who waited for it try for themselves.
         """
+        mine: Future[Pixels] = Future()
         with self._lock:
-            future = self._known.get(key)
-            mine = future is None
-            if future is None:
-                future = self._known[key] = Future()
-            else:
-                self._known.move_to_end(key)
-        if not mine:
-            return future.result()
+            future = self._known.setdefault(key, mine)
+            self._known.move_to_end(key)
+        if future is not mine:
+            return future.result() if future.exception() is None else decode()
         try:
             pixels = decode()
         except BaseException as error:
             with self._lock:
                 del self._known[key]
-            future.set_exception(error)
+            mine.set_exception(error)
             raise
         with self._lock:
-            future.set_result(pixels)
+            mine.set_result(pixels)
             self.decoded += 1
             self._bytes += pixels.nbytes
-            self._make_room()
+            if self._bytes > self.limit:
+                self._make_room()
         return pixels
 
     def _make_room(self) -> None:
@@ -101,44 +99,46 @@ class SharedBlocks:
 
 
 def read_window(
-    blocks: SharedBlocks,
     file: Hashable,
     opened: Any,
-    index: int,
+    indexes: list[int],
     window: Window,
     decode: Callable[[Window], Pixels],
 ) -> Pixels:
-    """Pixels of a window, put together from shared blocks.
+    """Pixels of a window, put together from shared blocks where that pays.
+
+    Call it while :func:`is_shared`.
 
     Parameters
     ----------
     file : what tells this file, as it is now, and what is read of it from every other
-    opened : rasterio's dataset, ``index`` its band (from 1)
-    decode : reads a window of that band
+    opened : rasterio's dataset, ``indexes`` its bands (from 1), which have one data type
+    decode : reads a window of these bands
     """
-    height, width = opened.height, opened.width
-    rows, cols = unit_shape(opened.block_shapes[index - 1], (height, width))
+    raster = (opened.height, opened.width)
+    rows, cols = unit_shape(opened.block_shapes[indexes[0] - 1], raster)
     parts = [
-        Window(top, left, min(rows, height - top), min(cols, width - left))
+        Window(top, left, min(rows, raster[0] - top), min(cols, raster[1] - left))
         for top in range(window.row - window.row % rows, window.row_stop, rows)
         for left in range(window.col - window.col % cols, window.col_stop, cols)
     ]
-    pixel_bytes = np.dtype(opened.dtypes[index - 1]).itemsize + 1
-    if sum(part.height * part.width for part in parts) * pixel_bytes > blocks.limit:
-        return decode(window)  # long rows: what this window needs would push itself out
-    values: NDArray[Any] | None = None
+    dtype = np.dtype(opened.dtypes[indexes[0] - 1])
+    pixel_bytes = len(indexes) * dtype.itemsize
+    needed = sum(part.height * part.width for part in parts) * pixel_bytes
+    if max(needed, rows * cols * pixel_bytes * _UNITS) > _sharing.limit:
+        return decode(window)  # what this window needs would push itself out
+    blocks = _sharing.take()
+    values = np.empty((len(indexes), window.height, window.width), dtype=dtype)
     valid: NDArray[np.bool_] | None = None
     for part in parts:
-        known = blocks.get((file, index, part.row, part.col), partial(decode, part))
+        key = (file, part.row, part.col)
+        known = blocks.get(key, partial(decode, part))
         here, there = _common(window, part)
-        if values is None:
-            values = np.empty((window.height, window.width), dtype=known.values.dtype)
-        values[here] = known.values[there]
+        values[(slice(None), *here)] = known.values[(slice(None), *there)]
         if known.valid is not None:
             if valid is None:
                 valid = np.ones((window.height, window.width), dtype=np.bool_)
             valid[here] = known.valid[there]
-    assert values is not None  # a window has pixels
     return Pixels(values, valid)
 
 
@@ -161,13 +161,26 @@ def _common(window: Window, part: Window) -> tuple[tuple[slice, slice], tuple[sl
 
 
 class _Sharing:
-    """The blocks of the runs that are going on, and the size of GDAL's cache before them."""
+    """The blocks of the runs that are going on."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.users = 0
+        self.limit = 0
         self.blocks: SharedBlocks | None = None
-        self.cache_before: int | None = None
+
+    def take(self) -> SharedBlocks:
+        """The blocks; GDAL's cache makes room for the first."""
+        with self.lock:
+            if self.blocks is None:
+                self.blocks = SharedBlocks(self.limit)
+                handles.leave_to_gdal(_LEFT_TO_GDAL)
+            return self.blocks
+
+    def end(self) -> None:
+        if self.blocks is not None:
+            handles.leave_to_gdal(1)
+            self.blocks = None
 
 
 _sharing = _Sharing()
@@ -181,6 +194,8 @@ def sharing() -> Iterator[None]:
     here, unless the user has set its size.
     """
     with _sharing.lock:
+        if _sharing.users == 0:
+            _sharing.limit = int(handles.cache_bytes() * _OF_CACHE)
         _sharing.users += 1
     try:
         yield
@@ -188,21 +203,14 @@ def sharing() -> Iterator[None]:
         with _sharing.lock:
             _sharing.users -= 1
             if _sharing.users == 0:
-                if _sharing.cache_before is not None:
-                    set_gdal_config("GDAL_CACHEMAX", _sharing.cache_before)
-                _sharing.blocks = _sharing.cache_before = None
+                _sharing.end()
+
+
+def is_shared() -> bool:
+    """Whether blocks are shared now."""
+    return _sharing.users > 0
 
 
 def shared() -> SharedBlocks | None:
-    """The blocks to share, None outside :func:`sharing`."""
-    if _sharing.users == 0 or _sharing.blocks is not None:
-        return _sharing.blocks
-    with _sharing.lock:
-        if _sharing.users > 0 and _sharing.blocks is None:
-            size = int(get_gdal_config("GDAL_CACHEMAX"))
-            limit = min(LIMIT, int(size * _SHARE))
-            if not cache_is_users():
-                set_gdal_config("GDAL_CACHEMAX", size - limit)
-                _sharing.cache_before = size
-            _sharing.blocks = SharedBlocks(limit)
-        return _sharing.blocks
+    """The blocks that are shared; None before the first."""
+    return _sharing.blocks

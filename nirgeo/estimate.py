@@ -51,7 +51,7 @@ def estimate(
 
     The memory is a bound that a test holds; the time is scaled up from ``rate``, the pixels per
     second of one core, which is measured now on one small block if it is not given. ``cache_bytes``
-    is the size of GDAL's block cache. ``beyond`` is how much farther a reference makes it look, in
+    are for decoded blocks. ``beyond`` is how much farther a reference makes it look, in
     pixels; 0 without one.
     """
     halo = colouriser.halo + beyond

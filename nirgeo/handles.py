@@ -85,27 +85,27 @@ def adopt(settings: Mapping[str, Any]) -> None:
 CACHE_BYTES = 64 * 2**20
 """GDAL's block cache during a run. Its own default is a share of the machine's memory.
 
-Three quarters of it hold decoded blocks for all threads where they can share them (see
-:mod:`nirgeo.decoded`).
+Where threads share decoded blocks (see :mod:`nirgeo.decoded`), most of it is theirs.
 """
-
 
 _cache_bytes: ContextVar[int] = ContextVar("_cache_bytes", default=CACHE_BYTES)
 
 
-class _SharedCache:
+class _BoundedCache:
     """The size of GDAL's block cache, which is one for the whole process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users = 0
         self._before: Any = None
+        self._size = 0
 
     def __enter__(self) -> None:
         with self._lock:
             if self._users == 0:
                 self._before = get_gdal_config("GDAL_CACHEMAX")
-                set_gdal_config("GDAL_CACHEMAX", _cache_bytes.get())
+                self._size = _cache_bytes.get()
+                set_gdal_config("GDAL_CACHEMAX", self._size)
             self._users += 1
 
     def __exit__(self, *_: object) -> None:
@@ -114,13 +114,13 @@ class _SharedCache:
             if self._users == 0:
                 set_gdal_config("GDAL_CACHEMAX", self._before)
 
+    def leave(self, share: float) -> None:
+        with self._lock:
+            if self._users > 0:
+                set_gdal_config("GDAL_CACHEMAX", int(self._size * share))
 
-_shared_cache = _SharedCache()
 
-
-def cache_is_users() -> bool:
-    """Whether the user has set the size of GDAL's block cache, which wins then."""
-    return "GDAL_CACHEMAX" in os.environ or "GDAL_CACHEMAX" in settings_here()
+_bounded_cache = _BoundedCache()
 
 
 @contextmanager
@@ -131,11 +131,17 @@ def bounded_cache() -> Iterator[None]:
     that the user has set wins. (A plain number means bytes here; in the environment it means
     megabytes.)
     """
-    if cache_is_users():
+    # GDAL answers with the size in use, whoever chose it.
+    if "GDAL_CACHEMAX" in os.environ or "GDAL_CACHEMAX" in settings_here():
         yield
         return
-    with rasterio.Env(), _shared_cache:
+    with rasterio.Env(), _bounded_cache:
         yield
+
+
+def leave_to_gdal(share: float) -> None:
+    """Keep GDAL's block cache at this share of its size, if it is bounded by a run; 1 is all."""
+    _bounded_cache.leave(share)
 
 
 @contextmanager
@@ -146,6 +152,11 @@ def cache_of(size: int) -> Iterator[None]:
         yield
     finally:
         _cache_bytes.reset(token)
+
+
+def cache_bytes() -> int:
+    """The size that :func:`bounded_cache` gives GDAL's block cache here."""
+    return _cache_bytes.get()
 
 
 PIXEL_DRIVERS = ("GTiff", "JP2OpenJPEG")

@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -186,32 +187,55 @@ class RasterSource:
         shape = (window.height, window.width)
         values = np.empty((len(numbers), *shape), dtype=self.dtype)
         valid = np.ones(shape, dtype=np.bool_)
-        blocks = decoded.shared()
-        for position, number in enumerate(numbers):
-            band = self.bands[number - 1]
-            with handles.gdal_env(band.path):
-                opened = handles.dataset(band.path, band.warp, band.nodata, band.drivers)
-                try:
-                    pixels = _pixels(opened, band, window, blocks)
-                except handles.GDAL_ERRORS as error:
-                    handles.forget_errors()
-                    raise SourceError(
-                        f"{band.describe()}: band {band.index} can't be read at row {window.row}, "
-                        f"column {window.col} ({conceal(error.__cause__ or error, band.path)}); "
-                        "the file may be truncated or damaged"
-                    ) from error
-            values[position] = pixels.values
+        for positions in self._by_file(numbers):
+            bands = [self.bands[numbers[position] - 1] for position in positions]
+            pixels = self._pixels(bands, window)
+            for position, band, data in zip(positions, bands, pixels.values, strict=True):
+                values[position] = data
+                if band.nodata is not None:
+                    marks = as_stored(data.dtype, band.nodata)
+                    if marks is not None:  # NaN equals nothing; it is masked below
+                        valid &= data != marks
+                if data.dtype.kind == "f":
+                    valid &= np.isfinite(data)
             if pixels.valid is not None:
                 valid &= pixels.valid
-            data = values[position]
-            if band.nodata is not None:
-                marks = as_stored(data.dtype, band.nodata)
-                if marks is not None:  # NaN equals nothing; it is masked below
-                    valid &= data != marks
-            if data.dtype.kind == "f":
-                valid &= np.isfinite(data)
         self._refuse_change([self.bands[number - 1].path for number in numbers])
         return values, valid
+
+    def _by_file(self, numbers: Sequence[int]) -> list[list[int]]:
+        """Positions in ``numbers`` of bands that lie in one file and are decoded together."""
+        together: dict[Any, list[int]] = {}
+        for position, number in enumerate(numbers):
+            band = self.bands[number - 1]
+            alone = position if band.warp is not None else None
+            together.setdefault((band.path, band.drivers, band.dtype, alone), []).append(position)
+        return list(together.values())
+
+    def _pixels(self, bands: Sequence[SourceBand], window: Window) -> decoded.Pixels:
+        """Bands of one file as it stores them, and where its masks say that they are valid.
+
+        Raises
+        ------
+        SourceError : see :meth:`read`
+        """
+        first = bands[0]
+        stamp = dict(self.stamps).get(first.path)
+        with handles.gdal_env(first.path):
+            opened = handles.dataset(first.path, first.warp, first.nodata, first.drivers)
+            own_blocks = first.warp is None and opened.driver in handles.PIXEL_DRIVERS
+            if decoded.is_shared() and own_blocks and stamp is not None:
+                indexes = [band.index for band in bands]
+                masks = [_mask_band(opened, band) for band in bands]
+                # Stamps of the whole scene: those of masks beside the file are among them.
+                file = (first.path, self.stamps, first.drivers, tuple(indexes), tuple(masks))
+                try:
+                    return decoded.read_window(
+                        file, opened, indexes, window, partial(_read, opened, bands)
+                    )
+                except SourceError:
+                    pass  # perhaps the damage lies in the same block, and outside the window
+            return _read(opened, bands, window)
 
     def absolute(self) -> RasterSource:
         """The same scene for whoever stands in another folder: a thread later on, a worker."""
@@ -237,29 +261,33 @@ class RasterSource:
                 )
 
 
-def _pixels(
-    opened: Any, band: SourceBand, window: Window, blocks: decoded.SharedBlocks | None
-) -> decoded.Pixels:
-    """What a file holds of a band: its values as they are stored, and its mask if it has one."""
-    masked = _mask_band(opened, band)
-
-    def decode(part: Window) -> decoded.Pixels:
-        target = RasterioWindow(part.col, part.row, part.width, part.height)
-        values = opened.read(band.index, window=target)
-        if masked is None:
-            return decoded.Pixels(values)
-        if band.warp is not None:
-            # The alpha band itself: as a mask GDAL honours it for 8 and 16 bits only.
-            valid = opened.read(masked, window=target) != 0
-        else:
-            valid = opened.read_masks(masked, window=target) != 0
-        return decoded.Pixels(values, None if valid.all() else valid)
-
-    stamp = handles.file_stamp(band.path)
-    if blocks is None or band.warp is not None or stamp is None:
-        return decode(window)
-    file = (band.path, stamp, band.drivers, masked)
-    return decoded.read_window(blocks, file, opened, band.index, window, decode)
+def _read(opened: Any, bands: Sequence[SourceBand], window: Window) -> decoded.Pixels:
+    """A window of some bands of an open file."""
+    target = RasterioWindow(window.col, window.row, window.width, window.height)
+    shape = (len(bands), window.height, window.width)
+    values = np.empty(shape, dtype=opened.dtypes[bands[0].index - 1])
+    valid: Mask | None = None
+    for band, out in zip(bands, values, strict=True):
+        try:
+            opened.read(band.index, window=target, out=out)
+            masked = _mask_band(opened, band)
+            if masked is None:
+                continue
+            if band.warp is not None:
+                # The alpha band itself: as a mask GDAL honours it for 8 and 16 bits only.
+                mask = opened.read(masked, window=target) != 0
+            else:
+                mask = opened.read_masks(masked, window=target) != 0
+        except handles.GDAL_ERRORS as error:
+            handles.forget_errors()
+            raise SourceError(
+                f"{band.describe()}: band {band.index} can't be read at row {window.row}, "
+                f"column {window.col} ({conceal(error.__cause__ or error, band.path)}); "
+                "the file may be truncated or damaged"
+            ) from error
+        valid = mask if valid is None else valid & mask
+    everywhere = valid is None or bool(valid.all())
+    return decoded.Pixels(values, None if everywhere else valid)
 
 
 def _mask_band(opened: Any, band: SourceBand) -> int | None:

@@ -148,7 +148,7 @@ def input_window(target: Window, *, halo: int, stride: int, raster: tuple[int, i
 def joined(windows: Iterable[Window]) -> list[Window]:
     """The same area in fewer windows: neighbours in a row, then equal rows below each other.
 
-    ``windows`` come row by row, as :meth:`ChunkGrid.windows` gives them, and don't overlap.
+    ``windows`` come row by row and don't overlap.
     """
     strips: list[Window] = []
     for window in windows:

@@ -351,12 +351,13 @@ def _in_threads(
         initializer=handles.adopt,
         initargs=(handles.settings_here(),),
     )
-    try:
-        after_each = dask.callbacks.Callback(posttask=after_task)
-        with intra_op_threads(threads), decoded.sharing(), after_each:
-            dask.threaded.get(graph, keys, pool=pool, num_workers=count)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    after_each = dask.callbacks.Callback(posttask=after_task)
+    with decoded.sharing():
+        try:
+            with intra_op_threads(threads), after_each:
+                dask.threaded.get(graph, keys, pool=pool, num_workers=count)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _each_second(on_writing: Progress | None) -> Callable[[float], None]:

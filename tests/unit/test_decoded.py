@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from helpers import random_model, write_raster
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,7 +39,7 @@ def measured(dtype: str = "uint16", size: tuple[int, int] = SIZE) -> NDArray[Any
 
 
 def pixels(value: int = 0, size: int = 1000) -> Pixels:
-    return Pixels(np.full((1, size), value, dtype=np.uint8))
+    return Pixels(np.full((1, 1, size), value, dtype=np.uint8))
 
 
 def cache_size() -> int:
@@ -46,11 +47,16 @@ def cache_size() -> int:
 
 
 @pytest.fixture
-def blocks() -> Iterator[SharedBlocks]:
+def run() -> Iterator[None]:
+    """What surrounds the threads of a run."""
     with handles.bounded_cache(), sharing():
-        shared = decoded.shared()
-        assert shared is not None
-        yield shared
+        yield
+
+
+def blocks() -> SharedBlocks:
+    shared = decoded.shared()
+    assert shared is not None
+    return shared
 
 
 LAYOUTS: dict[str, dict[str, Any]] = {
@@ -105,15 +111,13 @@ class TestPixels:
         alone = [scene.read(window, [number]) for window in windows]
         with sharing():
             together = [scene.read(window, [number]) for window in windows]
-            shared = decoded.shared()
-            assert shared is not None
-            assert shared.decoded > 0
+            assert blocks().decoded > 0
         for (values, valid), (found, found_valid) in zip(alone, together, strict=True):
             np.testing.assert_array_equal(found, values)
             assert found.dtype == values.dtype
             np.testing.assert_array_equal(found_valid, valid)
 
-    def test_a_reader_may_change_what_it_got(self, tmp_path: Path, blocks: SharedBlocks) -> None:
+    def test_a_reader_may_change_what_it_got(self, tmp_path: Path, run: None) -> None:
         values = measured(size=(64, 64))
         scene = open_source(write_raster(tmp_path / "a.tif", values, nodata=0))
         window = Window(0, 0, 64, 64)
@@ -123,7 +127,7 @@ class TestPixels:
         np.testing.assert_array_equal(again[0], values)
         np.testing.assert_array_equal(valid_again, values > 0)
 
-    def test_bands_and_files_are_told_apart(self, tmp_path: Path, blocks: SharedBlocks) -> None:
+    def test_bands_and_files_are_told_apart(self, tmp_path: Path, run: None) -> None:
         values = np.arange(2 * 50 * 50, dtype=np.uint16).reshape(2, 50, 50)
         window = Window(10, 0, 40, 50)
         for name, array in (("a", values), ("b", values + 1)):
@@ -131,7 +135,7 @@ class TestPixels:
             found, _ = open_source(path).read(window, [2, 1])
             np.testing.assert_array_equal(found, array[::-1, 10:])
 
-    def test_a_changed_file_is_refused(self, tmp_path: Path, blocks: SharedBlocks) -> None:
+    def test_a_changed_file_is_refused(self, tmp_path: Path, run: None) -> None:
         path = write_raster(tmp_path / "a.tif", measured(size=(64, 64)))
         scene = open_source(path)
         scene.read(Window(0, 0, 64, 64), [1])
@@ -140,7 +144,7 @@ class TestPixels:
         with pytest.raises(SourceError, match="has changed"):
             scene.read(Window(0, 0, 64, 64), [1])
 
-    def test_what_is_resampled_is_left_to_gdal(self, tmp_path: Path, blocks: SharedBlocks) -> None:
+    def test_what_is_resampled_is_left_to_gdal(self, tmp_path: Path, run: None) -> None:
         fine = write_raster(tmp_path / "B08.tif", measured(size=(200, 200)))
         coarse = write_raster(
             tmp_path / "B04.tif",
@@ -150,7 +154,7 @@ class TestPixels:
         scene = open_source(stack={"nir": fine, "red": coarse})
         for role in ("red", "nir"):
             scene.read(Window(0, 0, 200, 200), [scene.number_of(role)])
-        shared_files = {key[0][0] for key in blocks._known}  # type: ignore[index]
+        shared_files = {key[0][0] for key in blocks()._known}  # type: ignore[index]
         assert shared_files == {str(fine)}
 
 
@@ -178,17 +182,18 @@ class TestUnits:
         values = measured()
         layout = LAYOUTS["one strip"] | {"compress": "deflate"}
         scene = open_source(write_raster(tmp_path / "a.tif", values, **layout))
-        monkeypatch.setattr(decoded, "LIMIT", values.nbytes)  # the mask would not fit beside it
-        with sharing():
-            found, _ = scene.read(Window(100, 100, 20, 30), [1])
-            shared = decoded.shared()
-            assert shared is not None
-            assert shared.decoded == 0
-        np.testing.assert_array_equal(found[0], values[100:120, 100:130])
+        for fit, shared in ((decoded._UNITS, True), (decoded._UNITS - 1, False)):
+            monkeypatch.setattr(decoded, "_OF_CACHE", fit * values.nbytes / handles.CACHE_BYTES)
+            with handles.bounded_cache(), sharing():
+                found, _ = scene.read(Window(100, 100, 20, 30), [1])
+                assert (decoded.shared() is not None) == shared
+                left = handles.CACHE_BYTES // 4 if shared else handles.CACHE_BYTES
+                assert cache_size() == left
+            np.testing.assert_array_equal(found[0], values[100:120, 100:130])
 
 
 class TestSharing:
-    def test_no_block_is_decoded_twice(self, tmp_path: Path, blocks: SharedBlocks) -> None:
+    def test_no_block_is_decoded_twice(self, tmp_path: Path, run: None) -> None:
         values = measured(size=(1024, 1024))
         path = write_raster(tmp_path / "a.tif", values, nodata=0, **LAYOUTS["tiles"])
         scene = open_source(path)
@@ -201,7 +206,7 @@ class TestSharing:
             read = list(pool.map(lambda window: scene.read(window, [1])[0][0], windows))
         for window, found in zip(windows, read, strict=True):
             np.testing.assert_array_equal(found, values[window.slices])
-        assert blocks.decoded == 16
+        assert blocks().decoded == 16
 
     def test_who_asks_meanwhile_waits_for_the_first(self) -> None:
         shared, begun, go = SharedBlocks(10**6), threading.Event(), threading.Event()
@@ -219,11 +224,12 @@ class TestSharing:
             assert begun.wait(10)
             others = [pool.submit(shared.get, "a", never) for _ in range(2)]
             other = shared.get("b", lambda: pixels(4))  # nobody waits for another block
-            assert other.values[0, 0] == 4
+            assert other.values[0, 0, 0] == 4
             go.set()
-            assert {future.result().values[0, 0] for future in (first, *others)} == {3}
+            assert {future.result().values[0, 0, 0] for future in (first, *others)} == {3}
 
-    def test_an_error_reaches_all_who_wait_and_nobody_later(self) -> None:
+    @pytest.mark.parametrize("lasting", [True, False])
+    def test_who_waited_for_a_failure_tries_for_himself(self, *, lasting: bool) -> None:
         shared, begun, go = SharedBlocks(10**6), threading.Event(), threading.Event()
 
         def broken() -> Pixels:
@@ -231,20 +237,61 @@ class TestSharing:
             assert go.wait(10)
             raise ValueError("damaged")
 
+        def another() -> Pixels:
+            if lasting:
+                raise ValueError("damaged too")
+            return pixels(6)
+
         with ThreadPoolExecutor(2) as pool:
             first = pool.submit(shared.get, "a", broken)
             assert begun.wait(10)
-            second = pool.submit(shared.get, "a", broken)
+            second = pool.submit(shared.get, "a", another)
             while not second.running():
                 pass
             go.set()
-            for future in (first, second):
-                with pytest.raises(ValueError, match="damaged"):
-                    future.result(10)
-        assert shared.get("a", lambda: pixels(5)).values[0, 0] == 5
+            with pytest.raises(ValueError, match=r"damaged$"):
+                first.result(10)
+            if lasting:
+                with pytest.raises(ValueError, match="damaged too"):
+                    second.result(10)
+            else:
+                assert second.result(10).values[0, 0, 0] == 6
+        assert shared.get("a", lambda: pixels(5)).values[0, 0, 0] in (5, 6)
+
+    def test_damage_beside_a_window_does_not_spoil_it(self, tmp_path: Path, run: None) -> None:
+        values = np.random.default_rng(0).integers(1, 60_000, (120, 512)).astype(np.uint16)
+        known = {"REFLECTANCE_SCALE": "0.0001"}
+        layout = {"tiled": False, "blockysize": 1, "compress": "deflate"}
+        path = write_raster(tmp_path / "a.tif", values, tags=known, **layout)
+        os.truncate(path, path.stat().st_size // 4 * 3)
+        scene = open_source(path)
+        found, _ = scene.read(Window(60, 0, 10, 512), [1])  # in one unit with the last rows
+        np.testing.assert_array_equal(found[0], values[60:70])
+        with pytest.raises(SourceError, match="can't be read at row 100"):
+            scene.read(Window(100, 0, 10, 512), [1])
+
+    def test_bands_of_a_file_are_decoded_together(self, tmp_path: Path, run: None) -> None:
+        values = np.stack([measured(size=(512, 512)) + band for band in range(4)])
+        names = ("blue", "green", "red", "nir")
+        options = LAYOUTS["tiles"] | {"interleave": "pixel", "descriptions": names, "nodata": 0}
+        scene = open_source(write_raster(tmp_path / "a.tif", values, **options))
+        before = blocks().decoded
+        numbers = [scene.number_of(role) for role in ("red", "green", "nir")]
+        found, valid = scene.read(Window(0, 0, 512, 512), numbers)
+        np.testing.assert_array_equal(found, values[[2, 1, 3]])
+        np.testing.assert_array_equal(valid, (values[1:] != 0).all(axis=0))
+        assert blocks().decoded == before + 4
+
+    def test_a_vrt_is_left_to_gdal(self, tmp_path: Path, run: None) -> None:
+        path = write_raster(tmp_path / "a.tif", measured(size=(300, 300)), nodata=0)
+        rasterio.shutil.copy(path, tmp_path / "a.vrt", driver="VRT")
+        found, _ = open_source(tmp_path / "a.vrt").read(Window(5, 5, 200, 100), [1])
+        np.testing.assert_array_equal(found[0], measured(size=(300, 300))[5:205, 5:105])
+        assert decoded.shared() is None
+        assert cache_size() == handles.CACHE_BYTES
 
     def test_a_damaged_block_spoils_only_the_windows_that_meet_it(
-        self, tmp_path: Path, blocks: SharedBlocks
+        self, tmp_path: Path, run: None
     ) -> None:
         values = np.random.default_rng(0).integers(1, 60_000, (512, 512)).astype(np.uint16)
         layout = LAYOUTS["tiles"] | {"compress": "deflate"}
@@ -282,45 +329,57 @@ class TestSharing:
 
 
 class TestMemory:
-    def test_gdals_cache_makes_room_and_gets_it_back(self, tmp_path: Path) -> None:
+    @pytest.fixture
+    def read(self, tmp_path: Path) -> Callable[[], object]:
         scene = open_source(write_raster(tmp_path / "a.tif", measured(size=(64, 64))))
+        return lambda: scene.read(Window(0, 0, 64, 64), [1])
+
+    @pytest.mark.parametrize("size", [handles.CACHE_BYTES, 2**24])
+    def test_gdals_cache_makes_room_and_gets_it_back(
+        self, read: Callable[[], object], size: int
+    ) -> None:
         before = cache_size()
-        with handles.bounded_cache():
-            with sharing():
-                assert cache_size() == handles.CACHE_BYTES  # until there is something to share
-                scene.read(Window(0, 0, 64, 64), [1])
-                shared = decoded.shared()
-                assert shared is not None
-                assert cache_size() + shared.limit == handles.CACHE_BYTES
-            assert cache_size() == handles.CACHE_BYTES
+        with handles.cache_of(size), handles.bounded_cache():
+            with sharing(), ThreadPoolExecutor(1) as pool:
+                assert cache_size() == size  # until there is something to share
+                pool.submit(read).result()
+                assert blocks().limit == size // 2
+                assert cache_size() == size // 4
+            assert cache_size() == size
             assert decoded.shared() is None
         assert cache_size() == before
 
-    def test_a_smaller_cache_is_shared_too(self) -> None:
-        size = 16 * 2**20
-        with handles.cache_of(size), handles.bounded_cache(), sharing():
-            shared = decoded.shared()
-            assert shared is not None
-            assert (shared.limit, cache_size()) == (size * 3 // 4, size // 4)
-
-    def test_the_users_cache_stays(self) -> None:
+    def test_the_users_cache_stays(self, read: Callable[[], object]) -> None:
         size = 32 * 2**20
-        with rasterio.Env(GDAL_CACHEMAX=size), handles.bounded_cache(), sharing():
-            assert decoded.shared() is not None
+        with rasterio.Env(GDAL_CACHEMAX=size):
+            with handles.bounded_cache(), sharing():
+                read()
+                assert blocks().decoded == 1
+                assert cache_size() == size
+            assert decoded.shared() is None
             assert cache_size() == size
-        assert decoded.shared() is None
 
-    def test_runs_that_overlap_share_until_the_last_ends(self) -> None:
+    def test_runs_that_overlap_share_until_the_last_ends(self, read: Callable[[], object]) -> None:
         with handles.bounded_cache():
             first, second = sharing(), sharing()
             first.__enter__()
-            blocks = decoded.shared()
+            read()
+            shared = blocks()
             second.__enter__()
             first.__exit__(None, None, None)
-            assert decoded.shared() is blocks is not None
+            assert decoded.shared() is shared
+            assert cache_size() == handles.CACHE_BYTES // 4
             second.__exit__(None, None, None)
             assert decoded.shared() is None
             assert cache_size() == handles.CACHE_BYTES
+
+    def test_a_budget_reaches_the_workers_of_a_cluster(self) -> None:
+        pytest.importorskip("distributed")
+        from nirgeo.cluster import _versions, compute_chunk
+
+        piece = {"size": (cache_size,)}
+        (found,) = compute_chunk(piece, ["size"], {}, _versions(), 2**24)
+        assert found == 2**24
 
 
 class TestOrder:
