@@ -103,3 +103,27 @@ def test_a_hundred_thousand_pixels_wide(tmp_path: Path, tiny: Model) -> None:
     blocks = tmp_path / ".rgb.tif.nirgeo" / "blocks.tif"
     assert blocks.stat().st_size > 40e9
     assert blocks.stat().st_blocks * 512 < 1e9, "holes are written out"
+
+
+@pytest.mark.timeout(1500)
+def test_a_hundred_thousand_pixels_wide_to_the_end(tmp_path: Path, full_size: Model) -> None:
+    side, every = 100_000, 25_000
+    scene = sparse_scene(tmp_path / "huge.tif", side, every=every)
+    target = tmp_path / "rgb.tif"
+    options = ["--model", full_size.path, "--scale", "0.0001", "--workers", "2", "-q"]
+    peak = int(str(run("colorize", scene, "-o", target, *options)["peak"]))
+    assert peak < 900_000, f"{peak} KiB"
+    with rasterio.open(target) as file, rasterio.open(scene) as source:
+        assert file.shape == (side, side)
+        assert file.transform == source.transform
+        assert file.overviews(1)[-1] >= side // 512 // 2
+        for row in range(0, side, every):
+            for col in range(0, side, every):
+                place = (min(row, side - 1200), min(col, side - 1200), 1200, 1200)
+                window = Window(place[1], place[0], place[3], place[2])
+                mask = file.dataset_mask(window=window)
+                assert (mask == source.dataset_mask(window=window)).all()
+                colours = file.read(window=window)
+                assert colours[:, mask > 0].any(axis=0).all()
+                assert not colours[:, mask == 0].any()
+    assert target.stat().st_blocks * 512 < 1e9
