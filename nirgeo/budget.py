@@ -156,14 +156,14 @@ def plan_for(
     from nirgeo.engine import band_numbers, colouriser_of
     from nirgeo.georeference import grid_of
     from nirgeo.registry import pick_model
-    from nirgeo.scene import SCALING_ATTR, check_workers, view_of
+    from nirgeo.scene import SCALING_ATTR, check_workers, product_of, view_of
 
     check_workers(workers)
     view = view_of(scene)
     if isinstance(model, str):
         if view is None:
             quantity = Scaling.from_tag(str(scene.attrs[SCALING_ATTR]), "").quantity
-            model = pick_model(model, quantity, band_numbers(scene))
+            model = pick_model(model, quantity, band_numbers(scene), product_of(scene))
         else:
             clues = view.source.clues
             roles = dict(view.source.roles)

@@ -49,6 +49,7 @@ from nirgeo.scene import (
     VALID,
     SceneView,
     digest,
+    product_of,
     resolve_scale,
     view_of,
 )
@@ -170,7 +171,7 @@ def colorize(
         recipe = recipe_for(scaling, roles, lambda: grid, clues.product or "")
         return _from_source(scene, view, recipe).rename(names)
     array, blocks, numbers, scaling = _array_parts(scene, scale, nodata)
-    recipe = recipe_for(scaling, numbers, lambda: grid_of(array))
+    recipe = recipe_for(scaling, numbers, lambda: grid_of(array), product_of(scene))
     chosen = _eaten(array, blocks, numbers, recipe)
     rgb = _from_blocks(array, chosen, recipe, _array_nodata(array, nodata))
     rgb = rgb.rename(names)
@@ -252,7 +253,7 @@ def model_for(
     view = _view(scene, nodata)
     if view is None:
         _, _, numbers, scaling = _array_parts(scene, scale, nodata)
-        return pick_model(model, scaling.quantity, numbers), scaling
+        return pick_model(model, scaling.quantity, numbers, product_of(scene)), scaling
     clues = view.source.clues
     scaling = view.scaling if scale is None else _scaling(clues, scale)
     roles = dict(view.source.roles)
@@ -415,6 +416,9 @@ def _assemble(
         attrs=kept | corners_attribute(scene) | provenance.attributes(recipe),
     )
     rgb = rgb.assign_coords({"band": list(bands), VALID: (("y", "x"), valid)})
+    mapping = scene.rio.grid_mapping
+    if mapping in rgb.coords:  # what netCDF files call it, which nothing else tells
+        rgb = rgb.rio.write_grid_mapping(mapping)
     if recipe.output == "reflectance":
         rgb = rgb.rio.write_nodata(np.nan)
     return rgb

@@ -182,7 +182,8 @@ def grid_of(array: xr.DataArray) -> Grid:
 
     Raises
     ------
-    GridError : the array has a CRS, records no transform, and its coordinates tell none
+    GridError : the array has a CRS, records no transform, and its coordinates tell none; or they
+        are not regular
     """
     recorded = _recorded_transform(array)
     frame = _pixel_frame(array, recorded)
@@ -194,7 +195,7 @@ def grid_of(array: xr.DataArray) -> Grid:
     elif frame is not None:
         transform = recorded @ frame
     elif _has_xy(array):
-        transform = array.rio.transform(recalc=True)
+        transform = _regular_transform(array)
     else:
         transform = recorded
     place = frame if frame is not None else Affine.identity()
@@ -218,8 +219,7 @@ def _told_by_coordinates(array: xr.DataArray) -> Affine:
     """The transform that ``x`` and ``y``, the middles of pixels, tell."""
     steps = [np.diff(array[axis].values.astype(np.float64)) for axis in ("y", "x")]
     if all(step.size and np.isfinite(step).all() and (step != 0).all() for step in steps):
-        transform: Affine = array.rio.transform(recalc=True)
-        return transform
+        return _regular_transform(array)
     if array.rio.crs is None:
         return Affine.identity()
     raise GridError(
@@ -227,6 +227,33 @@ def _told_by_coordinates(array: xr.DataArray) -> Affine:
         "large a pixel is (a single row or column, the same value twice, or no number); record a "
         "transform with .rio.write_transform"
     )
+
+
+_IRREGULAR = 0.25
+"""Pixels that coordinates may lie beside a regular grid: single precision takes some of them."""
+
+
+def _regular_transform(array: xr.DataArray) -> Affine:
+    """The transform of regular coordinates; of others none, which matters with a CRS only.
+
+    Raises
+    ------
+    GridError : ``x`` or ``y`` do not lie at equal distances, and the array has a CRS
+    """
+    for axis in ("x", "y"):
+        places = array[axis].values.astype(np.float64)
+        regular = np.linspace(places[0], places[-1], len(places))
+        step = (places[-1] - places[0]) / max(1, len(places) - 1)
+        if np.abs(places - regular).max() <= _IRREGULAR * abs(step):
+            continue
+        if array.rio.crs is None:
+            return Affine.identity()
+        raise GridError(
+            f"coordinate {axis} does not lie at equal distances, so no transform describes it; "
+            "reindex or interpolate the array to a regular grid"
+        )
+    transform: Affine = array.rio.transform(recalc=True)
+    return transform
 
 
 def map_positions(

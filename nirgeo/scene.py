@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rasterio
 import xarray as xr
 from numpy.typing import NDArray
+from rasterio.crs import CRS
 
 from nirgeo import handles
 from nirgeo.errors import GridError, OptionError
-from nirgeo.georeference import with_georeference
+from nirgeo.georeference import grid_of, with_georeference
 from nirgeo.hrefs import is_url, item_in_document, public
 from nirgeo.layers import array_from_tasks, facts_of
 from nirgeo.radiometry import Scaling, find_scaling
@@ -27,6 +29,8 @@ from nirgeo.tiling import DEFAULT_CHUNK_TILES, ChunkGrid, Window
 
 SCALING_ATTR = "nirgeo_scaling"
 SCALING_ORIGIN_ATTR = "nirgeo_scaling_origin"
+PRODUCT_ATTR = "nirgeo_product"
+"""What names a scene's product, for slices of it: whether the air was removed decides the model."""
 VALID = "valid"
 
 MAX_CHUNKS = 2**18
@@ -154,6 +158,8 @@ def open_scene(
     source = _open_item(single, stack, roles, nodata, scale)
     if source is None:
         source = open_source(single, stack=stack, roles=roles, nodata=nodata)
+        if scale is None:
+            source = source.of_one_scaling({*roles, *(stack or {})})
     scaling = find_scaling(source.clues, scale)
     region = region_of(source.grid, bounds)
     return to_dataarray(SceneView(source, region, chunk_tiles, scaling))
@@ -322,6 +328,7 @@ def to_dataarray(view: SceneView) -> xr.DataArray:
         attrs={
             SCALING_ATTR: view.scaling.tag(),
             SCALING_ORIGIN_ATTR: view.scaling.origin,
+            PRODUCT_ATTR: source.clues.product or "",
             "AREA_OR_POINT": source.grid.area_or_point,
         },
     )
@@ -370,7 +377,7 @@ def view_of(scene: xr.DataArray) -> SceneView | None:
     """The view behind an untouched DataArray of :func:`open_scene`, else None.
 
     Another mask in the place of ``valid``, one of clouds for example, is a touch, and so are other
-    names of the bands, another nodata value or another scaling.
+    names of the bands, another nodata value, another scaling, or another place on earth.
     """
     facts = facts_of(scene.data)
     if not isinstance(facts, SceneView):
@@ -384,4 +391,30 @@ def view_of(scene: xr.DataArray) -> SceneView | None:
     stated = None if facts.nodata is None else as_stored(scene.dtype, facts.nodata)
     nodata = scene.rio.nodata
     changed = nodata is not None and (stated is None or repr(float(nodata)) != repr(float(stated)))
-    return None if changed else facts
+    return None if changed or not _lies_where(scene, facts) else facts
+
+
+def _lies_where(scene: xr.DataArray, view: SceneView) -> bool:
+    """Whether an array has the CRS and the transform that its source has."""
+    source, region = view.source.grid, view.region
+    stated = source.crs or source.gcp_crs
+    crs, expected = scene.rio.crs, None if stated is None else CRS.from_user_input(stated)
+    if crs != expected and (crs is None or expected is None or crs.to_wkt() != expected.to_wkt()):
+        return False
+    try:
+        found = rasterio.Affine(*grid_of(scene).transform)
+    except GridError:
+        return False
+    moved = ~(source.affine @ rasterio.Affine.translation(region.col, region.row)) @ found
+    corners = [(0, 0), (region.width, 0), (0, region.height)]
+    off = [abs(a - b) for corner in corners for a, b in zip(moved @ corner, corner, strict=True)]
+    return max(off) < _SAME_PLACE
+
+
+_SAME_PLACE = 0.01
+"""Pixels between two places that are one, coordinates being rounded."""
+
+
+def product_of(scene: xr.DataArray) -> str:
+    """What names the product that an opened scene, or a part of it, comes from; mostly nothing."""
+    return str(scene.attrs.get(PRODUCT_ATTR, ""))

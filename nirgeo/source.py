@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -133,6 +133,8 @@ class RasterSource:
     notes: tuple[str, ...] = field(default=(), compare=False)
     acquisition: Acquisition | None = field(default=None, compare=False)
     """When the scene was taken, where something says so."""
+    uneven: tuple[str, ...] = field(default=(), compare=False)
+    """Roles of bands whose file gives them another scale or offset than near infrared."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -242,6 +244,27 @@ class RasterSource:
         bands = tuple(replace(band, path=absolute_scene(band.path)) for band in self.bands)
         stamps = tuple((absolute_scene(path), stamp) for path, stamp in self.stamps)
         return replace(self, bands=bands, stamps=stamps)
+
+    def of_one_scaling(self, asked_for: Collection[str]) -> RasterSource:
+        """The same scene without roles whose bands are scaled otherwise than near infrared.
+
+        Raises
+        ------
+        BandError : one of them was asked for
+        """
+        if not self.uneven:
+            return self
+        notes = list(self.notes)
+        for role in self.uneven:
+            band = self.bands[self.number_of(role) - 1]
+            said = f"{role}: {band.describe()}, band {band.index}, is scaled otherwise than nir"
+            if role in asked_for:
+                raise BandError(
+                    f"{said}; the two can't be read together, unless --scale holds for both"
+                )
+            notes.append(f"{said}; it is left out")
+        roles = tuple((role, number) for role, number in self.roles if role not in self.uneven)
+        return replace(self, roles=roles, notes=tuple(notes), uneven=())
 
     def with_nodata(self, nodata: float) -> RasterSource:
         """The same scene with another value for missing pixels, instead of what its files say."""
@@ -401,6 +424,13 @@ def _first_clues(opened: Any, index: int, path: str) -> ScalingClues:
     )
 
 
+def _stored_scaling(band: SourceBand) -> tuple[float, float]:
+    """Scale and offset that a band's file gives it."""
+    with handles.gdal_env(band.path):
+        opened = band.open()
+        return opened.scales[band.index - 1], opened.offsets[band.index - 1]
+
+
 def _alpha_is_data(source: RasterSource, number: int) -> bool:
     """Whether a band flagged as alpha holds measurements: values other than clear and opaque."""
     dtype = np.dtype(source.bands[number - 1].dtype)
@@ -547,6 +577,7 @@ def _look(
             opened.tags(), opened.tags(ns="IMAGERY"), [nir.path, *files], mission
         )
         block_shape = opened.block_shapes[nir.index - 1]
+    scalings = {role: _stored_scaling(bands[number - 1]) for role, number in found.items()}
     source = RasterSource(
         bands=tuple(bands),
         grid=grid,
@@ -556,6 +587,11 @@ def _look(
         stamps=tuple((file, handles.file_stamp(file)) for file in files),
         notes=tuple(notes),
         acquisition=acquisition,
+        uneven=tuple(
+            role
+            for role in ("red", "green")
+            if scalings.get(role, scalings["nir"]) != scalings["nir"]
+        ),
     )
     source = _distrust_false_alpha(source)
     nir = source.bands[found["nir"] - 1]

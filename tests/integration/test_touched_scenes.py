@@ -17,7 +17,7 @@ from pictures import painting_model, scene_values
 
 import nirgeo
 import nirgeo.accessor
-from nirgeo.errors import BandWarning, GridError
+from nirgeo.errors import BandError, BandWarning, GridError
 from nirgeo.georeference import grid_of
 from nirgeo.modelfile import Model
 from nirgeo.scene import SCALING_ATTR, view_of
@@ -236,3 +236,153 @@ def test_coordinates_that_are_called_like_pixel_positions_and_are_none(
     target = nirgeo.write_geotiff(rgb, tmp_path / "out.tif")
     with rasterio.open(target) as file:
         assert file.transform == rasterio.Affine(1, 0, -0.5, 0, -1, 9.5)
+
+
+# --- where it lies --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path) -> Path:
+    """A scene without CRS."""
+    values = scene_values(*SHAPE, seed=0)
+    return write_raster(
+        tmp_path / "nowhere.tif", values, crs=None, tags={"REFLECTANCE_SCALE": "1e-4"}
+    )
+
+
+def test_a_crs_given_to_an_opened_scene_tells_its_place(nowhere: Path) -> None:
+    scene = nirgeo.open_scene(nowhere)
+    placed = scene.rio.write_crs(UTM)
+    found = nirgeo.colorize(placed, "satellite-nir")
+    assert found.attrs["nirgeo_colour_hint"].startswith("location prior")
+    # What the file would make that has it.
+    with rasterio.open(nowhere) as file:
+        values = file.read(1)
+    known = write_raster(nowhere.with_name("known.tif"), values, tags={"REFLECTANCE_SCALE": "1e-4"})
+    expected = nirgeo.colorize(nirgeo.open_scene(known), "satellite-nir")
+    np.testing.assert_array_equal(found.values, expected.values)
+    assert nirgeo.colorize(scene, "satellite-nir").attrs["nirgeo_colour_hint"] == "none"
+
+
+def test_a_reference_is_looked_for_where_the_scene_was_moved_to(
+    path: Path, nowhere: Path, tiny: Model, tmp_path: Path
+) -> None:
+    picture = np.full((3, *SHAPE), 90, dtype=np.uint8)
+    reference = write_raster(
+        tmp_path / "rgb.tif", picture, photometric="RGB", descriptions=("red", "green", "blue")
+    )
+    placed = nirgeo.open_scene(nowhere).rio.write_crs(UTM)
+    assert nirgeo.colorize(placed, tiny, reference=reference).shape == (3, *SHAPE)
+    scene = nirgeo.open_scene(path)
+    away = scene.assign_coords(x=scene.x + 1e5).drop_vars("spatial_ref").rio.write_crs(UTM)
+    with pytest.raises(GridError):
+        nirgeo.colorize(away, tiny, reference=reference)
+
+
+def test_a_part_of_a_scene_is_untouched_in_its_place(path: Path) -> None:
+    west, north = NORTH_UP_10M.c, NORTH_UP_10M.f
+    part = nirgeo.open_scene(path, bounds=(west + 100, north - 500, west + 400, north - 200))
+    assert view_of(part) is not None
+    assert view_of(part.rio.write_crs("EPSG:32633")) is None
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"crs": "EPSG:4326", "transform": rasterio.Affine(1e-4, 0, 10.1, 0, -1e-4, 50.3)},
+        {"transform": rasterio.Affine.rotation(20) @ NORTH_UP_10M},
+        {"crs": None, "transform": None},
+        {"crs": None},
+        {"crs": 'LOCAL_CS["site",UNIT["metre",1]]'},
+        {"gcps": [(0, 0, 9.0, 50.0, 0), (0, 60, 9.1, 50.0, 0), (60, 0, 9.0, 49.9, 0)]},
+    ],
+)
+def test_every_place_is_known_again(tmp_path: Path, place: dict[str, Any]) -> None:
+    scene = nirgeo.open_scene(write_raster(tmp_path / "a.tif", scene_values(70, 80), **place))
+    assert view_of(scene) is not None
+
+
+@pytest.mark.parametrize("kind", ["array", "cube", "written"])
+def test_a_crs_under_another_name_comes_along(tmp_path: Path, tiny: Model, kind: str) -> None:
+    values = scene_values(*SHAPE, seed=0)
+    cols, rows = np.arange(SHAPE[1]) + 0.5, np.arange(SHAPE[0]) + 0.5
+    array = xr.DataArray(
+        values,
+        dims=("y", "x"),
+        coords={
+            "x": NORTH_UP_10M.c + cols * NORTH_UP_10M.a,
+            "y": NORTH_UP_10M.f + rows * NORTH_UP_10M.e,
+        },
+        name="nir",
+        attrs={"scale_factor": 1e-4},
+    ).rio.write_crs(UTM, grid_mapping_name="transverse_mercator")
+    if kind == "cube":
+        array = xr.concat([array, array], dim="time")
+    rgb = nirgeo.colorize(array, tiny)
+    assert rgb.rio.crs == rasterio.crs.CRS.from_user_input(UTM)
+    if kind == "written":
+        with rasterio.open(nirgeo.write_geotiff(rgb, tmp_path / "out.tif")) as file:
+            assert file.crs == rasterio.crs.CRS.from_user_input(UTM)
+            assert file.transform.almost_equals(NORTH_UP_10M)
+
+
+def test_coordinates_with_a_gap_are_refused() -> None:
+    places = np.r_[0:40, 80:128] * 10.0
+    array = xr.DataArray(
+        scene_values(60, 88), dims=("y", "x"), coords={"x": places, "y": -10.0 * np.arange(60)}
+    )
+    assert grid_of(array).transform == tuple(rasterio.Affine.identity())[:6]  # nobody asks where
+    array = array.rio.write_crs(UTM)
+    with pytest.raises(GridError, match="coordinate x does not lie at equal distances"):
+        grid_of(array)
+    rounded = array.assign_coords(x=(np.arange(88) * 10.0 + 5e5).astype(np.float32))
+    assert grid_of(rounded).transform[0] == pytest.approx(10)
+
+
+# --- what it is a part of -------------------------------------------------------------------------
+
+
+def test_a_slice_of_a_level_1_scene_takes_the_model_of_the_whole(tmp_path: Path) -> None:
+    name = "S2A_MSIL1C_20200101T100000_N0500_R022_T33UUU_20200101T120000.tif"
+    values = np.stack([scene_values(*SHAPE, seed=k) for k in range(3)])
+    scene = nirgeo.open_scene(write_raster(tmp_path / name, values, descriptions=BANDS))
+    whole = nirgeo.colorize(scene)
+    assert whole.attrs["nirgeo_model"].startswith("satellite-rgn-toa@")
+    for part in (scene.isel(x=slice(0, 64)), scene + 0):
+        part.attrs |= scene.attrs
+        assert nirgeo.colorize(part).attrs["nirgeo_model"] == whole.attrs["nirgeo_model"]
+    assert "nirgeo_product" not in whole.attrs
+
+
+class TestUnevenScaling:
+    """Red and green whose file scales them otherwise than near infrared."""
+
+    SCALES = (2e-4, 1e-4, 1e-4)
+
+    @pytest.fixture
+    def uneven(self, tmp_path: Path) -> Path:
+        values = np.stack([scene_values(*SHAPE, seed=k) for k in range(3)])
+        return write_raster(
+            tmp_path / "uneven.tif", values, descriptions=BANDS, scales=self.SCALES,
+            offsets=(-0.1, 0.0, 0.0),
+        )  # fmt: skip
+
+    def test_it_is_left_out(self, uneven: Path) -> None:
+        scene = nirgeo.open_scene(uneven)
+        view = view_of(scene)
+        assert view is not None
+        assert {role for role, _ in view.source.roles} == {"nir", "green"}
+        assert any("red" in n and "is left out" in n for n in view.source.notes)
+        assert nirgeo.colorize(scene).attrs["nirgeo_model"].startswith("satellite-nir@")
+
+    def test_it_is_refused_where_it_was_asked_for(self, uneven: Path, tmp_path: Path) -> None:
+        with pytest.raises(BandError, match=r"red: .*scaled otherwise than nir"):
+            nirgeo.open_scene(uneven, red=1)
+        nir = write_raster(tmp_path / "n.tif", scene_values(*SHAPE), scales=(1e-4,))
+        red = write_raster(tmp_path / "r.tif", scene_values(*SHAPE), scales=(2e-4,))
+        with pytest.raises(BandError, match=r"red: .*scaled otherwise than nir"):
+            nirgeo.open_scene(stack={"nir": nir, "red": red})
+
+    def test_a_scale_of_ones_own_holds_for_all(self, uneven: Path) -> None:
+        scene = nirgeo.open_scene(uneven, scale="1e-4")
+        assert nirgeo.colorize(scene).attrs["nirgeo_model"].startswith("satellite-rgn@")
