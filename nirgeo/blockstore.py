@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from nirgeo.tiling import TILE, ChunkGrid, Window
+from nirgeo.tiling import TILE, ChunkGrid, Window, cells
 
 MAX_TIFF_TILE_TILES = 16
 _PAGE = 4096
@@ -163,7 +163,7 @@ class TiledFile:
         """
         if not part.any():
             return
-        for tile, here, there in self._overlaps(row, col, *part.shape[1:]):
+        for tile, here, there in cells(Window(row, col, *part.shape[1:]), self.tile, self.tile):
             position = self._position(*tile)
             pixels = part[(slice(None), *here)].astype(self.dtype, copy=False)
             if pixels.shape[1:] == (self.tile, self.tile):
@@ -181,8 +181,9 @@ class TiledFile:
     def read_part(self, row: int, col: int, height: int, width: int) -> NDArray[Any]:
         """Pixels from this row and column on: (samples, height, width)."""
         part = np.empty((self.samples, height, width), dtype=self.dtype)
+        window = Window(row, col, height, width)
         with open(self.path, "rb") as file:
-            for tile, here, there in self._overlaps(row, col, height, width):
+            for tile, here, there in cells(window, self.tile, self.tile):
                 file.seek(self._position(*tile))
                 part[(slice(None), *here)] = self._tile(file)[(slice(None), *there)]
         return part
@@ -191,18 +192,6 @@ class TiledFile:
         """The tile that begins where the file stands: (samples, tile, tile)."""
         values = np.frombuffer(file.read(self._tile_bytes), dtype=self.dtype)
         return values.reshape(self.samples, self.tile, self.tile)
-
-    def _overlaps(
-        self, row: int, col: int, height: int, width: int
-    ) -> Iterator[tuple[tuple[int, int], tuple[slice, slice], tuple[slice, slice]]]:
-        """Tiles that a window meets: where they begin, and what they share, in either's pixels."""
-        for top in range(row - row % self.tile, row + height, self.tile):
-            first, after = max(top, row), min(top + self.tile, row + height)
-            for left in range(col - col % self.tile, col + width, self.tile):
-                start, stop = max(left, col), min(left + self.tile, col + width)
-                in_window = (slice(first - row, after - row), slice(start - col, stop - col))
-                in_tile = (slice(first - top, after - top), slice(start - left, stop - left))
-                yield (top, left), in_window, in_tile
 
     def _position(self, row: int, col: int) -> int:
         """Where the tile that begins at this pixel lies in the file."""

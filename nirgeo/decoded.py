@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nirgeo import handles
-from nirgeo.tiling import Window
+from nirgeo.tiling import Window, cells
 
 _OF_CACHE, _LEFT_TO_GDAL = 0.5, 0.25
 """Parts of GDAL's cache: what blocks here take, and what stays GDAL's. The rest is for the blocks
@@ -117,23 +117,17 @@ def read_window(
     """
     raster = (opened.height, opened.width)
     rows, cols = unit_shape(opened.block_shapes[indexes[0] - 1], raster)
-    parts = [
-        Window(top, left, min(rows, raster[0] - top), min(cols, raster[1] - left))
-        for top in range(window.row - window.row % rows, window.row_stop, rows)
-        for left in range(window.col - window.col % cols, window.col_stop, cols)
-    ]
+    parts = list(cells(window, rows, cols))
     dtype = np.dtype(opened.dtypes[indexes[0] - 1])
     pixel_bytes = len(indexes) * dtype.itemsize
-    needed = sum(part.height * part.width for part in parts) * pixel_bytes
-    if max(needed, rows * cols * pixel_bytes * _UNITS) > _sharing.limit:
+    if max(len(parts), _UNITS) * rows * cols * pixel_bytes > _sharing.limit:
         return decode(window)  # what this window needs would push itself out
     blocks = _sharing.take()
     values = np.empty((len(indexes), window.height, window.width), dtype=dtype)
     valid: NDArray[np.bool_] | None = None
-    for part in parts:
-        key = (file, part.row, part.col)
-        known = blocks.get(key, partial(decode, part))
-        here, there = _common(window, part)
+    for (row, col), here, there in parts:
+        part = Window(row, col, min(rows, raster[0] - row), min(cols, raster[1] - col))
+        known = blocks.get((file, row, col), partial(decode, part))
         values[(slice(None), *here)] = known.values[(slice(None), *there)]
         if known.valid is not None:
             if valid is None:
@@ -148,16 +142,6 @@ def unit_shape(block: tuple[int, int], raster: tuple[int, int]) -> tuple[int, in
     least = (_STRIP_ROWS if striped else _TILE_SIDE, _TILE_SIDE)
     rows, cols = (side * -(-wanted // side) for side, wanted in zip(block, least, strict=True))
     return min(rows, raster[0]), min(cols, raster[1])
-
-
-def _common(window: Window, part: Window) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """What two windows share, in the pixels of either."""
-    top, stop = max(window.row, part.row), min(window.row_stop, part.row_stop)
-    left, end = max(window.col, part.col), min(window.col_stop, part.col_stop)
-    return (
-        (slice(top - window.row, stop - window.row), slice(left - window.col, end - window.col)),
-        (slice(top - part.row, stop - part.row), slice(left - part.col, end - part.col)),
-    )
 
 
 class _Sharing:

@@ -145,6 +145,24 @@ def input_window(target: Window, *, halo: int, stride: int, raster: tuple[int, i
     )
 
 
+def cells(
+    window: Window, rows: int, cols: int
+) -> Iterator[tuple[tuple[int, int], tuple[slice, slice], tuple[slice, slice]]]:
+    """Cells of a grid of ``rows`` × ``cols`` pixels that a window meets.
+
+    Of each, row and column of its origin, and what both share, in pixels of the window and of the
+    cell.
+    """
+    for top in range(window.row - window.row % rows, window.row_stop, rows):
+        first, after = max(top, window.row), min(top + rows, window.row_stop)
+        for left in range(window.col - window.col % cols, window.col_stop, cols):
+            start, stop = max(left, window.col), min(left + cols, window.col_stop)
+            row, col = window.row, window.col
+            in_window = (slice(first - row, after - row), slice(start - col, stop - col))
+            in_cell = (slice(first - top, after - top), slice(start - left, stop - left))
+            yield (top, left), in_window, in_cell
+
+
 def joined(windows: Iterable[Window]) -> list[Window]:
     """The same area in fewer windows: neighbours in a row, then equal rows below each other.
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nirgeo.tiling import TILE, ChunkGrid, Window, input_window, lattice
+from nirgeo.tiling import TILE, ChunkGrid, Window, cells, input_window, lattice
 
 # Around tile edges, primes, strips of one pixel, and anything else.
 ODD_SIZES = (1, 2, 3, 5, 61, 63, 64, 65, 127, 128, 129, 131, 192, 251, 257)
@@ -252,3 +252,20 @@ class TestLattice:
         starts = sorted({window.row for window in lattice(10980, 10980)})
         assert starts == [0, 3639, 7277, 10916]
         assert len(lattice(10980, 10980)) == 16
+
+
+@given(
+    st.integers(0, 50), st.integers(0, 50), st.integers(1, 60), st.integers(1, 60),
+    st.integers(1, 30), st.integers(1, 30),
+)  # fmt: skip
+def test_cells_share_every_pixel_of_a_window_once(
+    row: int, col: int, height: int, width: int, rows: int, cols: int
+) -> None:
+    numbers = np.arange(150 * 150).reshape(150, 150)
+    window = Window(row, col, height, width)
+    found = np.full((height, width), -1)
+    for (top, left), in_window, in_cell in cells(window, rows, cols):
+        assert top % rows == left % cols == 0
+        assert (found[in_window] == -1).all()
+        found[in_window] = numbers[top : top + rows, left : left + cols][in_cell]
+    np.testing.assert_array_equal(found, numbers[window.slices])
