@@ -67,7 +67,7 @@ def read_document(href: str | os.PathLike[str]) -> Document:
         return document
     if "://" in text and not text.startswith("file://"):
         raise SourceError(
-            f"{text}: STAC documents are read from files and web servers; download it first"
+            f"{public(text)}: STAC documents are read from files and web servers; download it first"
         )
     path = Path(_file_of_url(text) if text.startswith("file://") else text).absolute()
     try:
@@ -176,7 +176,7 @@ def resolve(href: object, base: str) -> str:
     SourceError : no reference, or one that a document from there must not hold
     """
     if not isinstance(href, str) or not href or len(href) > _HREF_LENGTH or _CONTROL.search(href):
-        raise SourceError(f"{public(base)}: {str(href)[:80]!r} is no reference to a file")
+        raise SourceError(f"{public(base)}: {public(str(href))[:80]!r} is no reference to a file")
     shown = f"{public(base)}: {public(href)[:200]}"
     scheme = href.partition(":")[0].lower() if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", href) else ""
     if scheme in ("http", "https"):

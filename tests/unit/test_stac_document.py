@@ -91,6 +91,14 @@ class TestReading:
         with pytest.raises(SourceError, match="can't be reached"):
             read_document("http://exa mple.org/item")
 
+    def test_a_password_is_not_told(self) -> None:
+        # http.client takes it for a port.
+        with pytest.raises(SourceError, match=r"http://host\.invalid/item: can't be") as raised:
+            read_document("http://user:secret@host.invalid/item")
+        assert "secret" not in str(raised.value)
+        with pytest.raises(SourceError, match=r"ftp://host/item: .*download it first"):
+            read_document("ftp://user:secret@host/item")
+
 
 class TestReferences:
     @pytest.mark.parametrize(
