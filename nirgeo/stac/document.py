@@ -18,6 +18,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
+from urllib.request import url2pathname
 
 from nirgeo._version import __version__
 from nirgeo.errors import SourceError
@@ -209,20 +210,25 @@ def resolve(href: object, base: str) -> str:
 
 
 def _local(path: str, base: str, *, literal: bool) -> str:
-    """A path relative to a local document, percent-encoded if only that is there."""
+    """A path relative to a local document: percent-encoded, as references are, or as it stands.
+
+    Both may be there, ``a b.tif`` and ``a%20b.tif``: nirgeo's own items call the latter
+    ``a%2520b.tif``.
+    """
     folder = Path(base).parent
     plain = os.path.normpath(folder / path)
     decoded = os.path.normpath(folder / unquote(path))
-    if literal or os.path.exists(plain) or not os.path.exists(decoded):
-        return plain
-    return decoded
+    return decoded if not literal and os.path.exists(decoded) else plain
 
 
 def _file_of_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.netloc not in ("", "localhost"):
         raise SourceError(f"{url}: names a file of another machine")
-    return unquote(parts.path)
+    try:
+        return url2pathname(parts.path)  # of Windows, /C:/x.tif is C:\x.tif
+    except (OSError, IndexError) as error:
+        raise SourceError(f"{url}: names no file") from error
 
 
 def has_json_suffix(path: str) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from rasterio.crs import CRS
 
@@ -37,6 +38,9 @@ EXTENSIONS = (
 )
 MEDIA_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 PREFIX = "nirgeo:"
+
+# What is cut off or decoded where a reference is read; other characters only make it unreadable.
+_ENCODED = str.maketrans({character: quote(character) for character in " #%?"})
 
 
 def item_path(result: str) -> str:
@@ -133,6 +137,10 @@ def write_item(result: str | os.PathLike[str], acquisition: Acquisition) -> str:
     return target
 
 
+def _href(result: Path) -> str:
+    return f"./{result.name.translate(_ENCODED)}"
+
+
 def _projection(grid: Grid) -> dict[str, Any]:
     fields: dict[str, Any] = {"proj:shape": list(grid.shape), "proj:code": None}
     if grid.crs is None:
@@ -155,7 +163,7 @@ def _asset(
 ) -> dict[str, Any]:
     display = dtype == "uint8"
     asset: dict[str, Any] = {
-        "href": f"./{Path(path).name}",
+        "href": _href(Path(path)),
         "type": MEDIA_TYPE,
         "title": "natural colour (synthetic)",
         "roles": ["visual"] if display else ["data"],
@@ -212,12 +220,12 @@ def _links(
 
 
 def _relative(item: str, result: str) -> str | None:
-    """From the folder of a result to an item; None where no such way leads."""
+    """The reference from the folder of a result to an item; None where no such way leads."""
     try:
         way = os.path.relpath(item, Path(result).absolute().parent)
     except ValueError:  # another drive
         return None
-    return Path(way).as_posix()
+    return Path(way).as_posix().translate(_ENCODED)
 
 
 def _short(number: float) -> float:
