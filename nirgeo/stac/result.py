@@ -39,6 +39,9 @@ EXTENSIONS = (
 MEDIA_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 PREFIX = "nirgeo:"
 
+_MAX_BYTES = 2**20
+"""No item of a result is that large."""
+
 # What is cut off or decoded where a reference is read; other characters only make it unreadable.
 _ENCODED = str.maketrans({character: quote(character) for character in " #%?"})
 
@@ -135,6 +138,46 @@ def write_item(result: str | os.PathLike[str], acquisition: Acquisition) -> str:
         with suppress(OSError):
             temporary.unlink()
     return target
+
+
+def remove_item(result: str) -> str | None:
+    """Remove the item of a result that was written over; returns the path of what was removed.
+
+    Only what :func:`make_item` made for a file of this name, and nobody added to, goes.
+    """
+    if result.startswith("/vsi"):
+        return None
+    path = Path(result).with_suffix(".json")
+    try:
+        with open(path, "rb") as file:
+            content = json.loads(file.read(_MAX_BYTES))
+        if not _is_own_item(content, Path(result)):
+            return None
+        path.unlink()
+    except (OSError, ValueError, RecursionError):  # not there, or not JSON
+        return None
+    return str(path)
+
+
+def _is_own_item(content: object, result: Path) -> bool:
+    """Whether this is an item as :func:`make_item` makes it, for a file of this name."""
+    fields = {"type", "stac_version", "stac_extensions", "id", "geometry", "bbox"}
+    fields |= {"properties", "links", "assets"}
+    if not isinstance(content, dict) or not set(content) <= fields:
+        return False
+    properties, assets, links = (content.get(k) for k in ("properties", "assets", "links"))
+    return (
+        content.get("id") == result.stem
+        and isinstance(properties, dict)
+        and f"{PREFIX}synthetic" in properties
+        and isinstance(assets, dict)
+        and set(assets) == {"rgb"}
+        and isinstance(assets["rgb"], dict)
+        and assets["rgb"].get("href") == _href(result)
+        and isinstance(links, list)
+        # A catalogue adds links to itself, and would miss its item.
+        and all(isinstance(x, dict) and x.get("rel") == "derived_from" for x in links)
+    )
 
 
 def _href(result: Path) -> str:

@@ -25,7 +25,7 @@ from nirgeo.errors import OptionError, TargetError
 from nirgeo.modelfile import Model
 from nirgeo.stac import result as stac_result
 from nirgeo.stac.document import resolve
-from nirgeo.stac.result import item_path, write_item
+from nirgeo.stac.result import item_path, remove_item, write_item
 from nirgeo.stac.scene import find_item
 
 TAKEN = {"TIFFTAG_DATETIME": "2024:05:08 10:15:59"}
@@ -306,6 +306,32 @@ def test_an_item_that_is_there_is_kept(tmp_path: Path, tiny: Model) -> None:
     assert (tmp_path / "scene_rgb.json").read_text() == "mine"
     command("colorize", scene(tmp_path), *options, "--stac", "--overwrite")
     assert json.loads((tmp_path / "scene_rgb.json").read_text())["id"] == "scene_rgb"
+
+
+def test_the_item_of_a_result_that_is_gone_goes_too(tmp_path: Path, tiny: Model) -> None:
+    source, item = scene(tmp_path), tmp_path / "scene_rgb.json"
+    options = ("--model", tiny.path, "--scale", "0.0001")
+    command("colorize", source, *options, "--stac")
+    made = json.loads(item.read_text())
+    again = command("colorize", source, *options, "--overwrite")
+    assert not item.exists()
+    assert f"removed {item}" in again.stderr
+    # What somebody wrote or added to, or what tells of another file, stays.
+    other = {"rgb": made["assets"]["rgb"] | {"href": "./other.tif"}}
+    more = {"rgb": made["assets"]["rgb"], "thumbnail": {"href": "./t.png"}}
+    link = {"rel": "collection", "href": "./collection.json"}
+    for content in (
+        *({"a": 1}, [made], made | {"id": "other"}, made | {"collection": "mine"}),
+        *(made | {"assets": other}, made | {"assets": more}, made | {"links": [link]}),
+        made | {"properties": {"datetime": "2024-05-08T10:15:59Z"}},
+    ):
+        item.write_text(json.dumps(content))
+        assert remove_item(str(tmp_path / "scene_rgb.tif")) is None
+        assert json.loads(item.read_text()) == content
+    item.write_text(json.dumps(made))
+    assert remove_item(str(tmp_path / "scene_rgb.tif")) == str(item)
+    assert remove_item(str(tmp_path / "scene_rgb.tif")) is None
+    assert remove_item("/vsimem/scene_rgb.tif") is None
 
 
 def test_a_run_that_fails_leaves_no_item(tmp_path: Path, tiny: Model) -> None:
