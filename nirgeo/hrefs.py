@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 SCENE_SUFFIXES = (".tif", ".tiff", ".gtif", ".jp2", ".vrt", ".img")
 """Files of a folder that are taken for scenes; in lower case."""
@@ -26,12 +26,18 @@ _REMOTE_PREFIXES = (
     "/vsihdfs",
 )
 
-# Parameters of signatures: AWS (version 4 and 2), Google, CloudFront, and plain access tokens.
+# Parameters of signatures: AWS (version 4 and 2), Google, CloudFront, and plain access tokens and
+# keys. Whole names only: page_token and keyword say what is asked for.
 _SIGNATURE = re.compile(
     r"x-amz-.*|x-goog-.*|sig|signature|expires|policy|key-pair-id|awsaccesskeyid|googleaccessid"
-    r"|token|access_token|api_key|apikey",
+    r"|(?:access|auth|sas|security|session)?[-_]?token|auth|jwt|hmac"
+    r"|key|api[-_]?key|(?:ocp-apim-)?subscription-key",
     re.IGNORECASE,
 )
+# What GDAL sends along with a request, in its form with options first.
+_SENT = re.compile(r"userpwd|proxyuserpwd|cookie|header\..*", re.IGNORECASE)
+# Name and password, before the last @ in front of the host's end.
+_USERINFO = re.compile(r"(?<=://)[^/?#]*@")
 # Azure's shared access signatures have names too short to be taken for one unless "sig" is there.
 _SHARED_ACCESS = frozenset(
     (
@@ -54,30 +60,72 @@ def is_url(path: str) -> bool:
 
 def without_query(path: str) -> str:
     """The part of a name that says which file it is; a local name may hold any character."""
-    options_first = path.startswith("/vsicurl?")  # GDAL's form with the URL among the parameters
-    return path.partition("?")[0] if is_remote(path) and not options_first else path
+    return path.partition("?")[0] if is_remote(path) and not _options_first(path) else path
+
+
+def _options_first(path: str) -> bool:
+    """Whether this is GDAL's form with the URL, mostly percent-encoded, among the parameters."""
+    return path.startswith(("/vsicurl?", "/vsicurl_streaming?"))
+
+
+def _parameter(pair: str) -> str:
+    return unquote(pair.partition("=")[0]).lower()
+
+
+def _url_within(path: str) -> str:
+    """The URL that one of GDAL's names for web servers holds; the name itself if it is none."""
+    if _options_first(path):
+        pairs = path.partition("?")[2].split("&")
+        urls = [pair.partition("=")[2] for pair in pairs if _parameter(pair) == "url"]
+        return unquote(urls[-1]) if urls else path
+    kind, _, url = path.lstrip("/").partition("/")
+    return url if path.startswith("/vsicurl") and kind.startswith("vsicurl") and url else path
 
 
 def public(path: str) -> str:
-    """A name without its signature; other parameters of a URL say what it names, and stay."""
-    base, mark, rest = path.partition("?")
-    if not mark or not is_remote(path):
+    """A name without password and signature; the other parameters of a URL say what it names."""
+    if not is_remote(path):
         return path
+    base, mark, rest = path.partition("?")
+    base = _USERINFO.sub("", base)
+    if not mark:
+        return base
     query, mark, fragment = rest.partition("#")
     pairs = query.split("&")
-    names = {pair.partition("=")[0].lower() for pair in pairs}
-    dropped = _SHARED_ACCESS if "sig" in names else frozenset[str]()
-    kept = [
-        pair
-        for pair in pairs
-        if not _SIGNATURE.fullmatch(name := pair.partition("=")[0]) and name.lower() not in dropped
-    ]
+    dropped = _SHARED_ACCESS if "sig" in map(_parameter, pairs) else frozenset[str]()
+    options = _options_first(path)
+    kept = []
+    for pair in pairs:
+        name = _parameter(pair)
+        if _SIGNATURE.fullmatch(name) or name in dropped or (options and _SENT.fullmatch(name)):
+            continue
+        kept.append(_public_url(pair) if options and name == "url" else pair)
     return base + ("?" + "&".join(kept) if kept else "") + mark + fragment
 
 
+def _public_url(pair: str) -> str:
+    """``url=…`` of GDAL's form with options first, encoded only if it was."""
+    name, _, value = pair.partition("=")
+    url = unquote(value)
+    shown = public(url)
+    if shown == url:
+        return pair
+    return f"{name}={shown if '://' in value else quote(shown, safe='')}"
+
+
 def conceal(text: object, path: str) -> str:
-    """A message that may name ``path``, without its signature."""
-    return str(text).replace(path, public(path))
+    """A message that may name ``path``, or a part of it, without password and signature."""
+    shown = str(text)
+    if not is_remote(path):
+        return shown
+    url = _url_within(path)
+    for name in (path, url):
+        shown = shown.replace(name, public(name))
+    userinfo = _USERINFO.search(url)
+    if userinfo is not None:  # http.client takes a password for the host's port, and says so
+        for secret in (userinfo[0], userinfo[0].partition(":")[2]):
+            shown = shown.replace(secret, "") if secret else shown
+    return shown
 
 
 def item_in_document(path: str) -> tuple[str, str | None]:
@@ -112,6 +160,8 @@ def stem(path: str) -> str:
     _, wanted = item_in_document(path)
     if wanted is not None:
         return re.sub(r"[^\w.-]+", "_", wanted)
+    if _options_first(path) and (url := _url_within(path)) != path:
+        return stem(url)
     plain = without_query(path).rstrip("/")
     if not is_url(plain):
         return Path(plain).stem

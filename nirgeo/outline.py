@@ -26,7 +26,10 @@ _NEAR = 1e-7
 """Degrees within which something lies on the meridian of 180°, and not beyond it."""
 
 _DIGITS = 7
-"""A hundred-millionth of a degree is a millimetre."""
+"""A ten-millionth of a degree is a centimetre."""
+
+_SLIVER = 1e-7
+"""Share of a scene's area below which a part beyond the meridian only touches it."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +58,15 @@ def outline(grid: Grid) -> Outline | None:
     points = _without_straight(unrolled, latitude, max(grid.shape))
     if _area(points) < 0:  # RFC 7946: exterior rings run counterclockwise
         points.reverse()
-    if east <= 180 + _NEAR:
-        polygons = [points]
-    else:
-        polygons = [_clip(points, 180.0, keep_below=True)]
-        polygons.append([(x - 360, y) for x, y in _clip(points, 180.0, keep_below=False)])
+    polygons = [points]
+    if east > 180 + _NEAR:
+        halves = [_clip(points, 180.0, keep_below=True)]
+        halves.append([(x - 360, y) for x, y in _clip(points, 180.0, keep_below=False)])
+        # What only touches the meridian has no part beyond it. A share, as scenes may be small.
+        least = _SLIVER * abs(_area(points))
+        polygons = [half for half in halves if abs(_area(half)) > least]
         west, east = (west, east - 360) if east - west < 360 - 1e-6 else (-180.0, 180.0)
-    # What only touches the meridian has no part beyond it.
-    rings = [[_closed(polygon)] for polygon in polygons if abs(_area(polygon)) > _NEAR]
+    rings = [[_closed(polygon)] for polygon in polygons]
     geometry: dict[str, Any] = (
         {"type": "Polygon", "coordinates": rings[0]}
         if len(rings) == 1
@@ -105,7 +109,12 @@ def _without_straight(x: NDArray[np.float64], y: NDArray[np.float64], pixels: in
 
 def _area(points: Points) -> float:
     """Twice the area that a ring runs around, positive if counterclockwise."""
-    pairs = zip(points, points[1:] + points[:1], strict=True)
+    if not points:
+        return 0.0
+    # Counted from a corner: products of whole coordinates would round a small scene's area away.
+    x, y = points[0]
+    shifted = [(a - x, b - y) for a, b in points]
+    pairs = zip(shifted, shifted[1:] + shifted[:1], strict=True)
     return sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in pairs)
 
 

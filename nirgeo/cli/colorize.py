@@ -290,6 +290,8 @@ def colorize_one(
             on_writing=reporter.writing,
         )
     item = _write_item(str(written), taken, view, reporter) if options["stac"] else None
+    if options["overwrite"] and not options["stac"]:
+        _remove_item(str(written), reporter)
     reporter.result(str(written), tags=provenance.tags(rgb.attrs), item=item)
 
 
@@ -329,6 +331,15 @@ def _write_item(
     item = write_item(result, taken)
     reporter.message(f"STAC item: {item} (time from {taken.origin})")
     return item
+
+
+def _remove_item(result: str, reporter: Reporter) -> None:
+    """An item of the result that was written over would tell of one that is gone."""
+    from nirgeo.stac.result import remove_item
+
+    removed = remove_item(result)
+    if removed is not None:
+        reporter.message(f"removed {removed}, the item of the former result; --stac writes one")
 
 
 def _spare(scene: list[str], made: list[str]) -> None:

@@ -18,6 +18,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
+from urllib.request import url2pathname
 
 from nirgeo._version import __version__
 from nirgeo.errors import SourceError
@@ -67,7 +68,7 @@ def read_document(href: str | os.PathLike[str]) -> Document:
         return document
     if "://" in text and not text.startswith("file://"):
         raise SourceError(
-            f"{text}: STAC documents are read from files and web servers; download it first"
+            f"{public(text)}: STAC documents are read from files and web servers; download it first"
         )
     path = Path(_file_of_url(text) if text.startswith("file://") else text).absolute()
     try:
@@ -176,7 +177,7 @@ def resolve(href: object, base: str) -> str:
     SourceError : no reference, or one that a document from there must not hold
     """
     if not isinstance(href, str) or not href or len(href) > _HREF_LENGTH or _CONTROL.search(href):
-        raise SourceError(f"{public(base)}: {str(href)[:80]!r} is no reference to a file")
+        raise SourceError(f"{public(base)}: {public(str(href))[:80]!r} is no reference to a file")
     shown = f"{public(base)}: {public(href)[:200]}"
     scheme = href.partition(":")[0].lower() if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", href) else ""
     if scheme in ("http", "https"):
@@ -209,20 +210,25 @@ def resolve(href: object, base: str) -> str:
 
 
 def _local(path: str, base: str, *, literal: bool) -> str:
-    """A path relative to a local document, percent-encoded if only that is there."""
+    """A path relative to a local document: percent-encoded, as references are, or as it stands.
+
+    Both may be there, ``a b.tif`` and ``a%20b.tif``: nirgeo's own items call the latter
+    ``a%2520b.tif``.
+    """
     folder = Path(base).parent
     plain = os.path.normpath(folder / path)
     decoded = os.path.normpath(folder / unquote(path))
-    if literal or os.path.exists(plain) or not os.path.exists(decoded):
-        return plain
-    return decoded
+    return decoded if not literal and os.path.exists(decoded) else plain
 
 
 def _file_of_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.netloc not in ("", "localhost"):
         raise SourceError(f"{url}: names a file of another machine")
-    return unquote(parts.path)
+    try:
+        return url2pathname(parts.path)  # of Windows, /C:/x.tif is C:\x.tif
+    except (OSError, IndexError) as error:
+        raise SourceError(f"{url}: names no file") from error
 
 
 def has_json_suffix(path: str) -> bool:

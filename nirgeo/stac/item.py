@@ -29,7 +29,8 @@ _OTHER_ROLES = frozenset(
     )
 )
 
-# Units of what is no reflectance: Landsat's and Planet's radiances, kelvin, bits.
+# How items say that a value has no unit. Other units are of what is no reflectance: Landsat's and
+# Planet's radiances, kelvin, bits.
 _NO_UNITS = ("", "1", "none", "unitless", "reflectance", "dimensionless")
 
 
@@ -56,11 +57,18 @@ class AssetBand:
     tiff: bool = False
 
     @property
+    def measure(self) -> str:
+        """The unit, the same for every way of saying that there is none."""
+        unit = self.unit.strip()
+        return "" if unit.lower() in _NO_UNITS else unit
+
+    @property
     def stated(self) -> tuple[float, float] | None:
         """Scale and offset to reflectance; None if there is none, or only scale 1 and offset 0."""
-        if self.scale is None or self.unit.strip().lower() not in _NO_UNITS:
+        if self.measure:
             return None
-        stated = self.scale, self.offset or 0.0
+        # The raster extension's defaults, each where only the other is stated.
+        stated = 1.0 if self.scale is None else self.scale, self.offset or 0.0
         return None if stated == (1.0, 0.0) else stated
 
     def describe(self) -> str:
@@ -97,6 +105,18 @@ class Item:
     def text(self, *names: str) -> str:
         """The first of these properties that is a string, else nothing."""
         return next((t for n in names if (t := text_of(dict(self.properties), n))), "")
+
+    def number(self, *names: str) -> float | None:
+        """The first of these properties that is a number, written as one or as text."""
+        for value in (self.properties.get(name) for name in names):
+            if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+                try:
+                    number = float(value)
+                except (ValueError, OverflowError):
+                    continue
+                if math.isfinite(number):
+                    return number
+        return None
 
     @property
     def product(self) -> str:

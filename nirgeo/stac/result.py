@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from rasterio.crs import CRS
 
@@ -37,6 +38,12 @@ EXTENSIONS = (
 )
 MEDIA_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 PREFIX = "nirgeo:"
+
+_MAX_BYTES = 2**20
+"""No item of a result is that large."""
+
+# What is cut off or decoded where a reference is read; other characters only make it unreadable.
+_ENCODED = str.maketrans({character: quote(character) for character in " #%?"})
 
 
 def item_path(result: str) -> str:
@@ -133,6 +140,50 @@ def write_item(result: str | os.PathLike[str], acquisition: Acquisition) -> str:
     return target
 
 
+def remove_item(result: str) -> str | None:
+    """Remove the item of a result that was written over; returns the path of what was removed.
+
+    Only what :func:`make_item` made for a file of this name, and nobody added to, goes.
+    """
+    if result.startswith("/vsi"):
+        return None
+    path = Path(result).with_suffix(".json")
+    try:
+        with open(path, "rb") as file:
+            content = json.loads(file.read(_MAX_BYTES))
+        if not _is_own_item(content, Path(result)):
+            return None
+        path.unlink()
+    except (OSError, ValueError, RecursionError):  # not there, or not JSON
+        return None
+    return str(path)
+
+
+def _is_own_item(content: object, result: Path) -> bool:
+    """Whether this is an item as :func:`make_item` makes it, for a file of this name."""
+    fields = {"type", "stac_version", "stac_extensions", "id", "geometry", "bbox"}
+    fields |= {"properties", "links", "assets"}
+    if not isinstance(content, dict) or not set(content) <= fields:
+        return False
+    properties, assets, links = (content.get(k) for k in ("properties", "assets", "links"))
+    return (
+        content.get("id") == result.stem
+        and isinstance(properties, dict)
+        and f"{PREFIX}synthetic" in properties
+        and isinstance(assets, dict)
+        and set(assets) == {"rgb"}
+        and isinstance(assets["rgb"], dict)
+        and assets["rgb"].get("href") == _href(result)
+        and isinstance(links, list)
+        # A catalogue adds links to itself, and would miss its item.
+        and all(isinstance(x, dict) and x.get("rel") == "derived_from" for x in links)
+    )
+
+
+def _href(result: Path) -> str:
+    return f"./{result.name.translate(_ENCODED)}"
+
+
 def _projection(grid: Grid) -> dict[str, Any]:
     fields: dict[str, Any] = {"proj:shape": list(grid.shape), "proj:code": None}
     if grid.crs is None:
@@ -155,7 +206,7 @@ def _asset(
 ) -> dict[str, Any]:
     display = dtype == "uint8"
     asset: dict[str, Any] = {
-        "href": f"./{Path(path).name}",
+        "href": _href(Path(path)),
         "type": MEDIA_TYPE,
         "title": "natural colour (synthetic)",
         "roles": ["visual"] if display else ["data"],
@@ -212,12 +263,12 @@ def _links(
 
 
 def _relative(item: str, result: str) -> str | None:
-    """From the folder of a result to an item; None where no such way leads."""
+    """The reference from the folder of a result to an item; None where no such way leads."""
     try:
         way = os.path.relpath(item, Path(result).absolute().parent)
     except ValueError:  # another drive
         return None
-    return Path(way).as_posix()
+    return Path(way).as_posix().translate(_ENCODED)
 
 
 def _short(number: float) -> float:

@@ -112,7 +112,7 @@ def choose_bands(
     found = {role: order[k - 1] for role, k in _find(item, order, wanted | {"nir": nir}).items()}
     notes = []
     for role, band in list(found.items()):
-        if band.stated != nir.stated or band.unit != nir.unit:
+        if band.stated != nir.stated or band.measure != nir.measure:
             said = f"{role}: asset {band.describe()} is scaled otherwise than {nir.describe()}"
             if role in wanted:
                 raise BandError(f"{item.name}: --{said}; the two can't be read together")
@@ -247,17 +247,14 @@ def _clues(item: Item, nir: AssetBand, clues: ScalingClues) -> ScalingClues:
     properties = dict(item.properties)
     stated, origin = nir.stated, "STAC raster:bands"
     if any(properties.get(name) is True for name in _OFFSET_APPLIED):
-        stated = (stated[0] if stated is not None else BOA_GAIN, 0.0)
+        # An offset alone says nothing of the gain, and these flags are Sentinel-2's.
+        stated = (stated[0] if stated is not None and nir.scale is not None else BOA_GAIN, 0.0)
         origin = "STAC; Sentinel-2's offset is already applied"
     if stated is not None:
         clues = replace(clues, stac_scale=stated[0], stac_offset=stated[1], stac_origin=origin)
     baseline = clues.processing_baseline
     if baseline is None:
-        text = item.text("s2:processing_baseline", "sentinel:processing_baseline")
-        try:
-            baseline = float(text)
-        except ValueError:
-            baseline = None
+        baseline = item.number("s2:processing_baseline", "sentinel:processing_baseline")
     product = f"{clues.product or ''} {item.product}"
     return replace(clues, processing_baseline=baseline, product=product)
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pystac
@@ -15,6 +16,7 @@ from helpers import NORTH_UP_10M, write_raster
 from pictures import command, events, listing, painting_model, read, scene_values
 from pystac.extensions.eo import EOExtension
 from pystac.extensions.projection import ProjectionExtension
+from pystac.utils import make_absolute_href
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from stac_items import serve, write_scene_item
 
@@ -22,7 +24,9 @@ from nirgeo.acquisition import parse_interval
 from nirgeo.errors import OptionError, TargetError
 from nirgeo.modelfile import Model
 from nirgeo.stac import result as stac_result
-from nirgeo.stac.result import item_path, write_item
+from nirgeo.stac.document import resolve
+from nirgeo.stac.result import item_path, remove_item, write_item
+from nirgeo.stac.scene import find_item
 
 TAKEN = {"TIFFTAG_DATETIME": "2024:05:08 10:15:59"}
 
@@ -196,6 +200,39 @@ def test_pystac_reads_it(tmp_path: Path, colorized: Any) -> None:
     )
 
 
+def test_names_that_a_url_would_cut_short(tmp_path: Path, tiny: Model) -> None:
+    folder = tmp_path / "s2 #1"
+    folder.mkdir()
+    source = write_scene_item(folder)
+    out = tmp_path / "my #1 50%25.tif"
+    (tmp_path / "my #1 50%.tif").touch()  # what it would be called if it were decoded twice
+    options = ("--as", "reflectance", "--model", tiny.path)  # pictures are never bands
+    command("colorize", source, "-o", out, "--stac", *options)
+    item = find_item(str(out.with_suffix(".json")))
+    assert item is not None
+    assert item.bands[0].reference == "./my%20%231%2050%2525.tif"
+    assert item.resolve(item.bands[0].reference) == str(out)
+    assert item.link("derived_from") == "s2%20%231/item.json"
+    assert item.resolve(item.link("derived_from")) == str(source)
+    # On a web server it is the same file, for others too.
+    moved = pystac.Item.from_file(str(out.with_suffix(".json").rename(tmp_path / "i.json")))
+    there = make_absolute_href(moved.assets["rgb"].href, "https://example.org/a/i.json", False)
+    assert there == resolve(item.bands[0].reference, "https://example.org/a/i.json")
+    assert unquote(there) == f"https://example.org/a/{out.name}"
+
+
+def test_a_scene_with_such_names_is_found(tmp_path: Path, tiny: Model) -> None:
+    path = write_scene_item(tmp_path)
+    content = json.loads(path.read_text())
+    for asset in content["assets"].values():
+        name = asset["href"].removeprefix("./")
+        (tmp_path / name).rename(tmp_path / f"a #1 50%25 {name}")
+        asset["href"] = f"./a%20%231%2050%2525%20{name}"
+    path.write_text(json.dumps(content))
+    command("colorize", path, "-o", tmp_path / "x.tif", "--model", tiny.path)
+    assert read(tmp_path / "x.tif")[0].shape == (3, 140, 200)
+
+
 def test_the_schemas_of_the_extensions(tmp_path: Path, colorized: Any) -> None:
     out, _ = colorized(write_scene_item(tmp_path / "s2"), model="satellite-nir@4")
     try:
@@ -271,6 +308,32 @@ def test_an_item_that_is_there_is_kept(tmp_path: Path, tiny: Model) -> None:
     assert json.loads((tmp_path / "scene_rgb.json").read_text())["id"] == "scene_rgb"
 
 
+def test_the_item_of_a_result_that_is_gone_goes_too(tmp_path: Path, tiny: Model) -> None:
+    source, item = scene(tmp_path), tmp_path / "scene_rgb.json"
+    options = ("--model", tiny.path, "--scale", "0.0001")
+    command("colorize", source, *options, "--stac")
+    made = json.loads(item.read_text())
+    again = command("colorize", source, *options, "--overwrite")
+    assert not item.exists()
+    assert f"removed {item}" in again.stderr
+    # What somebody wrote or added to, or what tells of another file, stays.
+    other = {"rgb": made["assets"]["rgb"] | {"href": "./other.tif"}}
+    more = {"rgb": made["assets"]["rgb"], "thumbnail": {"href": "./t.png"}}
+    link = {"rel": "collection", "href": "./collection.json"}
+    for content in (
+        *({"a": 1}, [made], made | {"id": "other"}, made | {"collection": "mine"}),
+        *(made | {"assets": other}, made | {"assets": more}, made | {"links": [link]}),
+        made | {"properties": {"datetime": "2024-05-08T10:15:59Z"}},
+    ):
+        item.write_text(json.dumps(content))
+        assert remove_item(str(tmp_path / "scene_rgb.tif")) is None
+        assert json.loads(item.read_text()) == content
+    item.write_text(json.dumps(made))
+    assert remove_item(str(tmp_path / "scene_rgb.tif")) == str(item)
+    assert remove_item(str(tmp_path / "scene_rgb.tif")) is None
+    assert remove_item("/vsimem/scene_rgb.tif") is None
+
+
 def test_a_run_that_fails_leaves_no_item(tmp_path: Path, tiny: Model) -> None:
     empty = write_raster(
         tmp_path / "scene.tif", np.zeros((70, 70), np.uint16), nodata=0, tags=TAKEN
@@ -313,6 +376,7 @@ def test_where_only_rasters_can_be_written(tmp_path: Path, tiny: Model) -> None:
 def test_names_of_items() -> None:
     assert item_path("a/b.c.tif") == "a/b.c.json"
     assert item_path("b") == "b.json"
+    assert stac_result._href(Path("a/what? ü+%.tif")) == "./what%3F%20ü+%25.tif"
     with pytest.raises(OptionError, match="choose another -o"):
         item_path("a.json")
 

@@ -181,7 +181,11 @@ def test_an_offset_that_is_applied_already(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("baseline", "offset"), [("05.10", -0.1), ("02.14", 0.0), ("unknown", 0.0), (5.1, 0.0)]
+    ("baseline", "offset"),
+    [
+        *(("05.10", -0.1), ("02.14", 0.0), ("unknown", 0.0)),
+        *((5.09, -0.1), (4, -0.1), (2.14, 0.0), (True, 0.0), (10**400, 0.0), (None, 0.0)),
+    ],
 )
 def test_the_baseline_where_no_scale_is_stated(
     tmp_path: Path, baseline: Any, offset: float
@@ -189,6 +193,18 @@ def test_the_baseline_where_no_scale_is_stated(
     # Planetary Computer states no scale.
     path = write_scene_item(tmp_path, raster={}, properties={"s2:processing_baseline": baseline})
     assert scaling(path) == f"reflectance:0.0001,{offset}"
+
+
+def test_an_offset_without_a_scale(tmp_path: Path) -> None:
+    # The raster extension: a scale that is not stated is 1.
+    share = {role: (v / 10_000).astype(np.float32) for role, v in scene_counts().items()}
+    raster = {"nodata": 0, "offset": -0.1}
+    path = write_scene_item(tmp_path, counts=share, raster=raster)
+    assert scaling(path) == "reflectance:1.0,-0.1"
+    # Where the offset is applied already, what is left is Sentinel-2's gain.
+    flag = {"earthsearch:boa_offset_applied": True}
+    path = write_scene_item(tmp_path, raster=raster, properties=flag)
+    assert scaling(path) == "reflectance:0.0001,0.0"
 
 
 def test_a_flag_that_the_pixels_contradict_is_refused(tmp_path: Path) -> None:

@@ -38,6 +38,34 @@ def test_is_remote(path: str, remote: bool) -> None:
         ("https://a/x.tif?X-Goog-Signature=b", "https://a/x.tif"),
         ("https://a/x.tif?access_token=b#part", "https://a/x.tif#part"),
         ("/vsicurl/https://a/x.tif?sig=b&sv=1", "/vsicurl/https://a/x.tif"),
+        # Names and passwords, whatever a password holds.
+        ("https://user:secret@host/x.tif", "https://host/x.tif"),
+        ("https://user:sec@ret@host:8/a@b.tif?id=7", "https://host:8/a@b.tif?id=7"),
+        ("/vsicurl/https://user:secret@host/x.tif", "/vsicurl/https://host/x.tif"),
+        ("https://host/a@b.tif", "https://host/a@b.tif"),
+        # Tokens and keys by themselves; what only resembles them stays.
+        *(
+            (f"https://a/x?{name}=secret&id=7", "https://a/x?id=7")
+            for name in (
+                *("subscription-key", "Ocp-Apim-Subscription-Key", "key", "api-key", "apikey"),
+                *("_token", "sas_token", "token", "auth", "JWT", "hmac", "%6Bey"),
+            )
+        ),
+        *(
+            (f"https://a/x?{name}=7", f"https://a/x?{name}=7")
+            for name in ("keyword", "page_token", "author", "keys", "monkey", "authority")
+        ),
+        # GDAL's form with options first.
+        (
+            "/vsicurl?max_retry=3&url=https%3A%2F%2Fa%2Fx.tif%3Fsv%3D1%26sig%3Db",
+            "/vsicurl?max_retry=3&url=https%3A%2F%2Fa%2Fx.tif",
+        ),
+        ("/vsicurl?url=https%3A%2F%2Fu%3Ap%40a%2Fx.tif", "/vsicurl?url=https%3A%2F%2Fa%2Fx.tif"),
+        ("/vsicurl?url=https://a/x.tif?sig=b", "/vsicurl?url=https://a/x.tif"),
+        (
+            "/vsicurl?header.Authorization=b&userpwd=u:p&url=https%3A%2F%2Fa%2Fx%2520y.tif",
+            "/vsicurl?url=https%3A%2F%2Fa%2Fx%2520y.tif",
+        ),
         # Local names hold whatever they like.
         ("/data/x.tif?sig=b", "/data/x.tif?sig=b"),
         ("https://a/x.tif", "https://a/x.tif"),
@@ -46,6 +74,21 @@ def test_is_remote(path: str, remote: bool) -> None:
 def test_a_signature_is_not_shown(signed: str, public: str) -> None:
     assert hrefs.public(signed) == public
     assert hrefs.conceal(f"GDAL said '{signed}' is bad", signed) == f"GDAL said '{public}' is bad"
+
+
+@pytest.mark.parametrize(
+    ("path", "said", "shown"),
+    [
+        # GDAL and http.client quote parts of what they were given.
+        ("/vsicurl/https://a/x.tif?sig=b", "no https://a/x.tif?sig=b", "no https://a/x.tif"),
+        ("/vsicurl?url=https%3A%2F%2Fa%2Fx%3Fsig%3Db", "no https://a/x?sig=b", "no https://a/x"),
+        ("http://u:secret@host/x", "bad port: 'secret@host'", "bad port: 'host'"),
+        ("https://u:secret@host/x", "no host u:secret@host", "no host host"),
+        ("/data/x.tif", "no /data/x.tif", "no /data/x.tif"),
+    ],
+)
+def test_nor_is_a_part_of_it_that_others_quote(path: str, said: str, shown: str) -> None:
+    assert hrefs.conceal(said, path) == shown
 
 
 @pytest.mark.parametrize(
@@ -62,6 +105,7 @@ def test_a_signature_is_not_shown(signed: str, public: str) -> None:
         ("https://a/x/item.json?token=a.b/c.d", "item"),
         ("https://a/scene.tif/", "scene"),
         ("/vsis3/bucket/scene.tif", "scene"),
+        ("/vsicurl?max_retry=3&url=https%3A%2F%2Fa%2Fscene.tif%3Fsig%3Da.b", "scene"),
     ],
 )
 def test_what_a_result_is_called_after(path: str, stem: str) -> None:

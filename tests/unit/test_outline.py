@@ -50,6 +50,27 @@ def test_a_small_scene_is_its_corners() -> None:
     assert len(rings(found.geometry)[0]) == 5
 
 
+@pytest.mark.parametrize("pixel", [0.2, 0.05, 0.005])
+def test_a_scene_of_a_few_metres_has_an_outline(pixel: float) -> None:
+    found = outline(grid("EPSG:32632", pixel, 0, 500_000, 0, -pixel, 5_000_000, size=(200, 200)))
+    assert found is not None
+    assert found.geometry["type"] == "Polygon"
+    west, south, east, north = found.bbox
+    box = (east - west) * (north - south)
+    assert check(found.geometry) == pytest.approx(box, rel=0.05)  # corners are rounded to 1 cm
+
+
+def test_a_scene_of_a_few_metres_across_the_date_line() -> None:
+    side = 1e-6  # a tenth of a metre
+    found = outline(grid("EPSG:4326", side, 0, 180 - 25 * side, 0, -side, 10))
+    assert found is not None
+    assert found.bbox == pytest.approx((179.999975, 9.9999, -179.999925, 10.0), abs=1e-9)
+    assert found.geometry["type"] == "MultiPolygon"
+    western, eastern = rings(found.geometry)
+    assert area(western) == pytest.approx(25e-6 * 100e-6, rel=1e-3)
+    assert area(eastern) == pytest.approx(75e-6 * 100e-6, rel=1e-3)
+
+
 def test_sides_that_bend_have_more_points() -> None:
     found = outline(grid("EPSG:32632", 10, 0, 300_000, 0, -10, 5_000_000, size=(10_980, 10_980)))
     assert found is not None

@@ -91,6 +91,14 @@ class TestReading:
         with pytest.raises(SourceError, match="can't be reached"):
             read_document("http://exa mple.org/item")
 
+    def test_a_password_is_not_told(self) -> None:
+        # http.client takes it for a port.
+        with pytest.raises(SourceError, match=r"http://host\.invalid/item: can't be") as raised:
+            read_document("http://user:secret@host.invalid/item")
+        assert "secret" not in str(raised.value)
+        with pytest.raises(SourceError, match=r"ftp://host/item: .*download it first"):
+            read_document("ftp://user:secret@host/item")
+
 
 class TestReferences:
     @pytest.mark.parametrize(
@@ -150,6 +158,10 @@ class TestReferences:
         assert resolve("../bands/none.tif", base) == str(bands / "none.tif")
         assert resolve(str(bands / "x.tif"), base) == str(bands / "x.tif")
         assert resolve((bands / "B 08.tif").as_uri(), base) == str(bands / "B 08.tif")
+        # Where both are there, a reference is what references are: encoded.
+        (bands / "B%2008.tif").touch()
+        assert resolve("../bands/B%2008.tif", base) == str(bands / "B 08.tif")
+        assert resolve("../bands/B%252008.tif", base) == str(bands / "B%2008.tif")
         assert resolve("https://example.org/x.tif", base) == "https://example.org/x.tif"
         for href in (
             *("/vsicurl/http://h/x.tif", "//host/share/x.tif", "\\\\host\\share\\x.tif"),
@@ -157,6 +169,21 @@ class TestReferences:
         ):
             with pytest.raises(SourceError):
                 resolve(href, base)
+
+
+def test_urls_of_files_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Its own way of reading them, which Python has on every system.
+    windows = pytest.importorskip("nturl2path")
+    monkeypatch.setattr(document, "url2pathname", windows.url2pathname)
+    for url, path in [
+        ("file:///C:/data/my%20x.tif", "C:\\data\\my x.tif"),
+        ("file://localhost/c:/x%23.tif", "C:\\x#.tif"),
+        ("file:///data/x.tif", "\\data\\x.tif"),
+    ]:
+        assert document._file_of_url(url) == path
+    for url in ("file:///C:/x:y.tif", "file::x"):
+        with pytest.raises(SourceError, match="names no file"):
+            document._file_of_url(url)
 
 
 @pytest.mark.parametrize("value", ["0.0001", True, [1], float("nan"), float("inf"), 10**400])

@@ -168,6 +168,20 @@ class TestChoosing:
         with pytest.raises(BandError, match="can't be read together"):
             chosen(assets, {"green": "green"})
 
+    def test_every_way_of_having_no_unit_is_the_same(self) -> None:
+        units = {"nir": "1", "red": "", "green": "Reflectance ", "blue": "unitless"}
+        assets = {
+            role: band(f"./{role}.tif", role, role, **STATED, **({"unit": u} if u else {}))
+            for role, u in units.items()
+        }
+        found, notes = choose_bands(parsed(assets))
+        assert set(found) == set(units)
+        assert notes == []
+        assets["red"] = band("./red.tif", "red", "red", **STATED, unit="K")
+        found, notes = choose_bands(parsed(assets))
+        assert set(found) == {"nir", "green", "blue"}
+        assert "red is scaled otherwise" in notes[0]
+
     @pytest.mark.parametrize(
         "assets",
         [
@@ -190,6 +204,11 @@ class TestChoosing:
         assert found["nir"].stated is None
         plain = band("./n.tif", "B4", "nir", scale=1, offset=0)
         assert choose_bands(parsed({"nir": plain}))[0]["nir"].stated is None
+
+    def test_a_scale_that_is_not_stated_is_1(self) -> None:
+        for offset, stated in [(-0.1, (1.0, -0.1)), (0, None)]:
+            asset = band("./n.tif", "B4", "nir", offset=offset)
+            assert choose_bands(parsed({"nir": asset}))[0]["nir"].stated == stated
 
 
 class TestRefusals:
