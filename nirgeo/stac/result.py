@@ -42,8 +42,9 @@ PREFIX = "nirgeo:"
 _MAX_BYTES = 2**20
 """No item of a result is that large."""
 
-# What is cut off or decoded where a reference is read; other characters only make it unreadable.
-_ENCODED = str.maketrans({character: quote(character) for character in " #%?"})
+# What is cut off or decoded where a reference is read. Spaces stay: tools hand local references to
+# GDAL as they are.
+_ENCODED = str.maketrans({character: quote(character) for character in "#%?"})
 
 
 def item_path(result: str) -> str:
