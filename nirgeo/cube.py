@@ -25,7 +25,13 @@ AXES = {"latitude": "y", "longitude": "x", "lat": "y", "lon": "x"}
 
 RASTER = ("band", "y", "x")
 
-_KEPT = ("nodata", "_FillValue", "scale_factor", "add_offset", SCALING_ATTR)
+_NODATA = ("_FillValue", "missing_value", "fill_value", "nodata", "nodatavals")
+"""Where rioxarray looks for the value of missing pixels."""
+
+_KEPT = (*_NODATA, "scale_factor", "add_offset", SCALING_ATTR)
+
+_COMMON_NAMES = ("common_name", "eo:common_name")
+"""Coordinates along ``band`` with STAC's common names, as stackstac attaches them."""
 
 
 def as_array(dataset: xr.Dataset) -> xr.DataArray:
@@ -41,7 +47,7 @@ def as_array(dataset: xr.Dataset) -> xr.DataArray:
     labels = [BandLabel(number, description=name) for number, name in enumerate(names, start=1)]
     if not labels:
         raise BandError("the dataset has no variable with two dimensions")
-    roles = find_roles(labels)
+    roles = find_roles(labels, in_array=True)
     chosen = {role: dataset[names[number - 1]] for role, number in roles.items()}
     facts: dict[str, Any] = {}
     for key in _KEPT:
@@ -70,7 +76,8 @@ def as_array(dataset: xr.Dataset) -> xr.DataArray:
 def band_labels(array: xr.DataArray) -> list[BandLabel]:
     """What an array says of its bands: names along ``band``, or descriptions beside numbers.
 
-    rioxarray numbers the bands of a file, and keeps their descriptions in ``long_name``.
+    rioxarray numbers the bands of a file, and keeps their descriptions in ``long_name``. Beside
+    either there may be STAC's common names.
     """
     count = array.sizes["band"]
     names = list(np.atleast_1d(array["band"].values)) if "band" in array.coords else [0] * count
@@ -78,7 +85,20 @@ def band_labels(array: xr.DataArray) -> list[BandLabel]:
     described = array.attrs.get("long_name")
     if not any(words) and isinstance(described, tuple | list) and len(described) == count:
         words = [str(word or "") for word in described]
-    return [BandLabel(number, description=word) for number, word in enumerate(words, start=1)]
+    pairs = zip(words, _common_names(array), strict=True)
+    return [
+        BandLabel(number, description=word, common_name=common)
+        for number, (word, common) in enumerate(pairs, start=1)
+    ]
+
+
+def _common_names(array: xr.DataArray) -> list[str]:
+    count = array.sizes["band"]
+    for key in _COMMON_NAMES:
+        names = np.atleast_1d(array.coords[key].values) if key in array.coords else np.empty(0)
+        if names.shape == (count,):  # over band; or of the only one
+            return [name if isinstance(name, str) else "" for name in names]
+    return [""] * count
 
 
 def with_axes(array: xr.DataArray) -> tuple[xr.DataArray, dict[str, str]]:
@@ -138,8 +158,13 @@ def _over(
         _over(cube.isel({first: number}), rest, colorize, options)
         for number in range(cube.sizes[first])
     ]
-    # By name: to find out which coordinates differ, xarray would compute the masks.
-    along = [str(name) for name, values in cube.coords.items() if first in values.dims]
+    # By name: to find out which coordinates differ, xarray would compute the masks. What is said of
+    # the scene's bands is not true of colours, and no picture has it.
+    along = [
+        str(name)
+        for name, values in cube.coords.items()
+        if first in values.dims and "band" not in values.dims
+    ]
     joined = xr.concat(
         parts,
         dim=first,

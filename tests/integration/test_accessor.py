@@ -127,6 +127,59 @@ def test_floats_of_a_lazy_cube_must_say_what_they_are(tiny: Model) -> None:
     assert np.abs(rgb.values.astype(int) - expected.values).max() <= 1
 
 
+SENTINEL_2 = {"red": "B04", "green": "B03", "nir": "B08"}
+
+
+def test_sentinel_2s_own_names_tell_the_bands(tiny: Model) -> None:
+    expected = cube().nirgeo.colorize(tiny)
+    named = cube().rename(SENTINEL_2)
+    np.testing.assert_array_equal(named.nirgeo.colorize(tiny).values, expected.values)
+    array = named[list(SENTINEL_2.values())].to_array("band").assign_attrs(nodata=0)
+    np.testing.assert_array_equal(array.nirgeo.colorize(tiny).values, expected.values)
+
+
+@pytest.mark.parametrize("key", ["common_name", "eo:common_name"])
+def test_common_names_along_band_tell_the_bands(tiny: Model, key: str) -> None:
+    expected = cube().nirgeo.colorize(tiny)
+    array = cube()[["red", "green", "nir"]].to_array("band").assign_attrs(nodata=0)
+    names = np.array(["red", None, "nir"], dtype=object)
+    array = array.assign_coords({"band": ["x1", "x2", "x3"], key: ("band", names)})
+    rgb = array.nirgeo.colorize(tiny)
+    np.testing.assert_array_equal(rgb.values, expected.values)
+    assert key not in rgb.coords
+    with pytest.raises(BandError, match="rename the band or variable to nir"):
+        array.drop_vars(key).nirgeo.colorize(tiny)
+    with pytest.raises(BandError, match="rename the band or variable to nir"):
+        cube()[["scl", "red"]].nirgeo.colorize(tiny)
+
+
+def test_a_coordinate_over_dates_and_bands_is_left_out(tiny: Model) -> None:
+    array = cube()[["red", "green", "nir"]].to_array("band").assign_attrs(nodata=0)
+    array = array.assign_coords(
+        quality=(("time", "band"), np.arange(9).reshape(3, 3)), cloud=("time", [1.0, 2.0, 3.0])
+    )
+    rgb = array.nirgeo.colorize(tiny)
+    np.testing.assert_array_equal(rgb.values, cube().nirgeo.colorize(tiny).values)
+    np.testing.assert_array_equal(rgb["cloud"].values, [1, 2, 3])
+    assert "quality" not in rgb.coords
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("missing_value", 0), ("fill_value", 0), ("nodatavals", (0.0,))]
+)
+def test_missing_pixels_of_a_dataset_are_those_of_its_variables(
+    tiny: Model, key: str, value: Any
+) -> None:
+    dataset = cube().isel(time=0)
+    for name in dataset.data_vars:
+        dataset[name].attrs = {key: value}
+    rgb = dataset.nirgeo.colorize(tiny)
+    np.testing.assert_array_equal(rgb["valid"].values, punch_holes(*SHAPE))
+    assert key not in rgb.attrs
+    alone = dataset["nir"].nirgeo.colorize(tiny)
+    np.testing.assert_array_equal(alone.values, rgb.values)
+
+
 def test_bands_with_different_nodata_are_refused(tiny: Model) -> None:
     dataset = cube()
     dataset["red"].attrs["nodata"] = 9

@@ -250,6 +250,15 @@ def test_a_stack_is_written_where_its_scenes_lie(
         np.testing.assert_array_equal(part.read(), whole.read()[:, 20:, 31:])
 
 
+def test_a_stack_tells_its_bands_by_common_names(items: list[pystac.Item], tiny: Model) -> None:
+    array = stacked(items, rescale=False)
+    assert list(array["common_name"].values) == list(BANDS)
+    other = array.assign_coords(band=["one", "two", "three"])
+    rgb = other.nirgeo.colorize(tiny, scale="0.0001")
+    expected = array.nirgeo.colorize(tiny, scale="0.0001")
+    np.testing.assert_array_equal(rgb.values, expected.values)
+
+
 def test_a_stack_has_the_colours_of_its_place(
     items: list[pystac.Item], with_prior: Model, tmp_path: Path
 ) -> None:
