@@ -180,6 +180,51 @@ def test_missing_pixels_of_a_dataset_are_those_of_its_variables(
     np.testing.assert_array_equal(alone.values, rgb.values)
 
 
+def scaling_of(rgb: xr.DataArray) -> Any:
+    return rgb.attrs.get("nirgeo_scaling")
+
+
+def test_dates_of_a_cube_have_one_scaling(tiny: Model) -> None:
+    """A dark date alone would be taken for display counts, and ``auto`` give it another model."""
+    given = cube(lazy=False)
+    given["nir"].values[1] //= 60
+    with pytest.raises(RadiometryError, match="holds display counts"):
+        given.isel(time=1).nirgeo.colorize(tiny)
+    rgb = given.nirgeo.colorize(tiny)
+    expected = given.chunk(y=70, x=70).nirgeo.colorize(tiny)
+    np.testing.assert_array_equal(rgb.values, expected.values)
+    assert scaling_of(rgb) == "reflectance:0.0001,0.0"
+    assert rgb.attrs == expected.attrs
+    # All of them dark are counts as one of them is.
+    dark = given.isel(time=[1, 1])
+    with pytest.raises(RadiometryError, match="holds display counts"):
+        dark.nirgeo.colorize(tiny)
+    floats = (given[["nir"]] / 10_000).assign(nir=lambda d: d["nir"].assign_attrs(nodata=0))
+    assert scaling_of(floats.nirgeo.colorize(tiny)) == "reflectance:1.0,0.0"
+
+
+def test_missing_pixels_do_not_tell_a_cubes_scaling(tiny: Model) -> None:
+    given = cube(lazy=False)[["nir"]]
+    given["nir"].attrs = {}
+    given["nir"].values[:, :, 2:] = 7
+    with pytest.raises(RadiometryError, match="holds display counts"):
+        given.nirgeo.colorize(tiny)
+    given["nir"].values[:, :, :2] = 3000
+    rgb = given.nirgeo.colorize(tiny, nodata=7)
+    assert scaling_of(rgb) == "reflectance:0.0001,0.0"
+    given["nir"].attrs = {"missing_value": 7}
+    assert scaling_of(given.nirgeo.colorize(tiny)) == "reflectance:0.0001,0.0"
+
+
+def test_a_long_cube_is_sampled_with_every_date(
+    tiny: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nirgeo.cube._POOLED_RASTERS", 1)
+    given = cube(lazy=False)
+    given["nir"].values[:2] //= 60
+    assert scaling_of(given.nirgeo.colorize(tiny)) == "reflectance:0.0001,0.0"
+
+
 def test_bands_with_different_nodata_are_refused(tiny: Model) -> None:
     dataset = cube()
     dataset["red"].attrs["nodata"] = 9
