@@ -17,6 +17,7 @@ from pictures import command, punch_holes, read, scene_values
 import nirgeo
 import nirgeo.accessor
 from nirgeo.errors import BandError, BandWarning, GridError, RadiometryError
+from nirgeo.georeference import grid_of
 from nirgeo.modelfile import Model
 
 DATES = np.array(["2024-03-01", "2024-06-01", "2024-09-01"], dtype="datetime64[ns]")
@@ -296,6 +297,55 @@ def test_a_preview_is_small_and_in_its_place(tmp_path: Path, tiny: Model) -> Non
         assert (a.a, a.e) == pytest.approx((5 * b.a, 5 * b.e))
     with pytest.raises(GridError, match="time"):
         cube().nirgeo.preview()
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 4, 5, 67])
+def test_a_preview_begins_where_its_scene_begins(tmp_path: Path, tiny: Model, factor: int) -> None:
+    scene = nirgeo.open_scene(one_date(tmp_path / "scene.tif", 0))
+    for small in (
+        scene.nirgeo.preview(-(-SHAPE[1] // factor), tiny),
+        nirgeo.colorize(scene, tiny).nirgeo.preview(-(-SHAPE[1] // factor)),
+    ):
+        assert small.rio.transform() == NORTH_UP_10M @ rasterio.Affine.scale(factor)
+        assert small.rio.transform(recalc=True) == small.rio.transform()
+
+
+def test_a_preview_keeps_ground_control_points_in_their_place(tmp_path: Path, tiny: Model) -> None:
+    points = [(0, 0, 8.0, 48.0, 0), (0, 200, 8.1, 48.0, 0), (150, 0, 8.0, 47.9, 0)]
+    values = scene_values(*SHAPE)
+    path = write_raster(tmp_path / "gcps.tif", values, crs=None, transform=None, gcps=points)
+    small = nirgeo.open_scene(path).nirgeo.preview(41, tiny)
+    moved = [(p.row, p.col, p.x, p.y) for p in small.rio.get_gcps()]
+    assert moved == [(0, 0, 8.0, 48.0), (0, 40, 8.1, 48.0), (30, 0, 8.0, 47.9)]
+    assert grid_of(small).gcps == tuple((*point, 0.0) for point in moved)
+
+
+def test_evaluate_leaves_out_nodata(tmp_path: Path, tiny: Model) -> None:
+    picture = nirgeo.colorize(nirgeo.open_scene(one_date(tmp_path / "scene.tif", 0)), tiny)
+    bare = picture.compute().drop_vars("valid").clip(1, 255)
+    truth = bare.copy(deep=True)
+    truth.values[:, :40] = 0
+    assert bare.nirgeo.evaluate(truth)["pixels"] == SHAPE[0] * SHAPE[1]
+    marked = truth.rio.write_nodata(0)
+    for score in (bare.nirgeo.evaluate(marked), marked.nirgeo.evaluate(bare)):
+        assert score["pixels"] == (SHAPE[0] - 40) * SHAPE[1]
+        assert score["rmse"] == 0
+    floats = (truth / 255).astype("float32").rio.write_nodata(0)
+    assert floats.nirgeo.evaluate(floats)["pixels"] == (SHAPE[0] - 40) * SHAPE[1]
+
+
+def test_evaluate_goes_by_places_in_degrees_too(tiny: Model) -> None:
+    turned = cube().isel(time=0).rename(y="latitude", x="longitude").drop_vars("spatial_ref")
+    turned = turned.assign_coords(
+        latitude=45 - np.arange(SHAPE[0]) * 1e-4, longitude=9 + np.arange(SHAPE[1]) * 1e-4
+    )
+    picture = turned.nirgeo.colorize(tiny).compute()
+    assert picture.nirgeo.evaluate(picture)["rmse"] == 0
+    with pytest.raises(GridError, match="differ in their latitude"):
+        picture.nirgeo.evaluate(picture.assign_coords(latitude=picture["latitude"] + 1))
+    # The same places under other names are the same places.
+    plain = picture.rename(latitude="y", longitude="x")
+    assert plain.nirgeo.evaluate(picture) == picture.nirgeo.evaluate(picture)
 
 
 def test_evaluate_measures_what_both_have(tmp_path: Path, tiny: Model) -> None:
