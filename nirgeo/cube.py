@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from nirgeo.attributes import of_the_scene
-from nirgeo.bands import BandLabel, find_roles
+from nirgeo.bands import ROLES, BandLabel, find_roles
 from nirgeo.errors import BandError, GridError, RadiometryError
 from nirgeo.radiometry import Quantity, Scaling, ScalingClues, find_scaling
 from nirgeo.scene import SCALING_ATTR, VALID
@@ -83,7 +83,8 @@ def band_labels(array: xr.DataArray) -> list[BandLabel]:
     """What an array says of its bands: names along ``band``, or descriptions beside numbers.
 
     rioxarray numbers the bands of a file, and keeps their descriptions in ``long_name``. Beside
-    either there may be STAC's common names.
+    either there may be STAC's common names, which count unless a band is called by a role itself:
+    whoever renames a band does not think of them.
     """
     count = array.sizes["band"]
     names = list(np.atleast_1d(array["band"].values)) if "band" in array.coords else [0] * count
@@ -93,7 +94,7 @@ def band_labels(array: xr.DataArray) -> list[BandLabel]:
         words = [str(word or "") for word in described]
     pairs = zip(words, _common_names(array), strict=True)
     return [
-        BandLabel(number, description=word, common_name=common)
+        BandLabel(number, description=word, common_name="" if word in ROLES else common)
         for number, (word, common) in enumerate(pairs, start=1)
     ]
 

@@ -148,6 +148,9 @@ def test_common_names_along_band_tell_the_bands(tiny: Model, key: str) -> None:
     rgb = array.nirgeo.colorize(tiny)
     np.testing.assert_array_equal(rgb.values, expected.values)
     assert key not in rgb.coords
+    renamed = array.assign_coords({"band": ["nir", "x2", "x3"], key: ("band", names)})
+    nir = cube()[["red"]].rename(red="nir").nirgeo.colorize(tiny)
+    np.testing.assert_array_equal(renamed.nirgeo.colorize(tiny).values, nir.values)
     with pytest.raises(BandError, match="rename the band or variable to nir"):
         array.drop_vars(key).nirgeo.colorize(tiny)
     with pytest.raises(BandError, match="rename the band or variable to nir"):
