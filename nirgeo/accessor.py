@@ -15,14 +15,25 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from rasterio import Affine
 
 from nirgeo import expected_error
 from nirgeo.bands import COLOURS
 from nirgeo.cube import as_array, further_dimensions, with_axes
 from nirgeo.engine import colorize
 from nirgeo.errors import BandError, GridError
+from nirgeo.georeference import (
+    COL,
+    CORNERS_ATTR,
+    ROW,
+    grid_of,
+    with_crs_coordinate,
+    with_georeference,
+)
 from nirgeo.metrics import angular_summary, rmse
 from nirgeo.scene import VALID
+from nirgeo.source import as_stored
+from nirgeo.tiling import Window
 
 PREVIEW_SIDE = 512
 
@@ -54,7 +65,7 @@ class ArrayAccessor:
         ------
         GridError : there are more dimensions than a raster has; select one first
         """
-        array, names = with_axes(self._array)
+        array, names = with_axes(with_crs_coordinate(self._array))
         if further_dimensions(array):
             raise GridError(
                 f"a preview shows one raster; select one along {further_dimensions(array)[0]} first"
@@ -65,15 +76,16 @@ class ArrayAccessor:
         every = {
             axis: slice(min(factor, array.sizes[axis]) // 2, None, factor) for axis in ("y", "x")
         }
-        small = array.isel(every).compute()
+        small = _placed(array.isel(every).compute(), array, factor)
         if not painted:
             small = colorize(small, model, **options)
-        if "x" in small.coords and "y" in small.coords and small.sizes["x"] > 1 < small.sizes["y"]:
-            small = small.rio.write_transform(small.rio.transform(recalc=True))
         return small.rename(names)
 
     def evaluate(self, truth: xr.DataArray) -> dict[str, float]:
         """How far this picture is from the true one, over pixels that both have.
+
+        A pixel is missing where ``valid`` says so, and where a colour is not finite or is the
+        array's own nodata (``.rio.nodata``).
 
         Bands that are called red, green and blue in both are told apart by that, otherwise by their
         order.
@@ -87,6 +99,8 @@ class ArrayAccessor:
         BandError : there are not three colours, or they are whole numbers but no display counts
         """
         picture, true = _by_name(_without_error(self._array), _without_error(truth))
+        picture, names = with_axes(picture)
+        true, _ = with_axes(true)
         if picture.shape != true.shape or picture.dims != true.dims:
             raise GridError(
                 f"a picture of {dict(picture.sizes)} can't be compared with one of "
@@ -102,12 +116,14 @@ class ArrayAccessor:
                 array.coords[axis].values for array in (picture, true) if axis in array.coords
             ]
             if len(places) == 2 and not _same_places(*places):
+                called = names.get(axis, axis)
                 raise GridError(
-                    f"the two differ in their {axis} ({places[0][0]:g} … {places[0][-1]:g}, and "
+                    f"the two differ in their {called} ({places[0][0]:g} … {places[0][-1]:g}, and "
                     f"{places[1][0]:g} … {places[1][-1]:g}); bring both onto one grid"
                 )
+        picture, true = picture.compute(), true.compute()
         colours = [_colours_first(array) for array in (picture, true)]
-        valid = np.isfinite(colours[0]).all(axis=0) & np.isfinite(colours[1]).all(axis=0)
+        valid = _has_data(picture) & _has_data(true)
         for array in (picture, true):
             if VALID in array.coords:
                 mask = array.coords[VALID].transpose(*(d for d in array.dims if d != "band"))
@@ -178,6 +194,45 @@ def _without_error(array: xr.DataArray) -> xr.DataArray:
     """A picture without the band of its expected errors."""
     names = tuple(np.atleast_1d(array["band"].values)) if "band" in array.coords else ()
     return array.isel(band=slice(3)) if names == (*COLOURS, expected_error.BAND) else array
+
+
+def _placed(small: xr.DataArray, array: xr.DataArray, factor: int) -> xr.DataArray:
+    """Every ``factor``-th pixel of an array, as wide as the pixels that it stands for.
+
+    So a preview begins where its scene begins, whether the scene's coordinates are the middles of
+    pixels or, as stackstac's are, their corners.
+    """
+    if {ROW, COL} <= set(array.coords):
+        # Ground control points move with these coordinates, so they are written anew together. They
+        # tell whole pixels only: a preview's pixel lies around the middle of the one that it shows.
+        told = ("x", "y", ROW, COL, small.rio.grid_mapping)
+        bare = small.drop_vars([name for name in told if name in small.coords])
+        region = Window(0, 0, small.sizes["y"], small.sizes["x"])
+        return with_georeference(bare, grid_of(small), region)
+    if not {"y", "x"} <= set(array.coords) or min(array.sizes["y"], array.sizes["x"]) < 2:
+        return small
+    whole = grid_of(array).affine
+    if whole.b or whole.d:
+        return small
+    across, down = (min(factor, array.sizes[axis]) for axis in ("x", "y"))
+    affine = whole @ Affine.scale(across, down)
+    cols, rows = (np.arange(small.sizes[axis]) + 0.5 for axis in ("x", "y"))
+    small = small.assign_coords(
+        x=("x", affine.c + cols * affine.a, small["x"].attrs),
+        y=("y", affine.f + rows * affine.e, small["y"].attrs),
+    )
+    small.attrs.pop(CORNERS_ATTR, None)  # of the whole array
+    placed: xr.DataArray = small.rio.write_transform(affine)
+    return placed
+
+
+def _has_data(array: xr.DataArray) -> Any:
+    """Where every colour is a finite number and not the array's nodata: its shape without band."""
+    values = array.transpose("band", ...).values
+    known = np.isfinite(values).all(axis=0)
+    nodata = array.rio.nodata
+    marks = None if nodata is None else as_stored(array.dtype, float(nodata))
+    return known if marks is None else known & (values != marks).all(axis=0)
 
 
 def _colours_first(array: xr.DataArray) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 # CF conventions 1.11, appendix A; GDAL's metadata; nirgeo's tags; xarray's former open_rasterio and
 # stackstac, whose transform, CRS and resolution are those of the coordinates.
 _OF_VALUES = re.compile(
-    r"_FillValue|missing_value|nodata(vals)?|scale_factor|add_offset|scales?|offsets?"
+    r"_?Fill_?Value|missing_value|nodata(vals)?|scale_factor|add_offset|scales?|offsets?"
     r"|units?|long_name|standard_name|actual_range|valid_(min|max|range)|flag_\w+|cell_\w+"
     r"|ancillary_variables|coordinates|grid_mapping|dtype|_Unsigned|descriptions"
     r"|REFLECTANCE_SCALE|STATISTICS_\w+|COLORINTERP|nirgeo_\w+"

@@ -118,6 +118,9 @@ _NO_ROLE = re.compile(
 _PADDED = {"B02": "blue", "B03": "green", "B04": "red"}
 _PADDED_NAME = re.compile(r"(?<![a-z0-9])B0[234](?![a-z0-9])", re.IGNORECASE)
 
+# Sentinel-2's own names, whole; catalogues add the resolution ("B08_10m").
+_PADDED_FULL = re.compile(r"B(?:0[1-9]|1[0-2])(?:_\d0m)?", re.IGNORECASE)
+
 _DESIGNATION = re.compile(
     r"(?<![a-z0-9])(?:sr_|toa_|vnir_)?(?:b|band[ _-]?)0*(\d{1,2}[an]?)(?![a-z0-9])"
     r"|(?<![a-z0-9])(xs\d)",
@@ -139,6 +142,24 @@ def designation_of(text: str) -> str | None:
     if match is None:
         return None
     return match[2].upper() if match[2] else f"B{match[1].upper()}"
+
+
+def _named_as_sentinel_2(labels: Sequence[BandLabel]) -> bool:
+    """Whether bands are called as Sentinel-2 alone calls them: band 8A, or B08 beside a colour.
+
+    Other missions do not pad their numbers, but HLS does for Landsat too, whose near infrared is
+    B05, and ASTER, whose bands have a B3N among them. So B05 without a band 8A says nothing.
+    """
+    texts = {x.description.strip(): designation_of(x.description) for x in labels}
+    named = {text: band for text, band in texts.items() if band is not None}
+    bands = set(named.values())
+    if {"B8", "B8A"} <= bands:
+        return True
+    if "B8" not in bands or "B5" in bands or not bands & {"B2", "B3", "B4"}:
+        return False
+    if any(x.common_name and named.get(x.description.strip()) == "B8" for x in labels):
+        return False  # had it been near infrared, its common name would say so
+    return all(_PADDED_FULL.fullmatch(text) for text in named)
 
 
 def _by_words(labels: Sequence[BandLabel], role: str) -> BandLabel | None:
@@ -228,8 +249,11 @@ def find_roles(
     product: str = "",
     dtype: str = "",
     explicit: Mapping[str, str] | None = None,
+    in_array: bool = False,
 ) -> dict[str, int]:
     """The number (from 1) of each band that has a role; ``nir`` is always among them.
+
+    With ``in_array`` messages say what to do with an array, where there is no command line.
 
     Tried in this order for each role: ``explicit`` (a number or a name), descriptions and STAC
     common names, colour interpretation (NIR only), the mission named by ``product`` together with
@@ -246,8 +270,8 @@ def find_roles(
     """
     explicit = explicit or {}
     sensor = sensor_of(product)
-    if sensor is None and {"B8", "B8A"} <= {designation_of(x.description) for x in labels}:
-        sensor = "Sentinel-2"  # no other mission has a band 8A
+    if sensor is None and _named_as_sentinel_2(labels):
+        sensor = "Sentinel-2"
     # What was asked for comes first, so that no label can claim the same band for another role.
     found = {
         role: _explicit(labels, role, explicit[role]).number for role in ROLES if role in explicit
@@ -267,10 +291,14 @@ def find_roles(
             (only,) = labels
             said = _something_else(only, list(found), sensor)
             if said is not None:
+                remedy = (
+                    "rename it to nir, else take another"
+                    if in_array
+                    else f"say --nir {only.number}, else name another file"
+                )
                 warnings.warn(
                     f"the only band ({only.describe()}) is taken for near infrared, though its "
-                    f"label says {plain(said, 80)}; if it is near infrared, say --nir "
-                    f"{only.number}, else name another file",
+                    f"label says {plain(said, 80)}; if it is near infrared, {remedy}",
                     BandWarning,
                     stacklevel=3,
                 )
@@ -283,8 +311,12 @@ def find_roles(
         ):
             found["nir"] = labels[3].number
         else:
+            remedy = (
+                "rename the band or variable to nir"
+                if in_array
+                else "name it with --nir NUMBER or NAME"
+            )
             raise BandError(
-                "nothing says which band is near infrared; name it with --nir NUMBER or NAME. "
-                + listing(labels)
+                f"nothing says which band is near infrared; {remedy}. " + listing(labels)
             )
     return found

@@ -8,6 +8,7 @@ Nothing is computed for that.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,17 +16,28 @@ import numpy as np
 import xarray as xr
 
 from nirgeo.attributes import of_the_scene
-from nirgeo.bands import BandLabel, find_roles
+from nirgeo.bands import ROLES, BandLabel, find_roles
 from nirgeo.errors import BandError, GridError, RadiometryError
-from nirgeo.radiometry import Quantity, Scaling
+from nirgeo.radiometry import Quantity, Scaling, ScalingClues, find_scaling
 from nirgeo.scene import SCALING_ATTR, VALID
+from nirgeo.tiling import lattice
 
 AXES = {"latitude": "y", "longitude": "x", "lat": "y", "lon": "x"}
 """Other names of the axes, which come back in the result."""
 
 RASTER = ("band", "y", "x")
 
-_KEPT = ("nodata", "_FillValue", "scale_factor", "add_offset", SCALING_ATTR)
+_NODATA = ("_FillValue", "missing_value", "fill_value", "nodata", "nodatavals")
+"""Where rioxarray looks for the value of missing pixels."""
+
+_KEPT = (*_NODATA, "scale_factor", "add_offset", SCALING_ATTR)
+
+_COMMON_NAMES = ("common_name", "eo:common_name")
+"""Coordinates along ``band`` with STAC's common names, as stackstac attaches them."""
+
+_POOLED_RASTERS = 64
+"""So many rasters give every pixel of their sample tiles; of more, fewer pixels are taken of each,
+so that a long cube's sample needs no more memory."""
 
 
 def as_array(dataset: xr.Dataset) -> xr.DataArray:
@@ -41,7 +53,7 @@ def as_array(dataset: xr.Dataset) -> xr.DataArray:
     labels = [BandLabel(number, description=name) for number, name in enumerate(names, start=1)]
     if not labels:
         raise BandError("the dataset has no variable with two dimensions")
-    roles = find_roles(labels)
+    roles = find_roles(labels, in_array=True)
     chosen = {role: dataset[names[number - 1]] for role, number in roles.items()}
     facts: dict[str, Any] = {}
     for key in _KEPT:
@@ -70,7 +82,9 @@ def as_array(dataset: xr.Dataset) -> xr.DataArray:
 def band_labels(array: xr.DataArray) -> list[BandLabel]:
     """What an array says of its bands: names along ``band``, or descriptions beside numbers.
 
-    rioxarray numbers the bands of a file, and keeps their descriptions in ``long_name``.
+    rioxarray numbers the bands of a file, and keeps their descriptions in ``long_name``. Beside
+    either there may be STAC's common names, which count unless a band is called by a role itself:
+    whoever renames a band does not think of them.
     """
     count = array.sizes["band"]
     names = list(np.atleast_1d(array["band"].values)) if "band" in array.coords else [0] * count
@@ -78,7 +92,20 @@ def band_labels(array: xr.DataArray) -> list[BandLabel]:
     described = array.attrs.get("long_name")
     if not any(words) and isinstance(described, tuple | list) and len(described) == count:
         words = [str(word or "") for word in described]
-    return [BandLabel(number, description=word) for number, word in enumerate(words, start=1)]
+    pairs = zip(words, _common_names(array), strict=True)
+    return [
+        BandLabel(number, description=word, common_name="" if word in ROLES else common)
+        for number, (word, common) in enumerate(pairs, start=1)
+    ]
+
+
+def _common_names(array: xr.DataArray) -> list[str]:
+    count = array.sizes["band"]
+    for key in _COMMON_NAMES:
+        names = np.atleast_1d(array.coords[key].values) if key in array.coords else np.empty(0)
+        if names.shape == (count,):  # over band; or of the only one
+            return [name if isinstance(name, str) else "" for name in names]
+    return [""] * count
 
 
 def with_axes(array: xr.DataArray) -> tuple[xr.DataArray, dict[str, str]]:
@@ -109,8 +136,8 @@ def over_dimensions(
 ) -> xr.DataArray:
     """``colorize`` on every raster of a cube; (…, band, y, x), the further dimensions first.
 
-    Each raster has statistics of its own. Of a lazy cube none is looked at: floats must say what
-    they are.
+    Each raster has statistics of its own, but what the values are, and with it the model, is found
+    out once, from all of them. Of a lazy cube none is looked at: floats must say what they are.
 
     Raises
     ------
@@ -118,9 +145,13 @@ def over_dimensions(
     GridError : a dimension is empty
     """
     options = dict(options)
+    dimensions = further_dimensions(cube)
+    for dimension in dimensions:
+        if cube.sizes[dimension] == 0:
+            raise GridError(f"dimension {dimension} is empty; there is nothing to colorize")
     if options.get("scale") is None:
-        options["scale"] = _scaling(cube)
-    return _over(cube, further_dimensions(cube), colorize, options)
+        options["scale"] = _scaling(cube, options.get("nodata"))
+    return _over(cube, dimensions, colorize, options)
 
 
 def _over(
@@ -132,14 +163,17 @@ def _over(
     if not dimensions:
         return colorize(cube, **options)
     first, *rest = dimensions
-    if cube.sizes[first] == 0:
-        raise GridError(f"dimension {first} is empty; there is nothing to colorize")
     parts = [
         _over(cube.isel({first: number}), rest, colorize, options)
         for number in range(cube.sizes[first])
     ]
-    # By name: to find out which coordinates differ, xarray would compute the masks.
-    along = [str(name) for name, values in cube.coords.items() if first in values.dims]
+    # By name: to find out which coordinates differ, xarray would compute the masks. What is said of
+    # the scene's bands is not true of colours, and no picture has it.
+    along = [
+        str(name)
+        for name, values in cube.coords.items()
+        if first in values.dims and "band" not in values.dims
+    ]
     joined = xr.concat(
         parts,
         dim=first,
@@ -150,12 +184,16 @@ def _over(
     return joined.transpose(first, *rest, "band", "y", "x")
 
 
-def _scaling(cube: xr.DataArray) -> Scaling | None:
-    """What the values of a lazy cube are; None where a raster tells or may be looked at."""
-    factor, offset = cube.attrs.get("scale_factor", 1), cube.attrs.get("add_offset", 0)
-    told = SCALING_ATTR in cube.attrs or (float(factor), float(offset)) != (1, 0)
-    if told or cube.chunks is None or cube.dtype == np.uint8:
+def _scaling(cube: xr.DataArray, nodata: float | None) -> Scaling | None:
+    """What the values of a cube are; None where every raster tells that itself."""
+    factor, offset = cube.attrs.get("scale_factor"), cube.attrs.get("add_offset")
+    scaled = factor is not None and (float(factor), float(offset or 0)) != (1, 0)
+    if scaled or SCALING_ATTR in cube.attrs or cube.dtype == np.uint8:
         return None
+    if cube.dtype.kind not in "uif":
+        return None  # refused with the first raster
+    if cube.chunks is None:
+        return find_scaling(_pooled_clues(cube, nodata))
     if cube.dtype.kind == "f":
         raise RadiometryError(
             f"a lazy cube of {cube.dtype} does not say whether it holds reflectance, and looking "
@@ -163,3 +201,30 @@ def _scaling(cube: xr.DataArray) -> Scaling | None:
             "× 10000"
         )
     return Scaling(Quantity.REFLECTANCE, 1e-4, 0.0, "assumed: reflectance × 10000")
+
+
+def _pooled_clues(cube: xr.DataArray, nodata: float | None) -> ScalingClues:
+    """What the tiles that one raster's scaling is told from tell for all rasters together.
+
+    A dark date alone would look like display counts, and get another model than its neighbours.
+    """
+    nir = cube
+    if "band" in cube.dims:
+        number = 1
+        if cube.sizes["band"] > 1:  # of a single one the rasters warn, if its label is another's
+            number = find_roles(band_labels(cube), dtype=str(cube.dtype), in_array=True)["nir"]
+        nir = cube.isel(band=number - 1)
+    nir = nir.transpose(
+        ..., "y", "x"
+    )  # so that a step through the values goes through every raster
+    rasters = math.prod(nir.sizes[name] for name in further_dimensions(nir))
+    step = math.ceil(rasters / _POOLED_RASTERS)
+    windows = lattice(nir.sizes["y"], nir.sizes["x"])
+    tiles = [nir.isel(dict(zip("yx", window.slices, strict=True))) for window in windows]
+    pooled = np.concatenate([tile.values.ravel()[::step] for tile in tiles]).astype(np.float64)
+    fill = cube.rio.nodata if nodata is None else nodata
+    pooled = pooled[np.isfinite(pooled) & (pooled != (np.nan if fill is None else fill))]
+    if not pooled.size:
+        return ScalingClues(str(cube.dtype))
+    low, high = np.percentile(pooled, (2, 98))
+    return ScalingClues(str(cube.dtype), low=float(low), high=float(high))

@@ -442,7 +442,7 @@ def _as_bands(scene: xr.DataArray) -> xr.DataArray:
 
 def band_numbers(array: xr.DataArray) -> dict[str, int]:
     """Band numbers (from 1) by role, from what the array says of its bands."""
-    return find_roles(band_labels(array), dtype=str(array.dtype))
+    return find_roles(band_labels(array), dtype=str(array.dtype), in_array=True)
 
 
 def _array_parts(

@@ -17,6 +17,7 @@ from pictures import command, punch_holes, read, scene_values
 import nirgeo
 import nirgeo.accessor
 from nirgeo.errors import BandError, BandWarning, GridError, RadiometryError
+from nirgeo.georeference import grid_of
 from nirgeo.modelfile import Model
 
 DATES = np.array(["2024-03-01", "2024-06-01", "2024-09-01"], dtype="datetime64[ns]")
@@ -127,6 +128,107 @@ def test_floats_of_a_lazy_cube_must_say_what_they_are(tiny: Model) -> None:
     assert np.abs(rgb.values.astype(int) - expected.values).max() <= 1
 
 
+SENTINEL_2 = {"red": "B04", "green": "B03", "nir": "B08"}
+
+
+def test_sentinel_2s_own_names_tell_the_bands(tiny: Model) -> None:
+    expected = cube().nirgeo.colorize(tiny)
+    named = cube().rename(SENTINEL_2)
+    np.testing.assert_array_equal(named.nirgeo.colorize(tiny).values, expected.values)
+    array = named[list(SENTINEL_2.values())].to_array("band").assign_attrs(nodata=0)
+    np.testing.assert_array_equal(array.nirgeo.colorize(tiny).values, expected.values)
+
+
+@pytest.mark.parametrize("key", ["common_name", "eo:common_name"])
+def test_common_names_along_band_tell_the_bands(tiny: Model, key: str) -> None:
+    expected = cube().nirgeo.colorize(tiny)
+    array = cube()[["red", "green", "nir"]].to_array("band").assign_attrs(nodata=0)
+    names = np.array(["red", None, "nir"], dtype=object)
+    array = array.assign_coords({"band": ["x1", "x2", "x3"], key: ("band", names)})
+    rgb = array.nirgeo.colorize(tiny)
+    np.testing.assert_array_equal(rgb.values, expected.values)
+    assert key not in rgb.coords
+    renamed = array.assign_coords({"band": ["nir", "x2", "x3"], key: ("band", names)})
+    nir = cube()[["red"]].rename(red="nir").nirgeo.colorize(tiny)
+    np.testing.assert_array_equal(renamed.nirgeo.colorize(tiny).values, nir.values)
+    with pytest.raises(BandError, match="rename the band or variable to nir"):
+        array.drop_vars(key).nirgeo.colorize(tiny)
+    with pytest.raises(BandError, match="rename the band or variable to nir"):
+        cube()[["scl", "red"]].nirgeo.colorize(tiny)
+
+
+def test_a_coordinate_over_dates_and_bands_is_left_out(tiny: Model) -> None:
+    array = cube()[["red", "green", "nir"]].to_array("band").assign_attrs(nodata=0)
+    array = array.assign_coords(
+        quality=(("time", "band"), np.arange(9).reshape(3, 3)), cloud=("time", [1.0, 2.0, 3.0])
+    )
+    rgb = array.nirgeo.colorize(tiny)
+    np.testing.assert_array_equal(rgb.values, cube().nirgeo.colorize(tiny).values)
+    np.testing.assert_array_equal(rgb["cloud"].values, [1, 2, 3])
+    assert "quality" not in rgb.coords
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("missing_value", 0), ("fill_value", 0), ("nodatavals", (0.0,))]
+)
+def test_missing_pixels_of_a_dataset_are_those_of_its_variables(
+    tiny: Model, key: str, value: Any
+) -> None:
+    dataset = cube().isel(time=0)
+    for name in dataset.data_vars:
+        dataset[name].attrs = {key: value}
+    rgb = dataset.nirgeo.colorize(tiny)
+    np.testing.assert_array_equal(rgb["valid"].values, punch_holes(*SHAPE))
+    assert key not in rgb.attrs
+    alone = dataset["nir"].nirgeo.colorize(tiny)
+    np.testing.assert_array_equal(alone.values, rgb.values)
+
+
+def scaling_of(rgb: xr.DataArray) -> Any:
+    return rgb.attrs.get("nirgeo_scaling")
+
+
+def test_dates_of_a_cube_have_one_scaling(tiny: Model) -> None:
+    """A dark date alone would be taken for display counts, and ``auto`` give it another model."""
+    given = cube(lazy=False)
+    given["nir"].values[1] //= 60
+    with pytest.raises(RadiometryError, match="holds display counts"):
+        given.isel(time=1).nirgeo.colorize(tiny)
+    rgb = given.nirgeo.colorize(tiny)
+    expected = given.chunk(y=70, x=70).nirgeo.colorize(tiny)
+    np.testing.assert_array_equal(rgb.values, expected.values)
+    assert scaling_of(rgb) == "reflectance:0.0001,0.0"
+    assert rgb.attrs == expected.attrs
+    # All of them dark are counts as one of them is.
+    dark = given.isel(time=[1, 1])
+    with pytest.raises(RadiometryError, match="holds display counts"):
+        dark.nirgeo.colorize(tiny)
+    floats = (given[["nir"]] / 10_000).assign(nir=lambda d: d["nir"].assign_attrs(nodata=0))
+    assert scaling_of(floats.nirgeo.colorize(tiny)) == "reflectance:1.0,0.0"
+
+
+def test_missing_pixels_do_not_tell_a_cubes_scaling(tiny: Model) -> None:
+    given = cube(lazy=False)[["nir"]]
+    given["nir"].attrs = {}
+    given["nir"].values[:, :, 2:] = 7
+    with pytest.raises(RadiometryError, match="holds display counts"):
+        given.nirgeo.colorize(tiny)
+    given["nir"].values[:, :, :2] = 3000
+    rgb = given.nirgeo.colorize(tiny, nodata=7)
+    assert scaling_of(rgb) == "reflectance:0.0001,0.0"
+    given["nir"].attrs = {"missing_value": 7}
+    assert scaling_of(given.nirgeo.colorize(tiny)) == "reflectance:0.0001,0.0"
+
+
+def test_a_long_cube_is_sampled_with_every_date(
+    tiny: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nirgeo.cube._POOLED_RASTERS", 1)
+    given = cube(lazy=False)
+    given["nir"].values[:2] //= 60
+    assert scaling_of(given.nirgeo.colorize(tiny)) == "reflectance:0.0001,0.0"
+
+
 def test_bands_with_different_nodata_are_refused(tiny: Model) -> None:
     dataset = cube()
     dataset["red"].attrs["nodata"] = 9
@@ -198,6 +300,55 @@ def test_a_preview_is_small_and_in_its_place(tmp_path: Path, tiny: Model) -> Non
         assert (a.a, a.e) == pytest.approx((5 * b.a, 5 * b.e))
     with pytest.raises(GridError, match="time"):
         cube().nirgeo.preview()
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 4, 5, 67])
+def test_a_preview_begins_where_its_scene_begins(tmp_path: Path, tiny: Model, factor: int) -> None:
+    scene = nirgeo.open_scene(one_date(tmp_path / "scene.tif", 0))
+    for small in (
+        scene.nirgeo.preview(-(-SHAPE[1] // factor), tiny),
+        nirgeo.colorize(scene, tiny).nirgeo.preview(-(-SHAPE[1] // factor)),
+    ):
+        assert small.rio.transform() == NORTH_UP_10M @ rasterio.Affine.scale(factor)
+        assert small.rio.transform(recalc=True) == small.rio.transform()
+
+
+def test_a_preview_keeps_ground_control_points_in_their_place(tmp_path: Path, tiny: Model) -> None:
+    points = [(0, 0, 8.0, 48.0, 0), (0, 200, 8.1, 48.0, 0), (150, 0, 8.0, 47.9, 0)]
+    values = scene_values(*SHAPE)
+    path = write_raster(tmp_path / "gcps.tif", values, crs=None, transform=None, gcps=points)
+    small = nirgeo.open_scene(path).nirgeo.preview(41, tiny)
+    moved = [(p.row, p.col, p.x, p.y) for p in small.rio.get_gcps()]
+    assert moved == [(0, 0, 8.0, 48.0), (0, 40, 8.1, 48.0), (30, 0, 8.0, 47.9)]
+    assert grid_of(small).gcps == tuple((*point, 0.0) for point in moved)
+
+
+def test_evaluate_leaves_out_nodata(tmp_path: Path, tiny: Model) -> None:
+    picture = nirgeo.colorize(nirgeo.open_scene(one_date(tmp_path / "scene.tif", 0)), tiny)
+    bare = picture.compute().drop_vars("valid").clip(1, 255)
+    truth = bare.copy(deep=True)
+    truth.values[:, :40] = 0
+    assert bare.nirgeo.evaluate(truth)["pixels"] == SHAPE[0] * SHAPE[1]
+    marked = truth.rio.write_nodata(0)
+    for score in (bare.nirgeo.evaluate(marked), marked.nirgeo.evaluate(bare)):
+        assert score["pixels"] == (SHAPE[0] - 40) * SHAPE[1]
+        assert score["rmse"] == 0
+    floats = (truth / 255).astype("float32").rio.write_nodata(0)
+    assert floats.nirgeo.evaluate(floats)["pixels"] == (SHAPE[0] - 40) * SHAPE[1]
+
+
+def test_evaluate_goes_by_places_in_degrees_too(tiny: Model) -> None:
+    turned = cube().isel(time=0).rename(y="latitude", x="longitude").drop_vars("spatial_ref")
+    turned = turned.assign_coords(
+        latitude=45 - np.arange(SHAPE[0]) * 1e-4, longitude=9 + np.arange(SHAPE[1]) * 1e-4
+    )
+    picture = turned.nirgeo.colorize(tiny).compute()
+    assert picture.nirgeo.evaluate(picture)["rmse"] == 0
+    with pytest.raises(GridError, match="differ in their latitude"):
+        picture.nirgeo.evaluate(picture.assign_coords(latitude=picture["latitude"] + 1))
+    # The same places under other names are the same places.
+    plain = picture.rename(latitude="y", longitude="x")
+    assert plain.nirgeo.evaluate(picture) == picture.nirgeo.evaluate(picture)
 
 
 def test_evaluate_measures_what_both_have(tmp_path: Path, tiny: Model) -> None:

@@ -134,13 +134,16 @@ def test_bands_by_name_and_number(tmp_path: Path, nir: NDArray[np.uint16], kind:
     path = store(dataset, tmp_path, kind)
     # A store has no order of its own: there bands count by name.
     numbers = {"nir": 1, "red": 2} if kind == "nc" else {"nir": 2, "red": 1}
-    for asked in ({"nir": "B08", "red": "B04"}, numbers):
+    for asked in ({"nir": "B08", "red": "B04"}, numbers, {}):  # Sentinel-2's names tell as well
         scene = nirgeo.open_scene(path, scale="0.0001", **asked)  # type: ignore[arg-type]
         np.testing.assert_array_equal(nirgeo.colorize(scene, model).values, whole)
     with pytest.raises(BandError, match=r"--nir 'B99'.*B08"):
         nirgeo.open_scene(path, nir="B99")
+    folder = tmp_path / "other"
+    folder.mkdir()
+    other = store(dataset.rename(B08="B8", B04="B4"), folder, kind)
     with pytest.raises(BandError, match="--nir"):
-        nirgeo.open_scene(path)
+        nirgeo.open_scene(other)
     numbered = cube(nir)["reflectance"].assign_coords(band=[4, 8]).to_dataset()
     numbered["reflectance"].encoding["_FillValue"] = 0
     folder = tmp_path / "numbered"

@@ -21,6 +21,7 @@ from rio_cogeo.cogeo import cog_validate
 import nirgeo
 import nirgeo.accessor
 from nirgeo.errors import RadiometryError
+from nirgeo.georeference import grid_of
 from nirgeo.modelfile import Model
 
 DATES = ("2024-03-01T10:20:30Z", "2024-06-01T10:20:30Z")
@@ -248,6 +249,32 @@ def test_a_stack_is_written_where_its_scenes_lie(
         assert whole.transform == NORTH_UP_10M
         assert part.transform == NORTH_UP_10M @ rasterio.Affine.translation(31, 20)
         np.testing.assert_array_equal(part.read(), whole.read()[:, 20:, 31:])
+
+
+@pytest.mark.parametrize("corners", ["topleft", "center"])
+@pytest.mark.parametrize("factor", [1, 2, 3, 5])
+def test_a_preview_of_a_stack_lies_where_its_scenes_lie(
+    items: list[pystac.Item], tiny: Model, corners: str, factor: int
+) -> None:
+    array = stacked(items, rescale=False, xy_coords=corners)[0]
+    side = -(-SHAPE[1] // factor)
+    small = array.nirgeo.preview(side, tiny, scale="0.0001")
+    of_picture = array.nirgeo.colorize(tiny, scale="0.0001").nirgeo.preview(side)
+    for preview in (small, of_picture):
+        assert preview.rio.transform() == NORTH_UP_10M @ rasterio.Affine.scale(factor)
+        assert preview.rio.transform(recalc=True) == preview.rio.transform()
+        assert preview.rio.crs == rasterio.CRS.from_user_input(UTM)
+        grid = grid_of(preview)
+        assert grid.transform == tuple(preview.rio.transform())[:6]
+
+
+def test_a_stack_tells_its_bands_by_common_names(items: list[pystac.Item], tiny: Model) -> None:
+    array = stacked(items, rescale=False)
+    assert list(array["common_name"].values) == list(BANDS)
+    other = array.assign_coords(band=["one", "two", "three"])
+    rgb = other.nirgeo.colorize(tiny, scale="0.0001")
+    expected = array.nirgeo.colorize(tiny, scale="0.0001")
+    np.testing.assert_array_equal(rgb.values, expected.values)
 
 
 def test_a_stack_has_the_colours_of_its_place(

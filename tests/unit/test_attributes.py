@@ -31,6 +31,7 @@ def test_kept(name: str, value: Any) -> None:
     ("name", "value"),
     [
         ("_FillValue", 0),
+        ("fill_value", 0),
         ("nodata", 0),
         ("nodatavals", (0.0,)),
         ("scale_factor", 0.5),

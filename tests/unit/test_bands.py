@@ -93,6 +93,10 @@ class TestMissions:
                 "",  # only Sentinel-2 has a band 8A
                 {"blue": 1, "green": 2, "red": 3, "nir": 4},
             ),
+            # only Sentinel-2 pads the numbers, and has near infrared in band 8
+            (("B04", "B03", "B08"), "", {"red": 1, "green": 2, "nir": 3}),
+            (("scl", "b08", "b02"), "", {"blue": 3, "nir": 2}),
+            (("B04_10m", "B08_10m", "B11_20m"), "", {"red": 1, "nir": 2}),
             (
                 ("SR_B2", "SR_B3", "SR_B4", "SR_B5"),
                 "LC08_L2SP_196030_20210704_20210713_02_T1",
@@ -220,6 +224,31 @@ class TestMissions:
         with pytest.raises(BandError, match="nothing says"):
             find_roles([BandLabel(k) for k in range(1, 5)], product="S2A.tif", dtype="uint16")
 
+    @pytest.mark.parametrize(
+        "texts",
+        [
+            ("B04", "B03", "B05", "B08"),  # of HLS, B05 of a Landsat is near infrared
+            ("B4", "B3", "B8"),  # Landsat's panchromatic band
+            ("B04", "B3", "B08"),
+            ("B01", "B02", "B3N", "B08"),  # ASTER, as some catalogues pad it
+            ("sur_refl_b03", "sur_refl_b04", "sur_refl_b08"),  # MODIS
+            ("B08", "B11"),
+            ("band 02", "band 08"),
+        ],
+        ids=" ".join,
+    )
+    def test_other_bands_8_are_no_guess(self, texts: tuple[str, ...]) -> None:
+        with pytest.raises(BandError, match="nothing says"):
+            find_roles(described(*texts))
+
+    def test_a_band_8_whose_common_name_is_another_is_no_guess(self) -> None:
+        labels = [
+            BandLabel(1, description="B04", common_name="red"),
+            BandLabel(2, description="B08", common_name="pan"),
+        ]
+        with pytest.raises(BandError, match="nothing says"):
+            find_roles(labels)
+
 
 class TestUnlabelled:
     def test_a_single_band_is_near_infrared(self) -> None:
@@ -288,6 +317,14 @@ class TestUnlabelled:
         message = str(caught.value)
         assert "--nir NUMBER or NAME" in message
         assert message.endswith("Bands: 1; 2; 3; 4: [alpha]")
+
+    def test_of_an_array_messages_name_no_option(self) -> None:
+        with pytest.raises(BandError, match="rename the band or variable to nir") as caught:
+            find_roles(described("thermal", "pan"), in_array=True)
+        assert "--nir" not in str(caught.value)
+        with pytest.warns(BandWarning, match="rename it to nir") as told:
+            find_roles(described("red"), in_array=True)
+        assert "--nir" not in str(told[0].message)
 
     def test_four_8_bit_bands_with_foreign_labels_are_refused(self) -> None:
         labels = described("thermal", "pan", "depth", "height")
