@@ -214,9 +214,7 @@ def _pooled_clues(cube: xr.DataArray, nodata: float | None) -> ScalingClues:
         if cube.sizes["band"] > 1:  # of a single one the rasters warn, if its label is another's
             number = find_roles(band_labels(cube), dtype=str(cube.dtype), in_array=True)["nir"]
         nir = cube.isel(band=number - 1)
-    nir = nir.transpose(
-        ..., "y", "x"
-    )  # so that a step through the values goes through every raster
+    nir = nir.transpose(..., "y", "x")  # a step through the values then goes through every raster
     rasters = math.prod(nir.sizes[name] for name in further_dimensions(nir))
     step = math.ceil(rasters / _POOLED_RASTERS)
     windows = lattice(nir.sizes["y"], nir.sizes["x"])
