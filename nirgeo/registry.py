@@ -188,6 +188,12 @@ def pick_model(
 _LEVEL_1 = re.compile(r"MSIL1C|(?<![a-z])L[COTEM]0[1-9]_L1(?:TP|GT|GS)|AST_?L1[ABT]", re.IGNORECASE)
 
 
+def level_1_mark(product: str) -> str:
+    """The part of a product's name that says that the air was not removed; nothing if none does."""
+    found = _LEVEL_1.search(product)
+    return "" if found is None else found[0]
+
+
 def choose_model(
     quantity: Quantity, roles: Collection[str], product: str = "", gsd: float | None = None
 ) -> tuple[AnyModel, str]:
@@ -201,7 +207,7 @@ def choose_model(
     name = "aerial-nir" if counts else "satellite-nir"
     if "red" in roles and "green" in roles and "blue" not in roles:
         name = "aerial-rgn" if counts else "satellite-rgn"
-        if not counts and _LEVEL_1.search(product):
+        if not counts and level_1_mark(product):
             name = "satellite-rgn-toa"
     model = load_model(name)
     return model, reason_for(model.spec, quantity, gsd)

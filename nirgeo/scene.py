@@ -24,13 +24,15 @@ from nirgeo.georeference import grid_of, with_georeference
 from nirgeo.hrefs import is_url, item_in_document, public
 from nirgeo.layers import array_from_tasks, facts_of
 from nirgeo.radiometry import Scaling, find_scaling
+from nirgeo.registry import level_1_mark
 from nirgeo.source import Grid, RasterSource, as_stored, open_source
 from nirgeo.tiling import DEFAULT_CHUNK_TILES, ChunkGrid, Window
 
 SCALING_ATTR = "nirgeo_scaling"
 SCALING_ORIGIN_ATTR = "nirgeo_scaling_origin"
 PRODUCT_ATTR = "nirgeo_product"
-"""What names a scene's product, for slices of it: whether the air was removed decides the model."""
+"""What says of a scene's product that the air was not removed, for slices of it: other models are
+for those. Its whole name may tell of folders, and is nobody's business."""
 VALID = "valid"
 
 MAX_CHUNKS = 2**18
@@ -312,6 +314,7 @@ def to_dataarray(view: SceneView) -> xr.DataArray:
     _refuse_too_many(grid)
     identity = digest(view.identity())
     name, valid_name = f"nirgeo-scene-{identity}", f"nirgeo-valid-{identity}"
+    mark = level_1_mark(source.clues.product or "")
     tasks, valid_tasks = {}, {}
     for i, j, chunk in grid.windows():
         window = chunk.shifted(region.row, region.col)
@@ -328,9 +331,9 @@ def to_dataarray(view: SceneView) -> xr.DataArray:
         attrs={
             SCALING_ATTR: view.scaling.tag(),
             SCALING_ORIGIN_ATTR: view.scaling.origin,
-            PRODUCT_ATTR: source.clues.product or "",
             "AREA_OR_POINT": source.grid.area_or_point,
-        },
+        }
+        | ({PRODUCT_ATTR: mark} if mark else {}),
     )
     return with_georeference(scene, source.grid, region, nodata=nodata)
 
@@ -416,5 +419,5 @@ _SAME_PLACE = 0.01
 
 
 def product_of(scene: xr.DataArray) -> str:
-    """What names the product that an opened scene, or a part of it, comes from; mostly nothing."""
+    """What an opened scene, or a part of it, says of its product; mostly nothing."""
     return str(scene.attrs.get(PRODUCT_ATTR, ""))

@@ -346,6 +346,7 @@ def test_a_slice_of_a_level_1_scene_takes_the_model_of_the_whole(tmp_path: Path)
     name = "S2A_MSIL1C_20200101T100000_N0500_R022_T33UUU_20200101T120000.tif"
     values = np.stack([scene_values(*SHAPE, seed=k) for k in range(3)])
     scene = nirgeo.open_scene(write_raster(tmp_path / name, values, descriptions=BANDS))
+    assert scene.attrs["nirgeo_product"] == "MSIL1C"  # and not where it lies
     whole = nirgeo.colorize(scene)
     assert whole.attrs["nirgeo_model"].startswith("satellite-rgn-toa@")
     for part in (scene.isel(x=slice(0, 64)), scene + 0):
