@@ -19,6 +19,7 @@ import numpy as np
 import xarray as xr
 from dask.base import compute
 from numpy.typing import NDArray
+from rioxarray.rioxarray import DEFAULT_GRID_MAP
 
 from nirgeo import provenance
 from nirgeo.attributes import of_the_scene
@@ -417,7 +418,9 @@ def _assemble(
     )
     rgb = rgb.assign_coords({"band": list(bands), VALID: (("y", "x"), valid)})
     mapping = scene.rio.grid_mapping
-    if mapping in rgb.coords:  # what netCDF files call it, which nothing else tells
+    # What many netCDF files call otherwise. Of its usual name nothing is to be said: a store that
+    # says it is opened with the CRS as a variable.
+    if mapping != DEFAULT_GRID_MAP and mapping in rgb.coords:
         rgb = rgb.rio.write_grid_mapping(mapping)
     if recipe.output == "reflectance":
         rgb = rgb.rio.write_nodata(np.nan)
