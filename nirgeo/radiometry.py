@@ -197,6 +197,17 @@ def _parse_scale(text: str) -> Scaling:
     )
 
 
+# Products that are not corrected for the atmosphere, by their makers' names: Sentinel-2 Level-1C
+# (ESA), Landsat Level-1 (USGS LSDS-1619), ASTER Level 1 (LP DAAC).
+_LEVEL_1 = re.compile(r"MSIL1C|(?<![a-z])L[COTEM]0[1-9]_L1(?:TP|GT|GS)|AST_?L1[ABT]", re.IGNORECASE)
+
+
+def level_1_mark(product: str) -> str:
+    """The part of a product's name that says that the air was not removed; nothing if none does."""
+    found = _LEVEL_1.search(product)
+    return "" if found is None else found[0]
+
+
 def to_working(values: FloatArray, quantity: Quantity) -> FloatArray:
     """Reflectance or counts to the networks' working space (float32, same shape)."""
     if quantity is Quantity.REFLECTANCE:

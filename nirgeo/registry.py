@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
@@ -22,7 +21,7 @@ from nirgeo.baselines.storage import BASELINE_PREFIX, ORACLES, is_baseline_file
 from nirgeo.colouriser import Spec
 from nirgeo.errors import ModelError, UnknownModelError
 from nirgeo.modelfile import Model, read_model
-from nirgeo.radiometry import Quantity
+from nirgeo.radiometry import Quantity, level_1_mark
 
 AUTO = "auto"
 
@@ -181,17 +180,6 @@ def pick_model(
     if model == AUTO:
         return choose_model(quantity, roles, product)[0]
     return load_model(model, quantity)
-
-
-# Products that are not corrected for the atmosphere, by their makers' names: Sentinel-2 Level-1C
-# (ESA), Landsat Level-1 (USGS LSDS-1619), ASTER Level 1 (LP DAAC).
-_LEVEL_1 = re.compile(r"MSIL1C|(?<![a-z])L[COTEM]0[1-9]_L1(?:TP|GT|GS)|AST_?L1[ABT]", re.IGNORECASE)
-
-
-def level_1_mark(product: str) -> str:
-    """The part of a product's name that says that the air was not removed; nothing if none does."""
-    found = _LEVEL_1.search(product)
-    return "" if found is None else found[0]
 
 
 def choose_model(

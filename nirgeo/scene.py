@@ -23,8 +23,7 @@ from nirgeo.errors import GridError, OptionError
 from nirgeo.georeference import grid_of, with_georeference
 from nirgeo.hrefs import is_url, item_in_document, public
 from nirgeo.layers import array_from_tasks, facts_of
-from nirgeo.radiometry import Scaling, find_scaling
-from nirgeo.registry import level_1_mark
+from nirgeo.radiometry import Scaling, find_scaling, level_1_mark
 from nirgeo.source import Grid, RasterSource, as_stored, open_source
 from nirgeo.tiling import DEFAULT_CHUNK_TILES, ChunkGrid, Window
 
