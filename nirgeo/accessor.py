@@ -20,7 +20,7 @@ from rasterio import Affine
 from nirgeo import expected_error
 from nirgeo.bands import COLOURS
 from nirgeo.cube import as_array, further_dimensions, with_axes
-from nirgeo.engine import colorize
+from nirgeo.engine import array_nodata, colorize, known_pixels
 from nirgeo.errors import BandError, GridError
 from nirgeo.georeference import (
     COL,
@@ -32,7 +32,6 @@ from nirgeo.georeference import (
 )
 from nirgeo.metrics import angular_summary, rmse
 from nirgeo.scene import VALID
-from nirgeo.source import as_stored
 from nirgeo.tiling import Window
 
 PREVIEW_SIDE = 512
@@ -228,11 +227,7 @@ def _placed(small: xr.DataArray, array: xr.DataArray, factor: int) -> xr.DataArr
 
 def _has_data(array: xr.DataArray) -> Any:
     """Where every colour is a finite number and not the array's nodata: its shape without band."""
-    values = array.transpose("band", ...).values
-    known = np.isfinite(values).all(axis=0)
-    nodata = array.rio.nodata
-    marks = None if nodata is None else as_stored(array.dtype, float(nodata))
-    return known if marks is None else known & (values != marks).all(axis=0)
+    return known_pixels(array.transpose("band", ...).values, array_nodata(array, None))
 
 
 def _colours_first(array: xr.DataArray) -> Any:

@@ -16,7 +16,6 @@ from nirgeo.errors import OptionError
 from nirgeo.estimate import Estimate, estimate
 from nirgeo.handles import CACHE_BYTES
 from nirgeo.modelfile import Model
-from nirgeo.radiometry import Scaling
 from nirgeo.runtimes.choice import FP32, ONNX, TORCH, Runtime, choose_runtime
 from nirgeo.tiling import DEFAULT_CHUNK_TILES, Window
 
@@ -153,21 +152,14 @@ def plan_for(
         :func:`nirgeo.reference.open_reference`
     ModelError, UnknownModelError : see :func:`nirgeo.registry.pick_model`
     """
-    from nirgeo.engine import band_numbers, colouriser_of
+    from nirgeo.engine import colouriser_of, model_for
     from nirgeo.georeference import grid_of
-    from nirgeo.registry import pick_model
-    from nirgeo.scene import SCALING_ATTR, check_workers, product_of, view_of
+    from nirgeo.scene import check_workers, view_of
 
     check_workers(workers)
     view = view_of(scene)
     if isinstance(model, str):
-        if view is None:
-            quantity = Scaling.from_tag(str(scene.attrs[SCALING_ATTR]), "").quantity
-            model = pick_model(model, quantity, band_numbers(scene), product_of(scene))
-        else:
-            clues = view.source.clues
-            roles = dict(view.source.roles)
-            model = pick_model(model, view.scaling.quantity, roles, clues.product or "")
+        model, _ = model_for(scene, model)
     if memory is None:
         chosen = choose_runtime(runtime, precision, device)
         return Plan(chunk or usual_chunk(model, chosen, device), workers)

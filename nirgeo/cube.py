@@ -18,7 +18,14 @@ import xarray as xr
 from nirgeo.attributes import of_the_scene
 from nirgeo.bands import ROLES, BandLabel, find_roles
 from nirgeo.errors import BandError, GridError, RadiometryError
-from nirgeo.radiometry import Quantity, Scaling, ScalingClues, find_scaling
+from nirgeo.radiometry import (
+    Quantity,
+    Scaling,
+    ScalingClues,
+    cf_scaling,
+    find_scaling,
+    sampled_clues,
+)
 from nirgeo.scene import SCALING_ATTR, VALID
 from nirgeo.tiling import lattice
 
@@ -186,9 +193,8 @@ def _over(
 
 def _scaling(cube: xr.DataArray, nodata: float | None) -> Scaling | None:
     """What the values of a cube are; None where every raster tells that itself."""
-    factor, offset = cube.attrs.get("scale_factor"), cube.attrs.get("add_offset")
-    scaled = factor is not None and (float(factor), float(offset or 0)) != (1, 0)
-    if scaled or SCALING_ATTR in cube.attrs or cube.dtype == np.uint8:
+    told = SCALING_ATTR in cube.attrs or cf_scaling(cube.attrs) is not None
+    if told or cube.dtype == np.uint8:
         return None
     if cube.dtype.kind not in "uif":
         return None  # refused with the first raster
@@ -219,10 +225,5 @@ def _pooled_clues(cube: xr.DataArray, nodata: float | None) -> ScalingClues:
     step = math.ceil(rasters / _POOLED_RASTERS)
     windows = lattice(nir.sizes["y"], nir.sizes["x"])
     tiles = [nir.isel(dict(zip("yx", window.slices, strict=True))) for window in windows]
-    pooled = np.concatenate([tile.values.ravel()[::step] for tile in tiles]).astype(np.float64)
-    fill = cube.rio.nodata if nodata is None else nodata
-    pooled = pooled[np.isfinite(pooled) & (pooled != (np.nan if fill is None else fill))]
-    if not pooled.size:
-        return ScalingClues(str(cube.dtype))
-    low, high = np.percentile(pooled, (2, 98))
-    return ScalingClues(str(cube.dtype), low=float(low), high=float(high))
+    pooled = np.concatenate([tile.values.ravel()[::step] for tile in tiles])
+    return sampled_clues(str(cube.dtype), pooled, cube.rio.nodata if nodata is None else nodata)

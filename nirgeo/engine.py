@@ -41,7 +41,13 @@ from nirgeo.inference import (
 from nirgeo.layers import array_from_tasks, refuse_unknown_chunks
 from nirgeo.location_prior import HintField
 from nirgeo.modelfile import LOCAL_AFFINE, Model, ModelSpec
-from nirgeo.radiometry import Quantity, Scaling, ScalingClues, find_scaling
+from nirgeo.radiometry import (
+    Scaling,
+    ScalingClues,
+    cf_scaling,
+    find_scaling,
+    sampled_clues,
+)
 from nirgeo.registry import AUTO, AnyModel, pick_model
 from nirgeo.runtimes.choice import FP32, INT8, TORCH, choose_runtime
 from nirgeo.scene import (
@@ -174,7 +180,7 @@ def colorize(
     array, blocks, numbers, scaling = _array_parts(scene, scale, nodata)
     recipe = recipe_for(scaling, numbers, lambda: grid_of(array), product_of(scene))
     chosen = _eaten(array, blocks, numbers, recipe)
-    rgb = _from_blocks(array, chosen, recipe, _array_nodata(array, nodata))
+    rgb = _from_blocks(array, chosen, recipe, array_nodata(array, nodata))
     rgb = rgb.rename(names)
     return rgb if isinstance(array.data, da.Array) else rgb.compute()
 
@@ -285,7 +291,7 @@ def unlike_training(
     else:
         array, blocks, numbers, _ = _array_parts(scene, scaling, nodata)
         eaten = _eaten(array, blocks, numbers, recipe)
-        read = partial(_read_blocks, eaten, None, _array_nodata(array, nodata), recipe)
+        read = partial(_read_blocks, eaten, None, array_nodata(array, nodata), recipe)
         tiles = sample_tiles((eaten.shape[1], eaten.shape[2]), read)
     spec = recipe.spec
     if not isinstance(spec, ModelSpec) or not spec.domain:
@@ -477,7 +483,7 @@ def _eaten(
     return blocks[[numbers[role] - 1 for role in recipe.spec.bands]]
 
 
-def _array_nodata(array: xr.DataArray, nodata: float | None) -> float | None:
+def array_nodata(array: xr.DataArray, nodata: float | None) -> float | None:
     if nodata is not None:
         return nodata
     value = array.rio.nodata
@@ -497,20 +503,14 @@ def _array_scaling(
     if recorded is not None:
         origin = array.attrs.get(SCALING_ORIGIN_ATTR, "recorded in the array")
         return Scaling.from_tag(str(recorded), str(origin))
-    factor, offset = array.attrs.get("scale_factor"), array.attrs.get("add_offset")
-    if factor is not None and (float(factor), float(offset or 0)) != (1, 0):  # rioxarray's default
-        return Scaling(
-            Quantity.REFLECTANCE, float(factor), float(offset or 0), "scale_factor and add_offset"
-        )
+    stated = cf_scaling(array.attrs)
+    if stated is not None:
+        return stated
     clues = ScalingClues(str(array.dtype))
     if array.dtype != np.uint8:
         tiles = [nir[w.slices].ravel() for w in lattice(*nir.shape)]
-        sample = da.concatenate(tiles).compute().astype(np.float64)
-        fill = _array_nodata(array, nodata)
-        sample = sample[np.isfinite(sample) & (sample != (np.nan if fill is None else fill))]
-        if sample.size:
-            low, high = np.percentile(sample, (2, 98))
-            clues = ScalingClues(str(array.dtype), low=float(low), high=float(high))
+        sample = da.concatenate(tiles).compute()
+        clues = sampled_clues(str(array.dtype), sample, array_nodata(array, nodata))
     return find_scaling(clues)
 
 
@@ -550,11 +550,11 @@ def _colorize_parts(
         values[(slice(None), *into)] = block[(slice(None), *out_of)]
         if valid_count:
             valid[into] = parts[len(blocks) + k][out_of]
-    return colorize_block(values, valid & _known(values, nodata), window, recipe)
+    return colorize_block(values, valid & known_pixels(values, nodata), window, recipe)
 
 
-def _known(values: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
-    """Where no band (bands, H, W) holds nodata, NaN or infinity: (H, W)."""
+def known_pixels(values: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
+    """Where no band (bands, …) holds nodata, NaN or infinity: (…)."""
     known = np.ones(values.shape[1:], dtype=np.bool_)
     marks = None if nodata is None else as_stored(values.dtype, nodata)
     if marks is not None:  # NaN equals nothing; it is masked below
@@ -575,7 +575,7 @@ def _read_blocks(
     values = [blocks[(slice(None), *window.slices)] for window in windows]
     masks = [True if mask is None else mask[window.slices] for window in windows]
     computed = zip(*compute(values, masks), strict=True)
-    return [_tile(part, valid & _known(part, nodata), recipe) for part, valid in computed]
+    return [_tile(part, valid & known_pixels(part, nodata), recipe) for part, valid in computed]
 
 
 def _from_blocks(

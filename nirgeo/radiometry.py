@@ -16,6 +16,7 @@ show seams and would make angles between colours meaningless.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -194,6 +195,26 @@ def _parse_scale(text: str) -> Scaling:
         ) from None
     return Scaling(
         Quantity.REFLECTANCE, numbers[0], numbers[1] if len(numbers) == 2 else 0.0, "--scale"
+    )
+
+
+def sampled_clues(dtype: str, sample: NDArray[Any], nodata: float | None) -> ScalingClues:
+    """What a sample of an array's near infrared tells: the range of what is not missing in it."""
+    values = sample.astype(np.float64)
+    values = values[np.isfinite(values) & (values != (np.nan if nodata is None else nodata))]
+    if not values.size:
+        return ScalingClues(dtype)
+    low, high = np.percentile(values, (2, 98))
+    return ScalingClues(dtype, low=float(low), high=float(high))
+
+
+def cf_scaling(attributes: Mapping[Any, Any]) -> Scaling | None:
+    """The scaling in an array's attributes; None for 1 and 0, which rioxarray always says."""
+    factor, offset = attributes.get("scale_factor"), attributes.get("add_offset")
+    if factor is None or (float(factor), float(offset or 0)) == (1, 0):
+        return None
+    return Scaling(
+        Quantity.REFLECTANCE, float(factor), float(offset or 0), "scale_factor and add_offset"
     )
 
 

@@ -228,9 +228,7 @@ class RasterSource:
             own_blocks = first.warp is None and opened.driver in handles.PIXEL_DRIVERS
             if decoded.is_shared() and own_blocks and stamp is not None:
                 indexes = [band.index for band in bands]
-                masks = [_mask_band(opened, band) for band in bands]
-                # Stamps of the whole scene: those of masks beside the file are among them.
-                file = (first.path, self.stamps, first.drivers, tuple(indexes), tuple(masks))
+                file = (first.path, stamp, tuple(bands))
                 try:
                     return decoded.read_window(
                         file, opened, indexes, window, partial(_read, opened, bands)
