@@ -356,7 +356,7 @@ class NetworkColouriser:
         The trunk's activations at a quarter of the resolution, the target's colours, and what the
         heap can't use again between two blocks. ONNX Runtime computes the halo to the end.
         """
-        return 155 if self.runtime.name == TORCH else 210
+        return 190 if self.runtime.name == TORCH else 215
 
     @property
     def spec(self) -> ModelSpec:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import psutil
 import pytest
 import rasterio
 from large_scenes import dense_scene, sparse_scene
+from peak_memory import peak_memory
 from pictures import start
 from rasterio.windows import Window
 
@@ -19,32 +18,13 @@ from nirgeo.modelfile import Model
 
 pytestmark = pytest.mark.slow
 
-MEASURE = """
-import json, resource, sys
-from click.testing import CliRunner
-from nirgeo.cli.main import main
-result = CliRunner().invoke(main, sys.argv[1:])
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps({"code": result.exit_code, "peak": peak, "error": result.stderr}))
-"""
-
-
-def run(*args: object) -> dict[str, object]:
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, *map(str, args)], capture_output=True, text=True, check=True
-    )
-    result: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
-    assert result["code"] == 0, result["error"]
-    return result
-
 
 def test_memory_does_not_grow_with_the_scene(tmp_path: Path, full_size: Model) -> None:
     peaks = []
     for side in (4096, 12288):
         scene = sparse_scene(tmp_path / f"{side}.tif", side, every=side // 4)
         options = ["--model", full_size.path, "--scale", "0.0001", "--workers", "2", "-q"]
-        result = run("colorize", scene, "-o", tmp_path / f"{side}_rgb.tif", *options)
-        peaks.append(int(str(result["peak"])))
+        peaks.append(peak_memory("colorize", scene, "-o", tmp_path / f"{side}_rgb.tif", *options))
     assert peaks[1] < 1.3 * peaks[0], peaks
 
 
@@ -55,8 +35,7 @@ def test_memory_does_not_grow_with_a_full_scene(tmp_path: Path, tiny: Model, out
         scene = dense_scene(tmp_path / f"{side}.tif", side)
         options = ["--model", tiny.path, "--scale", "0.0001", "--workers", "2", "-q"]
         options += ["--as", output]
-        result = run("colorize", scene, "-o", tmp_path / f"{side}_rgb.tif", *options)
-        peaks.append(int(str(result["peak"])))
+        peaks.append(peak_memory("colorize", scene, "-o", tmp_path / f"{side}_rgb.tif", *options))
     # Nine times the pixels. Some 100 MB more are the C library's, which keeps what was freed.
     assert peaks[1] < 1.4 * peaks[0], peaks
 
@@ -66,7 +45,7 @@ def test_a_source_of_more_than_four_gibibytes(tmp_path: Path, tiny: Model) -> No
     scene = sparse_scene(tmp_path / "huge.tif", side, every=16_384)
     target = tmp_path / "huge_rgb.tif"
     options = ["--model", tiny.path, "--scale", "0.0001", "--workers", "2", "-q"]
-    run("colorize", scene, "-o", target, *options)
+    peak_memory("colorize", scene, "-o", target, *options)
     with target.open("rb") as start:
         assert start.read(4) == b"II\x2b\x00", "6.4 GiB of pixels may need a BigTIFF"
     with rasterio.open(target) as file, rasterio.open(scene) as source:
@@ -111,8 +90,7 @@ def test_a_hundred_thousand_pixels_wide_to_the_end(tmp_path: Path) -> None:
     scene = sparse_scene(tmp_path / "huge.tif", side, every=every)
     target = tmp_path / "rgb.tif"
     options = ["--model", "satellite-nir", "--scale", "0.0001", "--workers", "2", "-q"]
-    peak = int(str(run("colorize", scene, "-o", target, *options)["peak"]))
-    assert peak < 900_000, f"{peak} KiB"
+    assert peak_memory("colorize", scene, "-o", target, *options) < 900e6
     with rasterio.open(target) as file, rasterio.open(scene) as source:
         assert file.shape == (side, side)
         assert file.transform == source.transform

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +15,7 @@ import rasterio
 import torch
 from helpers import write_raster
 from large_scenes import dense_scene
+from peak_memory import peak_memory
 from pictures import command, listing, scene_values, start
 from rasterio.env import get_gdal_config
 
@@ -211,35 +209,6 @@ def test_an_array_of_a_scene_that_changed_says_so(tmp_path: Path, tiny: Model) -
 
 # --- memory ---------------------------------------------------------------------------------------
 
-MEASURE = """
-import json, os, subprocess, sys, threading, time
-import psutil
-child = subprocess.Popen([sys.executable, "-m", "nirgeo", *sys.argv[1:]])
-process = psutil.Process(child.pid)
-peak = 0
-while child.poll() is None:
-    try:
-        family = [process, *process.children(recursive=True)]
-        peak = max(peak, sum(member.memory_info().rss for member in family))
-    except psutil.NoSuchProcess:
-        pass
-    time.sleep(0.01)
-print(json.dumps({"code": child.returncode, "peak": peak}))
-"""
-
-
-def measured(*arguments: object) -> int:
-    """Peak memory of a command and its children, in bytes."""
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["code"] == 0, done.stderr
-    return int(found["peak"])
-
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
@@ -251,7 +220,7 @@ def test_peak_memory_of_a_run_and_its_children(
     side = 4096  # two chunks for each of eight workers
     scene = dense_scene(tmp_path / "scene.tif", side)
     arguments = ["colorize", scene, "-o", tmp_path / "out.tif", "--model", full_size.path]
-    peak = measured(*arguments, "--scale", "1e-4", "--workers", workers, "--chunk", 16, "-q")
+    peak = peak_memory(*arguments, "--scale", "1e-4", "--workers", workers, "--chunk", 16, "-q")
     stated = estimate(Window(0, 0, side, side), (side, side), 16, colouriser_of(full_size), workers)
     assert peak <= stated.memory_bytes, (peak, stated)
     assert peak > 0.5 * stated.memory_bytes  # or it says nothing
@@ -265,7 +234,7 @@ def test_a_run_of_two_workers_stays_within_600_mb(tmp_path: Path, full_size: Mod
     arguments = ["colorize", scene, "--model", full_size.path, "--scale", "1e-4", "-q"]
 
     def peak(name: str, *options: object) -> int:
-        return measured(*arguments, "-o", tmp_path / name, "--workers", 2, *options)
+        return peak_memory(*arguments, "-o", tmp_path / name, "--workers", 2, *options)
 
     assert peak("asked.tif", "--memory", "600M") <= budget
     assert peak("usual.tif") <= budget
