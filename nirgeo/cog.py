@@ -1,8 +1,7 @@
 """From a block store to the finished Cloud Optimized GeoTIFF.
 
-A small VRT adds to the raw blocks what makes them a picture with a place: colours, mask,
-georeference, tags. GDAL's COG driver then copies it, with overviews, in memory that does not grow
-with the scene.
+GDAL's COG driver makes it, in memory that does not grow with the scene: strip by strip on all cores
+(:mod:`nirgeo.cog_strips`), or, where the user's options want what strips can't give, all at once.
 """
 
 from __future__ import annotations
@@ -12,10 +11,7 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree as ET
 
 import numpy as np
 import rasterio
@@ -26,15 +22,13 @@ from rasterio.env import get_gdal_config
 from rasterio.errors import CRSError
 from rasterio.io import MemoryFile
 
-from nirgeo import expected_error
 from nirgeo.blockstore import TiledFile
 from nirgeo.cog_blocks import check_blocks
+from nirgeo.cog_source import Picture, write_vrt
+from nirgeo.cog_strips import can_be_put_together, write_strips
 from nirgeo.errors import OptionError, TargetError
 from nirgeo.handles import GDAL_ERRORS, forget_errors, unset
 from nirgeo.interruption import copy_raster
-from nirgeo.plaintext import plain
-from nirgeo.provenance import DESCRIPTION, NAMESPACE
-from nirgeo.source import Grid
 from nirgeo.tiling import Window
 
 # Creation options of GDAL's COG driver (GDAL 3.11 documentation). The driver only warns about a
@@ -64,20 +58,6 @@ MOVING_OPTIONS = frozenset(("TARGET_SRS", "TILING_SCHEME"))
 
 _LOSSLESS_LEVELS = {"DEFLATE", "ZSTD", "LERC_DEFLATE", "LERC_ZSTD"}
 _PREDICTABLE = {"DEFLATE", "ZSTD", "LZW"}
-
-
-# What GDAL reads from a GeoTIFF that has a transform and no CRS. Written again it would get a unit.
-_NAMELESS = 'LOCAL_CS["unnamed"'
-
-
-@dataclass(frozen=True)
-class Picture:
-    """What the finished file says about its pixels."""
-
-    grid: Grid
-    bands: tuple[str, ...]
-    dtype: str
-    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 def check_creation_options(
@@ -237,131 +217,6 @@ def cog_options(given: Mapping[str, str]) -> dict[str, str]:
     return options
 
 
-def write_vrt(
-    path: Path,
-    store: TiledFile,
-    picture: Picture,
-    areas: Sequence[Window] | None = None,
-    overviews: Sequence[TiledFile] = (),
-) -> None:
-    """Describe ``store`` (colours, then the mask as last band) as a georeferenced picture.
-
-    ``areas`` are all of it that is not 0, without overlap; None means everywhere. ``overviews`` are
-    files beside the store with the same bands, each half as large as the one before.
-    """
-    grid = picture.grid
-    parts = [Window(0, 0, grid.height, grid.width)] if areas is None else areas
-    root = ET.Element("VRTDataset", rasterXSize=str(grid.width), rasterYSize=str(grid.height))
-    if grid.crs is not None and not grid.crs.startswith(_NAMELESS):
-        ET.SubElement(root, "SRS").text = grid.crs
-    if not (grid.affine.is_identity and grid.crs is None):
-        numbers = (repr(float(v)) for v in grid.affine.to_gdal())
-        ET.SubElement(root, "GeoTransform").text = ", ".join(numbers)
-    if grid.gcps:
-        gcp_list = ET.SubElement(root, "GCPList", Projection=grid.gcp_crs or "")
-        for number, (row, col, x, y, z) in enumerate(grid.gcps, start=1):
-            ET.SubElement(
-                gcp_list,
-                "GCP",
-                Id=str(number),
-                Pixel=repr(col),
-                Line=repr(row),
-                X=repr(x),
-                Y=repr(y),
-                Z=repr(z),
-            )
-    common = {
-        "AREA_OR_POINT": grid.area_or_point,
-        "TIFFTAG_SOFTWARE": picture.tags.get("SOFTWARE", "nirgeo"),
-        "TIFFTAG_IMAGEDESCRIPTION": DESCRIPTION,
-    }
-    _metadata(root, common)
-    _metadata(root, picture.tags, NAMESPACE)
-    if grid.rpcs:
-        _metadata(root, dict(grid.rpcs), "RPC")
-    _bands(root, store, picture, parts, [_overview_vrt(file, picture) for file in overviews])
-    ET.ElementTree(root).write(path, encoding="unicode")
-
-
-def _overview_vrt(file: TiledFile, picture: Picture) -> Path:
-    """A VRT of an overview: GDAL looks for its mask nowhere but in the overview's dataset."""
-    height, width = file.shape
-    root = ET.Element("VRTDataset", rasterXSize=str(width), rasterYSize=str(height))
-    _bands(root, file, picture, [Window(0, 0, height, width)])
-    path = file.path.with_suffix(".vrt")
-    ET.ElementTree(root).write(path, encoding="unicode")
-    return path
-
-
-def _bands(
-    root: ET.Element,
-    store: TiledFile,
-    picture: Picture,
-    parts: Sequence[Window],
-    overviews: Sequence[Path] = (),
-) -> None:
-    gdal_type = {"uint8": "Byte", "float32": "Float32"}[picture.dtype]
-    for number, name in enumerate(picture.bands, start=1):
-        band = ET.SubElement(root, "VRTRasterBand", dataType=gdal_type, band=str(number))
-        if name == expected_error.BAND:
-            ET.SubElement(band, "Description").text = expected_error.DESCRIPTION
-            ET.SubElement(band, "UnitType").text = expected_error.UNIT
-            if picture.dtype == "uint8":
-                ET.SubElement(band, "Scale").text = repr(expected_error.STEP)
-        else:
-            ET.SubElement(band, "Description").text = plain(name)
-            ET.SubElement(band, "ColorInterp").text = plain(name).capitalize()
-        for file in overviews:
-            overview = ET.SubElement(band, "Overview")
-            ET.SubElement(overview, "SourceFilename", relativeToVRT="1").text = file.name
-            ET.SubElement(overview, "SourceBand").text = str(number)
-        for part in parts:
-            _simple_source(band, store, number, gdal_type, part)
-    mask = ET.SubElement(ET.SubElement(root, "MaskBand"), "VRTRasterBand", dataType="Byte")
-    for part in parts:
-        _simple_source(mask, store, len(picture.bands) + 1, gdal_type, part)
-
-
-def _metadata(root: ET.Element, items: Mapping[str, str], domain: str | None = None) -> None:
-    element = ET.SubElement(root, "Metadata", _domain(domain))
-    for key, value in items.items():
-        # XML holds no control characters, and names of bands may come from anywhere.
-        ET.SubElement(element, "MDI", key=plain(key)).text = plain(value)
-
-
-def _domain(name: str | None) -> dict[str, str]:
-    return {} if name is None else {"domain": name}
-
-
-def _simple_source(
-    band: ET.Element,
-    store: TiledFile,
-    number: int,
-    gdal_type: str,
-    part: Window,
-) -> None:
-    source = ET.SubElement(band, "SimpleSource")
-    ET.SubElement(source, "SourceFilename", relativeToVRT="1").text = store.path.name
-    ET.SubElement(source, "SourceBand").text = str(number)
-    ET.SubElement(
-        source,
-        "SourceProperties",
-        RasterXSize=str(store.shape[1]),
-        RasterYSize=str(store.shape[0]),
-        DataType=gdal_type,
-        BlockXSize=str(store.tile),
-        BlockYSize=str(store.tile),
-    )
-    size: dict[str, Any] = {
-        "xOff": str(part.col),
-        "yOff": str(part.row),
-        "xSize": str(part.width),
-        "ySize": str(part.height),
-    }
-    ET.SubElement(source, "SrcRect", **size)
-    ET.SubElement(source, "DstRect", **size)
-
-
 def write_cog(
     store: TiledFile,
     picture: Picture,
@@ -374,32 +229,22 @@ def write_cog(
     """Copy the block store into a COG at ``target``.
 
     ``areas`` are all of it that is not 0: of a picture of hardly anything, hardly anything is read.
-    Without ``overviews`` (see :func:`write_vrt`) GDAL makes them. ``on_share`` is told now and then
-    about what share of it is done, by what was read.
+    Without ``overviews`` (see :func:`nirgeo.cog_source.write_vrt`) GDAL makes them. ``on_share`` is
+    told now and then what share of it is done.
 
     Raises
     ------
     TargetError : the disk is full, or GDAL can't write there
     OptionError : GDAL refuses a creation option that moves the picture to another grid
     """
-    vrt = store.path.with_suffix(".vrt")
-    write_vrt(vrt, store, picture, areas, overviews)
-    total = store.pixel_bytes(areas) + sum(file.pixel_bytes() for file in overviews)
-    read = 0
-
-    def on_read(count: int) -> None:
-        nonlocal read
-        read += count
-        on_share(min(1.0, read / total))
-
-    # Overviews are made in a temporary file: beside the result, where there must be room anyway.
-    place = unset({"CPL_TMPDIR": str(target.parent)})
+    made = cog_options(options)
+    smallest = (store, *overviews)[-1]
+    complete = max(smallest.shape) <= int(made["BLOCKSIZE"])
     try:
-        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK="YES", **place):
-            made = {"driver": "COG", "COPY_SRC_MDD": "YES", **cog_options(options)}
-            if overviews:  # else GDAL makes the mask's once more
-                made["OVERVIEWS"] = "FORCE_USE_EXISTING"
-            copy_raster(vrt, target, on_read=on_read, **made)
+        if complete and can_be_put_together(options, made):
+            write_strips(store, picture, target, made, areas, overviews, on_share)
+        else:
+            _write_at_once(store, picture, target, made, areas, overviews, on_share)
         with open(target, "rb") as file:
             check_blocks(file, sparse=_sparse(options))
     except GDAL_ERRORS as error:
@@ -413,3 +258,31 @@ def write_cog(
             f"{target.parent}: writing the result failed ({error}); if its disk is full, free some "
             "space or choose another place with -o"
         ) from error
+
+
+def _write_at_once(
+    store: TiledFile,
+    picture: Picture,
+    target: Path,
+    options: Mapping[str, str],
+    areas: Sequence[Window] | None,
+    overviews: Sequence[TiledFile],
+    on_share: Callable[[float], None],
+) -> None:
+    vrt = store.path.with_suffix(".vrt")
+    write_vrt(vrt, store, picture, areas, overviews)
+    total = store.pixel_bytes(areas) + sum(file.pixel_bytes() for file in overviews)
+    read = 0
+
+    def on_read(count: int) -> None:
+        nonlocal read
+        read += count
+        on_share(min(1.0, read / total))
+
+    # Overviews are made in a temporary file: beside the result, where there must be room anyway.
+    place = unset({"CPL_TMPDIR": str(target.parent)})
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK="YES", **place):
+        made = {"driver": "COG", "COPY_SRC_MDD": "YES", **options}
+        if overviews:  # else GDAL makes the mask's once more
+            made["OVERVIEWS"] = "FORCE_USE_EXISTING"
+        copy_raster(vrt, target, on_read=on_read, **made)

@@ -1,4 +1,4 @@
-"""Whether all blocks of a COG are in its file, as they were written.
+"""Where the blocks of a COG lie in its file, and whether they are there as they were written.
 
 GDAL can lose the end of a file on a full disk without a word. In a COG of GDAL's driver every block
 stands between its length and a copy of its last four bytes (GDAL's documentation of the COG driver,
@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -42,11 +43,9 @@ def check_blocks(file: BinaryIO, *, sparse: bool = False) -> None:
     start = file.read(_GHOST_AREA)
     if not all(word in start for word in _LAYOUT):
         raise OSError("the file does not say how its blocks are laid out")
-    for directory in _directories(file):
-        if not {_OFFSETS, _LENGTHS} <= directory.keys():
-            raise OSError("a directory of the file lists no blocks")
-        places = zip(directory[_OFFSETS].tolist(), directory[_LENGTHS].tolist(), strict=True)
-        for offset, length in places:
+    for directory in directories(file):
+        offsets, lengths = directory.offsets.values, directory.lengths.values
+        for offset, length in zip(offsets.tolist(), lengths.tolist(), strict=True):
             if not offset and not sparse:
                 raise OSError("a block could not be encoded")
             if offset and not _is_whole(file, offset, length):
@@ -61,8 +60,43 @@ def _is_whole(file: BinaryIO, offset: int, length: int) -> bool:
     return leader == struct.pack("<I", length) and len(last) == 8 and last[:4] == last[4:]
 
 
-def _directories(file: BinaryIO) -> Iterator[dict[int, NDArray[Any]]]:
-    """Places and lengths of the blocks, by tag: of the picture, its overviews and their masks."""
+@dataclass(frozen=True)
+class Numbers:
+    """Numbers that a directory lists, and at which byte of the file they begin."""
+
+    position: int
+    values: NDArray[Any]
+
+    def replaced(self, file: BinaryIO, values: NDArray[np.int64]) -> None:
+        """Write others in their place.
+
+        Raises
+        ------
+        OSError : they are not as many, or larger than the file's numbers can be
+        """
+        if values.shape != self.values.shape:
+            raise OSError(f"{len(values)} blocks for a directory of {len(self.values)}")
+        if values.max(initial=0) > np.iinfo(self.values.dtype).max:
+            raise OSError("the file is too large for a TIFF that is not a BigTIFF")
+        file.seek(self.position)
+        file.write(values.astype(self.values.dtype).tobytes())
+
+
+@dataclass(frozen=True)
+class Directory:
+    """Offsets and lengths, in bytes, of the blocks of a picture, an overview, or a mask of one."""
+
+    offsets: Numbers
+    lengths: Numbers
+
+
+def directories(file: BinaryIO) -> Iterator[Directory]:
+    """All directories of a TIFF, in their order.
+
+    Raises
+    ------
+    OSError : one of them lists no blocks, or is cut off
+    """
     file.seek(0)
     header = file.read(16)
     order = "<" if header[:2] == b"II" else ">"
@@ -72,25 +106,32 @@ def _directories(file: BinaryIO) -> Iterator[dict[int, NDArray[Any]]]:
     while position:
         file.seek(position)
         (entries,) = _read(file, order + count)
-        found = [_read(file, order + entry) for _ in range(entries)]
+        found = {}
+        for _ in range(entries):
+            tag, kind, length, value = _read(file, order + entry)
+            if tag in (_OFFSETS, _LENGTHS):
+                found[tag] = file.tell() - len(value), kind, length, value
         (position,) = _read(file, order + number)
-        yield {
-            tag: _numbers(file, order, kind, length, value)
-            for tag, kind, length, value in found
-            if tag in (_OFFSETS, _LENGTHS)
-        }
+        if not {_OFFSETS, _LENGTHS} <= found.keys():
+            raise OSError("a directory of the file lists no blocks")
+        yield Directory(
+            _numbers(file, order, *found[_OFFSETS]), _numbers(file, order, *found[_LENGTHS])
+        )
 
 
-def _numbers(file: BinaryIO, order: str, kind: int, count: int, value: bytes) -> NDArray[Any]:
+def _numbers(
+    file: BinaryIO, order: str, position: int, kind: int, count: int, value: bytes
+) -> Numbers:
     """The numbers of one entry, which stand in it if they are few and where it says if not."""
     dtype = np.dtype(order + _TYPES[kind])
     needed = count * dtype.itemsize
     if needed > len(value):
-        file.seek(struct.unpack(order + ("Q" if len(value) == 8 else "I"), value)[0])
+        (position,) = struct.unpack(order + ("Q" if len(value) == 8 else "I"), value)
+        file.seek(position)
         value = file.read(needed)
         if len(value) < needed:
             raise OSError("a directory of the file is cut off")
-    return np.frombuffer(value, dtype, count)
+    return Numbers(position, np.frombuffer(value, dtype, count))
 
 
 def _read(file: BinaryIO, form: str) -> tuple[Any, ...]:

@@ -32,6 +32,7 @@ import xarray as xr
 from nirgeo import cluster, cog, decoded, handles, pieces, provenance
 from nirgeo._version import __version__
 from nirgeo.blockstore import MAX_TIFF_TILE_TILES, BlockStore
+from nirgeo.cog_source import Picture
 from nirgeo.cube import with_axes
 from nirgeo.errors import ClusterError, EmptySceneError, GridError, TargetError
 from nirgeo.georeference import grid_of
@@ -373,8 +374,8 @@ def _each_second(on_writing: Progress | None) -> Callable[[float], None]:
     return share
 
 
-def _picture(rgb: xr.DataArray, data: da.Array) -> cog.Picture:
-    return cog.Picture(
+def _picture(rgb: xr.DataArray, data: da.Array) -> Picture:
+    return Picture(
         grid=grid_of(rgb),
         bands=_band_names(rgb),
         dtype=str(data.dtype),

@@ -24,6 +24,7 @@ import xarray as xr
 from helpers import random_model, write_raster
 from numpy.typing import NDArray
 from pictures import command, events, listing, punch_holes, read, scene_values, start
+from rasterio.io import MemoryFile
 
 import nirgeo
 from nirgeo.errors import ResumeError, TargetLockedError
@@ -82,7 +83,8 @@ def waiting(*arguments):
     wait()
 cog.write_cog = waiting
 """
-# Here it is GDAL's own part of the last step that takes its time.
+# Here it is GDAL's own part of the last step that takes its time: where it makes the file at once,
+# and where its strips are made side by side.
 SLOW_READING = """
 import time
 from nirgeo.interruption import _Reader
@@ -92,6 +94,20 @@ def slow(self, size=-1):
     return read(self, size)
 _Reader.read = slow
 """
+SLOW_STRIPS = """
+import time
+from nirgeo import cog_strips
+encode = cog_strips._encode
+def slow(*arguments):
+    time.sleep(3)
+    encode(*arguments)
+cog_strips._encode, cog_strips._PIXELS = slow, 1
+"""
+MAKING = {
+    "at once": (SLOW_READING, "blocks.vrt", ("--co", "OVERVIEW_RESAMPLING=AVERAGE")),
+    "strips": (SLOW_STRIPS, "header.vrt", ("--co", "BLOCKSIZE=128")),  # six of them
+}
+"""What slows it down, a file that tells that it has begun, and options."""
 
 
 # And here what follows the renaming of the finished file.
@@ -258,12 +274,12 @@ def named_and_killed(tmp_path: Path, work: Work) -> Path:
     return target
 
 
-@pytest.mark.parametrize("cleared", [0, 1, 2, 3], ids="{} files gone".format)
+@pytest.mark.parametrize("cleared", [0, 1, 2], ids="{} files gone".format)
 def test_a_run_killed_after_its_result_got_its_name_is_finished_by_resume(
     work: Work, named_and_killed: Path, cleared: int
 ) -> None:
     target = named_and_killed
-    for name in ("blocks.tif", "journal.jsonl", "blocks.vrt")[:cleared]:
+    for name in ("blocks.tif", "journal.jsonl")[:cleared]:
         (state_of(target) / name).unlink()
     stamp = target.stat().st_mtime_ns
     log = work.run(target, "--resume")
@@ -392,13 +408,15 @@ def test_interrupted_while_it_made_the_file(
     [(signal.SIGINT, 130), (signal.SIGTERM, 143)],
     ids=["SIGINT", "SIGTERM"],
 )
+@pytest.mark.parametrize("how", MAKING)
 def test_interrupted_while_gdal_made_the_file(
-    tmp_path: Path, work: Work, number: signal.Signals, code: int
+    tmp_path: Path, work: Work, number: signal.Signals, code: int, how: str
 ) -> None:
     target = tmp_path / "out.tif"
-    child = work.begin(target, prelude=SLOW_READING)  # more than 30 tiles, read twice: 30 s
+    slow, begun, options = MAKING[how]
+    child = work.begin(target, *options, prelude=slow)
     wait_for(child, CHUNKS)
-    wait_until((state_of(target) / "blocks.vrt").exists)
+    wait_until((state_of(target) / begun).exists)
     time.sleep(2)
     started = time.monotonic()
     status, out, err = stop(child, number)
@@ -411,17 +429,21 @@ def test_interrupted_while_gdal_made_the_file(
     assert listing(tmp_path) == {}
 
 
+@pytest.mark.parametrize("how", MAKING)
 def test_with_resume_an_interruption_while_gdal_made_the_file_costs_no_chunk(
-    tmp_path: Path, work: Work
+    tmp_path: Path, work: Work, how: str
 ) -> None:
     target = tmp_path / "out.tif"
-    child = work.begin(target, "--resume", prelude=SLOW_READING)
+    slow, begun, options = MAKING[how]
+    child = work.begin(target, "--resume", *options, prelude=slow)
     wait_for(child, CHUNKS)
-    wait_until((state_of(target) / "blocks.vrt").exists)
+    wait_until((state_of(target) / begun).exists)
     assert stop(child, signal.SIGTERM)[0] == 143
     assert not target.exists()
-    assert work.run(target, "--resume")[0]["resumed"] == CHUNKS
-    assert target.read_bytes() == work.finished
+    assert not list(state_of(target).glob("strip-*"))
+    assert work.run(target, "--resume", *options)[0]["resumed"] == CHUNKS
+    with rasterio.open(target) as made, MemoryFile(work.finished) as held, held.open() as whole:
+        assert (made.read() == whole.read()).all()
     assert list(listing(tmp_path)) == ["out.tif"]
 
 

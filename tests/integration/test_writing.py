@@ -152,7 +152,7 @@ def test_the_making_of_the_file_is_told(
         creation_options=options,
         on_writing=lambda *share: told.append(share),
     )
-    assert len(told) > 3
+    assert len(told) >= 3
     assert told == sorted(told)
     assert {total for _, total in told} == {100}
     assert told[0][0] < 50

@@ -1,0 +1,248 @@
+"""A COG whose blocks are encoded strip by strip, on all cores, and then put together.
+
+GDAL's COG driver encodes in as many threads as it is told to, but one thread alone reads the
+pixels and hands them out; with more than three cores the others wait for it. A COG, however, is a
+header and then, level after level and row after row, encoded blocks that know nothing of each
+other. So the driver makes a COG of every strip of a few rows of blocks, each in a thread of its
+own, and one of a picture of the whole size without a pixel: that is the header. Behind it the
+blocks of the strips follow each other, and their places are written into the header's directories.
+The result is the driver's own, byte for byte.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from numpy.typing import NDArray
+from rasterio.env import get_gdal_config
+
+from nirgeo import handles
+from nirgeo.blockstore import TiledFile
+from nirgeo.cog_blocks import directories
+from nirgeo.cog_source import Picture, write_strip_vrt, write_vrt
+from nirgeo.tiling import Window
+
+_PIXELS = 2**23
+"""Pixels of a strip, about: a tenth to a quarter of a second, in which nothing interrupts it."""
+
+# Creation options that mean the same for a strip as for the whole, and encoders that keep no tables
+# beside the blocks.
+_OPTIONS = frozenset(
+    (
+        *("BIGTIFF", "BLOCKSIZE", "COMPRESS", "GEOTIFF_VERSION", "LEVEL", "NUM_THREADS"),
+        *("PREDICTOR", "SPARSE_OK"),
+    )
+)
+_ENCODERS = frozenset(("NONE", "LZW", "DEFLATE", "ZSTD"))
+
+
+@dataclass(frozen=True)
+class _Strip:
+    """Rows of blocks of one level (0 is the picture), and where it is not 0."""
+
+    level: int
+    window: Window
+    parts: tuple[Window, ...]
+
+    @property
+    def name(self) -> str:
+        """Of the file that it is made as; all of nothing in one level and shape are the same."""
+        number = self.window.row if self.parts else f"empty-{self.window.height}"
+        return f"strip-{self.level}-{number}"
+
+
+Places = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Offsets and lengths of blocks."""
+
+
+def can_be_put_together(given: Mapping[str, str], options: Mapping[str, str]) -> bool:
+    """Whether a file with these options is the sum of its strips.
+
+    ``given`` are the user's, ``options`` with the defaults.
+    """
+    return set(given) <= _OPTIONS and options["COMPRESS"].upper() in _ENCODERS
+
+
+def write_strips(
+    store: TiledFile,
+    picture: Picture,
+    target: Path,
+    options: Mapping[str, str],
+    areas: Sequence[Window] | None,
+    overviews: Sequence[TiledFile],
+    on_share: Callable[[float], None],
+) -> None:
+    """Write the COG that GDAL's driver makes with these creation options; see
+    :func:`nirgeo.cog.write_cog`.
+
+    What GDAL and Python raise for files that can't be written passes through.
+    """
+    files = (store, *overviews)
+    strips = _strips(files, areas, int(options["BLOCKSIZE"]))
+    folder = store.path.parent
+    count = _threads(options)
+    places: dict[tuple[int, int], list[Places]] = {}
+    done, total = 0, sum(strip.window.height * strip.window.width for strip in strips)
+    pool = ThreadPoolExecutor(
+        count, "nirgeo-cog", initializer=handles.adopt, initargs=(handles.settings_here(),)
+    )
+    made: dict[str, Future[None]] = {}
+    try:
+        header = folder / "header.tif"
+        empty = pool.submit(_make_header, header, store, picture, options, overviews)
+        waiting: deque[_Strip] = deque()
+        left = iter(strips)
+        with open(target, "wb+") as out:
+            while True:
+                while len(waiting) < 2 * count and (strip := next(left, None)) is not None:
+                    waiting.append(strip)
+                    if strip.name not in made:
+                        path = folder / f"{strip.name}.tif"
+                        file = files[strip.level]
+                        made[strip.name] = pool.submit(_encode, path, file, picture, strip, options)
+                if not waiting:
+                    break
+                if not out.tell():
+                    empty.result()
+                    _begin(header, out)
+                strip = waiting.popleft()
+                made[strip.name].result()
+                path = folder / f"{strip.name}.tif"
+                for kind, found in enumerate(_append(path, out)):
+                    places.setdefault((strip.level, kind), []).append(found)
+                if strip.parts:
+                    path.unlink()
+                done += strip.window.height * strip.window.width
+                on_share(done / total)
+            _list_blocks(out, places, len(overviews))
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        for name in ("header", *made):
+            for suffix in (".tif", ".vrt"):
+                with suppress(OSError):
+                    (folder / f"{name}{suffix}").unlink()
+
+
+def _threads(options: Mapping[str, str]) -> int:
+    wanted = str(options.get("NUM_THREADS") or get_gdal_config("GDAL_NUM_THREADS"))
+    return max(1, int(wanted)) if wanted.isdigit() else os.cpu_count() or 1
+
+
+def _strips(files: Sequence[TiledFile], areas: Sequence[Window] | None, block: int) -> list[_Strip]:
+    """All levels from the smallest on, as they lie in a COG, each from its top."""
+    strips = []
+    for level in reversed(range(len(files))):
+        height, width = files[level].shape
+        rows = max(1, _PIXELS // (width * block)) * block
+        for row in range(0, height, rows):
+            window = Window(row, 0, min(rows, height - row), width)
+            strips.append(_Strip(level, window, tuple(_parts(window, areas, 2**level))))
+    return strips
+
+
+def _parts(strip: Window, areas: Sequence[Window] | None, scale: int) -> list[Window]:
+    """What of a strip, of a picture made smaller by ``scale``, has pixels."""
+    if areas is None:
+        return [strip]
+    top, bottom = strip.row * scale, strip.row_stop * scale
+    met = [area for area in areas if area.row < bottom and area.row_stop > top]
+    if scale > 1:
+        return [strip] if met else []
+    rows = [(max(top, area.row), min(bottom, area.row_stop)) for area in met]
+    return [
+        Window(start, area.col, stop - start, area.width)
+        for area, (start, stop) in zip(met, rows, strict=True)
+    ]
+
+
+def _make_header(
+    path: Path,
+    store: TiledFile,
+    picture: Picture,
+    options: Mapping[str, str],
+    overviews: Sequence[TiledFile],
+) -> None:
+    """A COG of the whole size that says everything and holds nothing."""
+    vrt = path.with_suffix(".vrt")
+    write_vrt(vrt, store, picture, (), overviews, empty=True)
+    existing = {"OVERVIEWS": "FORCE_USE_EXISTING"} if overviews else {}
+    _copy(vrt, path, {**options, **existing, "COPY_SRC_MDD": "YES", "SPARSE_OK": "YES"})
+
+
+def _encode(
+    path: Path, file: TiledFile, picture: Picture, strip: _Strip, options: Mapping[str, str]
+) -> None:
+    vrt = path.with_suffix(".vrt")
+    write_strip_vrt(vrt, file, picture, strip.window, strip.parts)
+    _copy(vrt, path, {**options, "OVERVIEWS": "NONE", "BIGTIFF": "IF_SAFER"})
+    vrt.unlink()
+
+
+def _copy(source: Path, target: Path, options: Mapping[str, str]) -> None:
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK="YES"):
+        made = {**options, "NUM_THREADS": "1"}
+        rasterio.shutil.copy(str(source), str(target), driver="COG", **made)
+
+
+def _begin(header: Path, out: BinaryIO) -> None:
+    """Copy what stands before the first block; the driver writes some even of nothing."""
+    with open(header, "rb") as file:
+        size = _first_block([each.offsets.values for each in directories(file)])
+        file.seek(0)
+        out.write(file.read(-1 if size is None else size))
+
+
+def _append(path: Path, out: BinaryIO) -> list[Places]:
+    """Add the blocks of a strip to the file; returns where those of picture and mask came to lie.
+
+    Blocks of nothing that were left out keep the place 0.
+    """
+    with open(path, "rb") as file:
+        found = [
+            (each.offsets.values.astype(np.int64), each.lengths.values.astype(np.int64))
+            for each in directories(file)
+        ]
+        first = _first_block([offsets for offsets, _ in found])
+        if first is None:
+            return found
+        moved = out.tell() - first
+        file.seek(first)
+        shutil.copyfileobj(file, out, 2**20)
+    return [(np.where(offsets > 0, offsets + moved, 0), lengths) for offsets, lengths in found]
+
+
+def _first_block(offsets: Sequence[NDArray[Any]]) -> int | None:
+    """Where the first block begins, with the number before it that says how long it is."""
+    used = np.concatenate(offsets)
+    used = used[used > 0]
+    return int(used.min()) - _LEADER if len(used) else None
+
+
+_LEADER = 4
+"""Bytes of that number."""
+
+
+def _list_blocks(
+    out: BinaryIO, places: Mapping[tuple[int, int], Sequence[Places]], overviews: int
+) -> None:
+    """Write into the directories where the blocks are.
+
+    The driver's order is the picture, its mask, the overviews, and their masks.
+    """
+    levels = range(1, overviews + 1)
+    order = [(0, 0), (0, 1), *((level, 0) for level in levels), *((level, 1) for level in levels)]
+    for key, directory in zip(order, list(directories(out)), strict=True):
+        offsets, lengths = (np.concatenate(each) for each in zip(*places[key], strict=True))
+        directory.offsets.replaced(out, offsets)
+        directory.lengths.replaced(out, lengths)
