@@ -194,8 +194,8 @@ def _check_range(name: str, value: str) -> None:
         )
 
 
-def cog_options(given: Mapping[str, str]) -> dict[str, str]:
-    """Defaults with the user's options over them.
+def cog_options(given: Mapping[str, str], threads: int | None = None) -> dict[str, str]:
+    """Defaults with the user's options over them; ``threads`` are all cores if nobody chose.
 
     Deflate is read by everything; level 1 costs a quarter of the time of level 6 for a twentieth
     more bytes.
@@ -206,7 +206,7 @@ def cog_options(given: Mapping[str, str]) -> dict[str, str]:
         "BIGTIFF": "IF_SAFER",
     }
     if get_gdal_config("GDAL_NUM_THREADS") is None:  # what the driver itself looks at
-        options["NUM_THREADS"] = "ALL_CPUS"
+        options["NUM_THREADS"] = str(threads or "ALL_CPUS")
     options |= given
     options.setdefault("OVERVIEW_RESAMPLING", options.get("RESAMPLING", "AVERAGE"))
     compress = options["COMPRESS"].upper()
@@ -225,19 +225,20 @@ def write_cog(
     areas: Sequence[Window] | None = None,
     overviews: Sequence[TiledFile] = (),
     on_share: Callable[[float], None] = lambda share: None,
+    threads: int | None = None,
 ) -> None:
     """Copy the block store into a COG at ``target``.
 
     ``areas`` are all of it that is not 0: of a picture of hardly anything, hardly anything is read.
     Without ``overviews`` (see :func:`nirgeo.cog_source.write_vrt`) GDAL makes them. ``on_share`` is
-    told now and then what share of it is done.
+    told now and then what share of it is done. ``threads`` is how many encode: all cores if None.
 
     Raises
     ------
     TargetError : the disk is full, or GDAL can't write there
     OptionError : GDAL refuses a creation option that moves the picture to another grid
     """
-    made = cog_options(options)
+    made = cog_options(options, threads)
     smallest = (store, *overviews)[-1]
     complete = max(smallest.shape) <= int(made["BLOCKSIZE"])
     try:

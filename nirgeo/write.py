@@ -82,7 +82,7 @@ def write_geotiff(
     overwrite : replace an existing file
     resume : continue an interrupted run if there is one
     creation_options : options of GDAL's COG driver
-    workers : threads that compute chunks; all cores by default
+    workers : threads that compute chunks, and then encode the file; all cores by default
     scheduler : a ``dask.distributed`` client, a scheduler's address or file: its workers compute,
         this process writes. None is the active client if there is one; ``"threads"`` is none
     on_start, on_progress : called with (chunks done, chunks in all)
@@ -155,7 +155,8 @@ def write_geotiff(
             areas = _filled(rgb, grid, counts)
             picture = _picture(rgb, data)
             share = _each_second(on_writing)
-            cog.write_cog(store, picture, result, options, areas, levels, share)
+            threads = workers if client is None else None  # a cluster's are elsewhere
+            cog.write_cog(store, picture, result, options, areas, levels, share, threads)
             target.publish(result, work)
             journal.close()
             target.clear()

@@ -312,3 +312,11 @@ def test_threads_are_those_that_were_asked_for(
     options = {} if option is None else {"NUM_THREADS": option}
     with rasterio.Env(**({} if config is None else {"GDAL_NUM_THREADS": config})):
         assert cog_strips._threads(options) == (expected or os.cpu_count())
+
+
+def test_a_run_of_so_many_workers_encodes_with_as_many_threads() -> None:
+    assert cog_strips._threads(cog.cog_options({}, 3)) == 3
+    assert cog_strips._threads(cog.cog_options({"NUM_THREADS": "5"}, 3)) == 5
+    assert cog_strips._threads(cog.cog_options({})) == os.cpu_count()
+    with rasterio.Env(GDAL_NUM_THREADS="4"):
+        assert cog_strips._threads(cog.cog_options({}, 3)) == 4
