@@ -166,8 +166,9 @@ class TiledFile:
         for tile, here, there in cells(Window(row, col, *part.shape[1:]), self.tile, self.tile):
             position = self._position(*tile)
             pixels = part[(slice(None), *here)].astype(self.dtype, copy=False)
-            if pixels.shape[1:] == (self.tile, self.tile):
-                self._write_at(np.ascontiguousarray(pixels).data, position)
+            inside = [min(self.tile, n - at) for n, at in zip(self.shape, tile, strict=True)]
+            if pixels.shape[1:] == tuple(inside):  # all of the tile that the picture has
+                self._write_at(self._padded(pixels).data, position)
                 continue
             rows, cols = there
             for band, plane in enumerate(pixels):
@@ -187,6 +188,13 @@ class TiledFile:
                 file.seek(self._position(*tile))
                 part[(slice(None), *here)] = self._tile(file)[(slice(None), *there)]
         return part
+
+    def _padded(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """A whole tile, of what the picture has of one at its edge."""
+        tile = np.ascontiguousarray(pixels, dtype=self.dtype)
+        if tile.shape[1:] == (self.tile, self.tile):
+            return tile
+        return np.pad(tile, ((0, 0), *((0, self.tile - side) for side in tile.shape[1:])))
 
     def _tile(self, file: BinaryIO) -> NDArray[Any]:
         """The tile that begins where the file stands: (samples, tile, tile)."""
@@ -237,10 +245,7 @@ class BlockStore(TiledFile):
         checksum = 0
         for top, left, position in self._tiles(window):
             tile = block[:, top : top + self.tile, left : left + self.tile]
-            tile = np.ascontiguousarray(tile, dtype=self.dtype)
-            if tile.shape[1:] != (self.tile, self.tile):  # at the raster's edge
-                lack = ((0, self.tile - side) for side in tile.shape[1:])
-                tile = np.pad(tile, ((0, 0), *lack))
+            tile = self._padded(tile)
             checksum = zlib.crc32(tile.data, checksum)
             self._write_at(tile.data, position)
         if sync:

@@ -247,8 +247,8 @@ def model_output(working: NDArray[np.float32], recipe: Recipe) -> NDArray[Any]:
 
 
 def _shown(reflectance: NDArray[np.float32], recipe: Recipe) -> NDArray[Any]:
-    """Reflectance of any shape as it is written."""
-    reflectance = np.clip(reflectance, 0.0, 1.0)
+    """Reflectance of any shape, whose memory is used again, as it is written."""
+    np.clip(reflectance, np.float32(0.0), np.float32(1.0), out=reflectance)
     if recipe.output == "reflectance":
         return reflectance
     return recipe.spec.curve.apply(reflectance, brightness=recipe.brightness, gamma=recipe.gamma)

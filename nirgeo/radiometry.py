@@ -239,7 +239,8 @@ def to_working(values: FloatArray, quantity: Quantity) -> FloatArray:
 def from_working(working: FloatArray, quantity: Quantity) -> FloatArray:
     """Inverse of :func:`to_working` for values inside its range."""
     if quantity is Quantity.REFLECTANCE:
-        return np.square(np.maximum(working, np.float32(0.0)))
+        positive = np.maximum(working, np.float32(0.0))
+        return np.square(positive, out=positive)
     return working * np.float32(255.0)
 
 
@@ -269,7 +270,7 @@ class DisplayCurve:
         srgb *= np.float32(1.055)
         srgb -= np.float32(0.055)
         np.multiply(linear, np.float32(12.92), out=srgb, where=linear <= np.float32(0.0031308))
-        return quantize(srgb.astype(np.float32, copy=False), gamma=gamma)
+        return _counts(srgb.astype(np.float32, copy=False), gamma)
 
     def invert(
         self, unit: FloatArray, *, brightness: float = 1.0, gamma: float = 1.0
@@ -284,10 +285,14 @@ class DisplayCurve:
 
 def quantize(unit: FloatArray, *, brightness: float = 1.0, gamma: float = 1.0) -> NDArray[np.uint8]:
     """Values in 0–1 to 8-bit counts, rounded half to even; NaN becomes 0."""
-    picture = unit if brightness == 1 else unit * np.float32(brightness)
-    picture = np.fmax(picture, np.float32(0.0))  # of a number and NaN it takes the number
+    return _counts(unit * np.float32(brightness), gamma)
+
+
+def _counts(picture: FloatArray, gamma: float) -> NDArray[np.uint8]:
+    """As :func:`quantize`, in the array's own memory: new memory costs more than the arithmetic."""
+    np.fmax(picture, np.float32(0.0), out=picture)  # of a number and NaN it takes the number
     np.minimum(picture, np.float32(1.0), out=picture)
     if gamma != 1:
-        picture = np.power(picture, np.float32(1 / gamma))
+        np.power(picture, np.float32(1 / gamma), out=picture)
     picture *= np.float32(255.0)
     return np.rint(picture, out=picture).astype(np.uint8)
