@@ -26,7 +26,8 @@ from nirgeo.domain import BandDomain, domain_from_json, domain_to_json
 from nirgeo.errors import ModelError, TargetError
 from nirgeo.plaintext import is_plain
 from nirgeo.radiometry import DisplayCurve, Quantity
-from nirgeo.tensorfile import open_tensors, written_whole
+from nirgeo.tensorfile import open_tensors
+from nirgeo.whole_file import written_whole
 
 if TYPE_CHECKING:
     from torch import nn

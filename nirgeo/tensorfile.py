@@ -1,4 +1,4 @@
-"""Safetensors files: from anywhere without more memory than they deserve, and written whole.
+"""Safetensors files, from anywhere, without more memory than they deserve.
 
 The format is a length, a header in JSON, and numbers. The library checks that the header fits the
 file; but it takes a header of up to 100 MB, and parsing one takes many times that. Ours need a few
@@ -10,26 +10,12 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
 MAX_HEADER_BYTES = 4 * 2**20
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Where to write a file, which gets its name when it is whole; what fails leaves nothing."""
-    partial = path.with_name(path.name + ".part")
-    try:
-        yield partial
-        os.replace(partial, path)
-    except (SafetensorError, OSError):
-        with suppress(OSError):
-            partial.unlink()
-        raise
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from nirgeo.errors import ModelError
 from nirgeo.plaintext import is_plain
 from nirgeo.radiometry import Quantity
 from nirgeo.tensorfile import open_tensors
+from nirgeo.whole_file import written_whole
 
 FORMAT = 1
 METADATA_KEY = "nirgeo-baseline"
@@ -116,10 +117,9 @@ def save_baseline(
     path: str | os.PathLike[str], baseline: Baseline, card: Card | None = None
 ) -> None:
     """Write a fitted baseline; the file appears under its name only when it is whole."""
-    target = Path(path)
-    partial = target.with_name(target.name + ".part")
-    partial.write_bytes(serialise(baseline, card))
-    os.replace(partial, target)
+    content = serialise(baseline, card)
+    with written_whole(Path(path)) as partial:
+        partial.write_bytes(content)
 
 
 def load_baseline(path: str | os.PathLike[str]) -> Baseline:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from nirgeo.cli import options as shared
 from nirgeo.cli.errors import reports_errors
 from nirgeo.cli.reporting import Silent
 from nirgeo.errors import EvaluationError, TargetError, TargetExistsError
+from nirgeo.whole_file import written_whole
 
 if TYPE_CHECKING:
     from nirgeo.evaluation.predict import Predictor
@@ -239,6 +241,8 @@ def check_report(file: str | None, *, overwrite: bool) -> None:
     path = Path(file)
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise TargetError(f"{file}: name a file in an existing folder")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise TargetError(f"{path.absolute().parent} can't be written to; choose another place")
     if path.exists() and not overwrite:
         raise TargetExistsError(
             f"{file} exists and won't be overwritten without the `--overwrite` option"
@@ -252,10 +256,8 @@ def write_report(file: str, text: str) -> None:
     ------
     TargetError : it can't be written
     """
-    path = Path(file)
-    partial = path.with_name(path.name + ".part")
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        with written_whole(Path(file)) as partial:
+            partial.write_text(text, encoding="utf-8")
     except OSError as error:
         raise TargetError(f"{file} can't be written ({error})") from error

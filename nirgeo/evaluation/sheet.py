@@ -16,6 +16,7 @@ from nirgeo.evaluation.predict import Predictor
 from nirgeo.evaluation.scenes import EvaluationScene, Picture, read_scene
 from nirgeo.evaluation.sums import measure
 from nirgeo.training.data import SceneEntry
+from nirgeo.whole_file import written_whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -117,6 +118,5 @@ def _image(picture: Picture) -> Image:
 def write_sheet(path: Path, entries: Sequence[SceneEntry], predictor: Predictor) -> None:
     """:func:`contact_sheet` as a file, which appears when it is whole."""
     content = contact_sheet(entries, predictor)
-    partial = path.with_name(path.name + ".part")
-    partial.write_bytes(content)
-    partial.replace(path)
+    with written_whole(path) as partial:
+        partial.write_bytes(content)

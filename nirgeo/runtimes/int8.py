@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from nirgeo.modelfile import Model, on_this_machine, sha256_of
 from nirgeo.registry import shipped_at
 from nirgeo.runtimes.onnx_export import replace_module
 from nirgeo.tensorfile import open_tensors
+from nirgeo.whole_file import written_whole
 
 SUFFIX = ".int8.safetensors"
 METADATA_KEY = "nirgeo-int8"
@@ -54,14 +54,14 @@ def ranges_path(model: Model) -> Path:
 def write_ranges(model: Model, ranges: Ranges, facts: Mapping[str, Any]) -> Path:
     """Write the file of ranges of a model; ``facts`` (JSON) say how it was made."""
     path = ranges_path(model)
-    partial = path.with_name(path.name + ".part")
     metadata = {"format": FORMAT, "model_sha256": model.sha256, **facts}
-    save_file(
-        {name: np.array(pair, dtype=np.float32) for name, pair in sorted(ranges.places.items())},
-        partial,
-        metadata={METADATA_KEY: json.dumps(metadata, sort_keys=True)},
-    )
-    os.replace(partial, path)
+    places = sorted(ranges.places.items())
+    with written_whole(path) as partial:
+        save_file(
+            {name: np.array(pair, dtype=np.float32) for name, pair in places},
+            partial,
+            metadata={METADATA_KEY: json.dumps(metadata, sort_keys=True)},
+        )
     return path
 
 

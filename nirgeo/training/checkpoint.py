@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nirgeo.errors import TrainingError
-from nirgeo.tensorfile import open_tensors, written_whole
+from nirgeo.tensorfile import open_tensors
+from nirgeo.whole_file import written_whole
 
 METADATA_KEY = "nirgeo-training"
 

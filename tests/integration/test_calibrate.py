@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from evaluation_scenes import ground, write_index, write_scene
 from pictures import command, read
 from safetensors.numpy import load_file
 
 import nirgeo
+from nirgeo.cli.main import main
 from nirgeo.cli.train import read_sides
 from nirgeo.errors import TrainingError
 from nirgeo.modelfile import Model, load_generator, read_model
@@ -103,6 +106,20 @@ def test_a_scene_beyond_the_training_is_warned_of(run: Path, tmp_path: Path) -> 
         "colorize", run / "train" / "train0.tif", "--model", out, "-o", tmp_path / "usual.tif"
     )
     assert "lies outside the reflectance" not in usual.stderr
+
+
+def test_a_place_that_can_not_be_written_to_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)  # root may do anything
+    for arguments in (
+        ("calibrate", "nowhere.safetensors", "nowhere", "--validation", "nowhere"),
+        ("evaluate", "satellite-nir", "--data", "nowhere", "--json"),
+    ):
+        out = ("-o", tmp_path / "out") if arguments[0] == "calibrate" else (tmp_path / "out",)
+        said = CliRunner().invoke(main, [str(a) for a in (*arguments, *out)])
+        assert said.exit_code == 1
+        assert f"{tmp_path} can't be written to" in said.stderr
 
 
 @pytest.mark.parametrize("model", ["baseline/grey-reflectance", "baseline/grey"])
