@@ -21,7 +21,7 @@ from nirgeo import expected_error
 from nirgeo.bands import COLOURS
 from nirgeo.cube import as_array, further_dimensions, with_axes
 from nirgeo.engine import array_nodata, colorize, known_pixels
-from nirgeo.errors import BandError, GridError
+from nirgeo.errors import BandError, GridError, OptionError
 from nirgeo.georeference import (
     COL,
     CORNERS_ATTR,
@@ -63,7 +63,10 @@ class ArrayAccessor:
         Raises
         ------
         GridError : there are more dimensions than a raster has; select one first
+        OptionError : ``side`` is not positive
         """
+        if side < 1:
+            raise OptionError(f"side={side}: a preview is at least one pixel wide and high")
         array, names = with_axes(with_crs_coordinate(self._array))
         if further_dimensions(array):
             raise GridError(

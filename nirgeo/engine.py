@@ -77,7 +77,7 @@ def colorize(
     model: str | os.PathLike[str] | AnyModel = AUTO,
     *,
     output: Output = "display",
-    scale: str | Scaling | None = None,
+    scale: str | float | Scaling | None = None,
     nodata: float | None = None,
     brightness: float = 1.0,
     gamma: float = 1.0,
@@ -104,7 +104,7 @@ def colorize(
     model : a name (``"baseline/NAME"`` too), a path, what :func:`nirgeo.load_model` returns, or
         ``"auto"``
     output : ``"display"`` (uint8) or ``"reflectance"`` (float32, 0–1)
-    scale : ``"GAIN[,OFFSET]"`` to reflectance, instead of what the scene says
+    scale : a gain to reflectance, or ``"GAIN[,OFFSET]"``, instead of what the scene says
     nodata : value of missing pixels, instead of what the scene says; may be NaN
     brightness, gamma : change the picture only; 1 leaves it alone
     prior : use what is known of the land's colour at the scene's place, where the model can and the
@@ -312,7 +312,7 @@ def _tile(values: NDArray[Any], valid: NDArray[np.bool_], recipe: Recipe) -> Til
     return network_input(values, valid, recipe), valid
 
 
-def _scaling(clues: ScalingClues, scale: str | Scaling) -> Scaling:
+def _scaling(clues: ScalingClues, scale: str | float | Scaling) -> Scaling:
     return find_scaling(clues, resolve_scale(scale))
 
 
@@ -455,7 +455,7 @@ def band_numbers(array: xr.DataArray) -> dict[str, int]:
 
 
 def _array_parts(
-    scene: xr.DataArray, scale: str | Scaling | None, nodata: float | None
+    scene: xr.DataArray, scale: str | float | Scaling | None, nodata: float | None
 ) -> tuple[xr.DataArray, da.Array, dict[str, int], Scaling]:
     """An array as bands, its blocks, band numbers by role, and its scaling."""
     array = _as_bands(scene)
@@ -491,7 +491,7 @@ def array_nodata(array: xr.DataArray, nodata: float | None) -> float | None:
 
 
 def _array_scaling(
-    array: xr.DataArray, nir: da.Array, scale: str | Scaling | None, nodata: float | None
+    array: xr.DataArray, nir: da.Array, scale: str | float | Scaling | None, nodata: float | None
 ) -> Scaling:
     """Scaling of an array: explicit, recorded, CF attributes, or from its type and range.
 

@@ -19,6 +19,14 @@ _BASE_BYTES = 430 * 2**20
 _GUIDED_BYTES = 24
 """Per pixel that is painted for a reference: what is made without it, too, and means over it."""
 
+_AROUND = 85e-9
+"""Seconds of one core per pixel for what is not the network: reading, rendering, storing, encoding.
+
+As measured for docs/performance.md; a fast disk or a slow one may halve or double it."""
+
+_START = 2.5
+"""Seconds before the first chunk: Python, torch, the model."""
+
 _PROBE = 512
 _LONG = 1.0
 """Seconds after which the clock is exact enough, and somebody is waiting."""
@@ -26,7 +34,7 @@ _LONG = 1.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """Halo in px; useful share of computed pixels; bytes; seconds; workers assumed."""
+    """Halo in px; share of the pixels read that are written; bytes; seconds; workers assumed."""
 
     halo: int
     useful: float
@@ -49,10 +57,11 @@ def estimate(
 ) -> Estimate:
     """Costs of colorizing a region of a raster of (height, width), on all cores by default.
 
-    The memory is a bound that a test holds; the time is scaled up from ``rate``, the pixels per
-    second of one core, which is measured now on one small block if it is not given. ``cache_bytes``
-    are for decoded blocks. ``beyond`` is how much farther a reference makes it look, in
-    pixels; 0 without one.
+    Of a run on the CPU. The memory is a bound that a test holds. The time is that of the command,
+    from start to file: scaled up from ``rate``, the network's pixels per second on one core, which
+    is measured now on one small block if it is not given, and a constant for the rest; that is
+    right within a factor of two. ``cache_bytes`` are for decoded blocks. ``beyond`` is how much
+    farther a reference makes it look, in pixels; 0 without one.
     """
     halo = colouriser.halo + beyond
     grid = ChunkGrid(region.height, region.width, chunk_tiles)
@@ -81,7 +90,7 @@ def estimate(
         useful=useful / computed,
         memory_bytes=_BASE_BYTES + cache_bytes + min(workers, len(grid)) * one_worker,
         disk_bytes=useful * samples,
-        seconds=computed / rate / min(workers, cores),
+        seconds=_START + (computed / rate + useful * _AROUND) / min(workers, cores),
         workers=workers,
     )
 

@@ -142,8 +142,9 @@ def find_scaling(clues: ScalingClues, override: str | Scaling | None = None) -> 
     3. GDAL's scale and offset of the band, when they are not 1 and 0;
     4. a STAC item's scale and offset;
     5. the product's name or metadata (Landsat Collection 2, HLS, Sentinel-2 baseline);
-    6. the data type and the range of the values: uint8, or values that stay in 2–255, are display
-       counts; floats that stay below 2 are reflectance; other numbers are reflectance × 10000.
+    6. the data type and the range of a sample: uint8 is display counts, and so are values whose
+       98th percentile lies in 2–255, none of the lowest 2 % aside below 0; floats up to 2 are
+       reflectance; other numbers are reflectance × 10000.
 
     Raises
     ------

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from nirgeo import handles
+from nirgeo.bands import ROLES
 from nirgeo.errors import GridError, OptionError
 from nirgeo.georeference import grid_of, with_georeference
 from nirgeo.hrefs import is_url, item_in_document, public
 from nirgeo.layers import array_from_tasks, facts_of
-from nirgeo.radiometry import Scaling, find_scaling, level_1_mark
+from nirgeo.radiometry import Quantity, Scaling, find_scaling, level_1_mark
 from nirgeo.source import Grid, RasterSource, as_stored, open_source
 from nirgeo.tiling import DEFAULT_CHUNK_TILES, ChunkGrid, Window
 
@@ -100,7 +101,7 @@ def open_scene(
     green: int | str | None = None,
     stack: Mapping[str, PathLike] | None = None,
     nodata: float | None = None,
-    scale: str | Scaling | None = None,
+    scale: str | float | Scaling | None = None,
     bounds: tuple[float, float, float, float] | None = None,
     chunk: int | None = None,
 ) -> xr.DataArray:
@@ -122,7 +123,7 @@ def open_scene(
         an asset
     stack : single-band files by role, e.g. ``{"nir": "B08.jp2", "red": "B04.jp2"}``
     nodata : value of missing pixels, instead of what the file says; may be NaN
-    scale : ``"GAIN[,OFFSET]"`` to reflectance, a file made by nirgeo, or a ``Scaling``
+    scale : a gain to reflectance, or ``"GAIN[,OFFSET]"``; a file made by nirgeo; or a ``Scaling``
     bounds : (west, south, east, north) in the scene's CRS; snapped to whole pixels
     chunk : side of a dask chunk in tiles of 64 px; 12 by default
 
@@ -131,6 +132,9 @@ def open_scene(
     SourceError, BandError, GridError, RadiometryError, OptionError
     """
     chunk_tiles = check_chunk(chunk)
+    unknown = sorted(set(stack or ()) - set(ROLES))
+    if unknown:
+        raise OptionError(f"--stack {unknown[0]}: the roles are {', '.join(ROLES)}")
     if isinstance(path, (str, os.PathLike)):
         single: str | None = os.fspath(path)
     else:
@@ -155,13 +159,13 @@ def open_scene(
             scale=resolve_scale(scale),
             chunk_tiles=chunk_tiles,
         )
-    scale = resolve_scale(scale)
-    source = _open_item(single, stack, roles, nodata, scale)
+    known = resolve_scale(scale)
+    source = _open_item(single, stack, roles, nodata, known)
     if source is None:
         source = open_source(single, stack=stack, roles=roles, nodata=nodata)
-        if scale is None:
+        if known is None:
             source = source.of_one_scaling({*roles, *(stack or {})})
-    scaling = find_scaling(source.clues, scale)
+    scaling = find_scaling(source.clues, known)
     region = region_of(source.grid, bounds)
     return to_dataarray(SceneView(source, region, chunk_tiles, scaling))
 
@@ -226,8 +230,10 @@ def _roles_of_files(paths: Sequence[PathLike]) -> dict[str, PathLike]:
     return {role: names[number - 1] for role, number in found.items()}
 
 
-def resolve_scale(scale: str | Scaling | None) -> str | Scaling | None:
-    """``--scale FILE`` becomes the scaling that an earlier output recorded."""
+def resolve_scale(scale: str | float | Scaling | None) -> str | Scaling | None:
+    """``--scale FILE`` becomes the scaling that an earlier output recorded, a number a gain."""
+    if isinstance(scale, (int, float, np.number)):
+        return Scaling(Quantity.REFLECTANCE, float(scale), 0.0, "--scale")
     if isinstance(scale, str) and not _looks_like_numbers(scale):
         from nirgeo.handles import open_dataset
         from nirgeo.provenance import NAMESPACE

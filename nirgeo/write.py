@@ -82,7 +82,8 @@ def write_geotiff(
     overwrite : replace an existing file
     resume : continue an interrupted run if there is one
     creation_options : options of GDAL's COG driver
-    workers : threads that compute chunks, and then encode the file; all cores by default
+    workers : threads that compute chunks, and then encode the file; all cores by default, of which
+        8 compute chunks around a GPU
     scheduler : a ``dask.distributed`` client, a scheduler's address or file: its workers compute,
         this process writes. None is the active client if there is one; ``"threads"`` is none
     on_start, on_progress : called with (chunks done, chunks in all)

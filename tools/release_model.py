@@ -297,7 +297,7 @@ To train again (`--validation`, `--index` and `--level` left out here):
 
 {commands}
 
-The last of these {len(facts.stages)} stage(s): {training["steps"]} steps, best at step
+The stage whose weights the file began with, or is: {training["steps"]} steps, best at step
 {training["best_step"]}, {training["minutes"]} minutes on two processor cores that were also doing
 other work. Its configuration:
 

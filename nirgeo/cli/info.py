@@ -22,9 +22,9 @@ from nirgeo.plaintext import plain
 @shared.bounds_option
 @shared.chunk_option
 @shared.workers_option
-@shared.memory_option
+@shared.memory_option_of_info
 @shared.model_option
-@shared.runtime_options
+@shared.runtime_options_of_info
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 @click.option("--verbose", "-v", is_flag=True, help="Show tracebacks.")
 @click.pass_context
@@ -33,6 +33,8 @@ def info_command(
     ctx: click.Context, scene: str | None, as_json: bool, verbose: bool, **options: Any
 ) -> None:
     """Bands found, scaling and where it came from, chunks, and an estimate of memory and time.
+
+    Memory and time are those of a run on the CPU with the same options, from file to file.
 
     Without a SCENE: versions, and the protocol of --progress jsonl.
     """
@@ -137,7 +139,7 @@ def describe_scene(
         "blocks": blocks,
         "chunks": f"{cols} × {rows} of {tiles} × {tiles} tiles",
         "halo": f"{cost.halo} px",
-        "computed": f"{cost.useful:.0%} of the pixels computed are written",
+        "computed": f"{cost.useful:.0%} of the pixels read are written",
         "memory": f"about {cost.memory_bytes / 2**20:.0f} MB with {cost.workers} workers",
         "time": f"{_duration(cost.seconds)} on this machine's processor",
         "temporary_disk": f"{cost.disk_bytes / 2**20:.0f} MB",

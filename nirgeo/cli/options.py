@@ -10,15 +10,20 @@ import click
 from nirgeo.bands import ROLES
 from nirgeo.cli.reporting import MODES
 from nirgeo.errors import OptionError
-from nirgeo.runtimes.choice import FP32, PRECISIONS, RUNTIMES, TORCH
+from nirgeo.runtimes.choice import FP16, FP32, PRECISIONS, RUNTIMES, TORCH
 
 if TYPE_CHECKING:
     from distributed import Client
 
+    NumberType = click.ParamType[float]
+    PairType = click.ParamType[tuple[str, str]]
+else:  # at run time only newer versions of click can be told what a type gives
+    NumberType = PairType = click.ParamType
+
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 
-class NumberOrNan(click.ParamType[float]):
+class NumberOrNan(NumberType):
     """A number, or ``nan``."""
 
     name = "VALUE|nan"
@@ -32,7 +37,7 @@ class NumberOrNan(click.ParamType[float]):
             self.fail(f"{value!r} is neither a number nor 'nan'", param, ctx)
 
 
-class KeyValue(click.ParamType[tuple[str, str]]):
+class KeyValue(PairType):
     """``KEY=VALUE`` as a pair."""
 
     def __init__(self, name: str) -> None:
@@ -104,15 +109,19 @@ chunk_option = click.option(
     "--chunk",
     type=int,
     metavar="TILES",
-    help="Side of a chunk in tiles of 64 px.  [default: 12; 8 for wide networks and ONNX Runtime]",
+    help="Side of a chunk in tiles of 64 px.  [default: 12; 8 for wide networks and ONNX Runtime; "
+    "16 on a GPU]",
 )
+
+_BUDGET = "Stay within this, e.g. 600M or 2G: chunk and workers follow, unless they are given."
 
 memory_option = click.option(
     "--memory",
     metavar="SIZE",
-    help="Stay within this, e.g. 600M or 2G: chunk and workers follow, unless they are given. With "
-    "--scheduler it is what one worker has.",
+    help=f"{_BUDGET} With --scheduler it is what one worker has.",
 )
+
+memory_option_of_info = click.option("--memory", metavar="SIZE", help=_BUDGET)
 
 output_options = _compose(
     click.option(
@@ -146,7 +155,7 @@ progress_options = _compose(
 )
 
 workers_option = click.option(
-    "--workers", type=int, metavar="N", help="Threads.  [default: all cores]"
+    "--workers", type=int, metavar="N", help="Threads.  [default: all cores; 8 on a GPU]"
 )
 
 scheduler_option = click.option(
@@ -164,22 +173,39 @@ device_option = click.option(
     help="Where the network runs: auto, cpu, cuda, cuda:1, mps.",
 )
 
+_runtime_option = click.option(
+    "--runtime",
+    type=click.Choice(RUNTIMES),
+    default=TORCH,
+    show_default=True,
+    help="What computes the network. onnx: a level apart from torch in a few pixels. auto: the "
+    "one that is as fast as any, torch.",
+)
+
+_INT8_HELP = (
+    "int8: 1.2 to 2.2 times as fast on a CPU, file to file, colours slightly off (see the model's "
+    "card)."
+)
+
 runtime_options = _compose(
-    click.option(
-        "--runtime",
-        type=click.Choice(RUNTIMES),
-        default=TORCH,
-        show_default=True,
-        help="What computes the network. onnx: a level apart from torch in a few pixels. auto: the "
-        "one that is as fast as any, torch.",
-    ),
+    _runtime_option,
     click.option(
         "--precision",
         type=click.Choice(PRECISIONS),
         default=FP32,
         show_default=True,
-        help="fp16: on a GPU, a trunk in 16 bits. int8: 1.2 to 2.2 times as fast on a CPU, file to "
-        "file, colours slightly off (see the model's card).",
+        help=f"fp16: on a GPU, a trunk in 16 bits. {_INT8_HELP}",
+    ),
+)
+
+runtime_options_of_info = _compose(
+    _runtime_option,
+    click.option(
+        "--precision",
+        type=click.Choice([each for each in PRECISIONS if each != FP16]),
+        default=FP32,
+        show_default=True,
+        help=_INT8_HELP,
     ),
 )
 

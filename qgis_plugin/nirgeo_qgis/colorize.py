@@ -178,8 +178,8 @@ class Colorize(NirgeoTool):
                 optional=True,
                 minValue=1,
             ),
-            "How much is computed at a time; 12 if not set, 8 for wide networks. Smaller needs "
-            "less memory. The picture does not depend on it.",
+            "How much is computed at a time; 12 if not set, 8 for wide networks, 16 on a GPU. "
+            "Smaller needs less memory. The picture does not depend on it.",
             advanced=True,
         )
         self.add(

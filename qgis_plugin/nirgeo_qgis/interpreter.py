@@ -1,7 +1,7 @@
 """Which Python runs nirgeo: the one that was named, else one that visibly has it.
 
 Looking never starts a process. Whether nirgeo really works there is asked when it is first needed
-(:mod:`.installation`).
+(:mod:`.nirgeo_cli`).
 """
 
 from __future__ import annotations

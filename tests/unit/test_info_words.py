@@ -5,6 +5,10 @@ from __future__ import annotations
 import pytest
 
 from nirgeo.cli.info import _duration
+from nirgeo.engine import colouriser_of
+from nirgeo.estimate import estimate
+from nirgeo.registry import load_model
+from nirgeo.tiling import Window
 
 
 @pytest.mark.parametrize(
@@ -22,3 +26,12 @@ from nirgeo.cli.info import _duration
 )
 def test_durations(seconds: float, words: str) -> None:
     assert _duration(seconds) == words
+
+
+def test_time_counts_what_is_not_the_network() -> None:
+    whole, colouriser = Window(0, 0, 4096, 4096), colouriser_of(load_model("satellite-nir"))
+    slow, fast = (
+        estimate(whole, (4096, 4096), 12, colouriser, 1, rate=rate).seconds for rate in (1e6, 1e12)
+    )
+    assert slow - fast == pytest.approx(16.8, rel=0.3)  # s for 16.8 million pixels and their halos
+    assert fast > 1.5  # a network that takes no time is still read for, and written for
