@@ -256,24 +256,55 @@ def _regular_transform(array: xr.DataArray) -> Affine:
     return transform
 
 
+def turned(longitude: Any, middle: float) -> Any:
+    """Longitudes in degrees, each a turn of the globe on or back, within 180° of another one."""
+    return longitude - 360 * np.round((longitude - middle) / 360)
+
+
 def map_positions(
     grid: Grid,
     rows: NDArray[np.float64],
     cols: NDArray[np.float64],
     target: CRS,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Coordinates x, y of pixel positions in ``target``; None for a scene without a place."""
+    """Coordinates x, y of pixel positions in ``target``, infinite where there are none.
+
+    None for a scene without a place.
+    """
     if grid.crs is not None:
         affine, crs = grid.affine, CRS.from_user_input(grid.crs)
     elif grid.gcps and grid.gcp_crs is not None:
-        points = [GroundControlPoint(row, col, x, y) for row, col, x, y, _ in grid.gcps]
-        affine, crs = from_gcps(points), CRS.from_user_input(grid.gcp_crs)
+        crs = CRS.from_user_input(grid.gcp_crs)
+        middle = grid.gcps[0][2] if crs.is_geographic else None
+        points = [
+            GroundControlPoint(row, col, x if middle is None else turned(x, middle), y)
+            for row, col, x, y, _ in grid.gcps
+        ]
+        affine = from_gcps(points)
     else:
         return None
     x, y = affine @ (cols.ravel(), rows.ravel())
+    there_x, there_y = _transformed(crs, target, np.asarray(x), np.asarray(y))
+    return there_x.reshape(rows.shape), there_y.reshape(rows.shape)
+
+
+def _transformed(
+    crs: CRS, target: CRS, x: NDArray[np.float64], y: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points (n,) in another CRS, infinite where they have no place in it.
+
+    GDAL may complain of such points or give infinity for them, depending on what it has complained
+    of before. So where it complains, the points are asked for in ever smaller groups.
+    """
     try:
-        there_x, there_y = reproject(crs, target, x, y)
-    except GDAL_ERRORS:  # some of GDAL's own come through where coordinates are far off
+        there = reproject(crs, target, x, y)
+        return np.asarray(there[0], dtype=np.float64), np.asarray(there[1], dtype=np.float64)
+    except GDAL_ERRORS:
         forget_errors()
-        return None
-    return np.reshape(there_x, rows.shape), np.reshape(there_y, rows.shape)
+    if len(x) == 1:
+        return np.full(1, np.inf), np.full(1, np.inf)
+    half = len(x) // 2
+    parts = [
+        _transformed(crs, target, x[part], y[part]) for part in (slice(half), slice(half, None))
+    ]
+    return np.concatenate([a for a, _ in parts]), np.concatenate([b for _, b in parts])

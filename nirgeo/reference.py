@@ -93,11 +93,21 @@ _ONE = 1 << 24
 """Pixels are summed in whole numbers of this fraction: sums of them have no rounding."""
 
 
+_NOWHERE = -1e9
+"""Position of what lies nowhere in a reference: as far from it as any."""
+
+_OBLONG = 8.0
+"""How much farther than its width a pixel of a reference may reach along the scene."""
+
+
 NOTHING_FOUND = "no valid pixel of it was found over the scene"
 """Said of a reference that will hardly be of use."""
 
 _MARKS: Doubles = np.linspace(0, 1, 65)
 """Parts of the sides of a grid at which it is asked whether another one lies there."""
+
+_REACHES: Doubles = np.linspace(0, 1, 33)
+"""Those at which it is measured how far its pixels reach."""
 
 _LOOKS: Doubles = _MARKS[2::4]
 """Those at which a reference is read, to tell that."""
@@ -287,10 +297,11 @@ class Reference:
             between = ~there.affine @ self.scene.affine
             if between.b == 0 and between.d == 0:
                 down, across = between.f + rows * between.e, between.c + cols * between.a
+                across = _turned(there, across)
                 return (down / self.block - 0.5)[:, None], (across / self.block - 0.5)[None]
             grid_rows, grid_cols = np.meshgrid(rows, cols, indexing="ij")
             across, down = between @ (grid_cols, grid_rows)
-            return down / self.block - 0.5, across / self.block - 0.5
+            return down / self.block - 0.5, _turned(there, across) / self.block - 0.5
         # A coordinate transformation at every pixel would cost more than the network. It is made at
         # the corners of tiles, which do not depend on the window.
         first_row, first_col = int(rows[0]) // TILE, int(cols[0]) // TILE
@@ -298,12 +309,50 @@ class Reference:
         nodes_across = np.arange(first_col, int(cols[-1]) // TILE + 2) * float(TILE)
         node_rows, node_cols = np.meshgrid(nodes_down, nodes_across, indexing="ij")
         place = map_positions(self.scene, node_rows, node_cols, _crs(there))
-        if place is None or not all(np.isfinite(part).all() for part in place):
+        if place is None:
             return None
         across, down = ~there.affine @ place
         at = (rows / TILE - first_row)[:, None], (cols / TILE - first_col)[None]
-        spread = _interpolate(np.stack((down, across)), *at)
-        return spread[0] / self.block - 0.5, spread[1] / self.block - 0.5
+        usable, torn = self._usable(down, across)
+        tiles = np.ix_(*(axis.ravel().astype(int) for axis in at))
+        with np.errstate(invalid="ignore"):
+            down, across = _interpolate(np.stack((down, across)), *at)
+        part = torn[tiles]
+        if part.any():  # between longitudes on both sides of 180° lie those of half the globe
+            own_rows, own_cols = np.nonzero(part)
+            down[part], across[part] = _positions(self.scene, rows[own_rows], cols[own_cols], there)
+        across = _turned(there, across)
+        known = usable[tiles] & np.isfinite(down) & np.isfinite(across)
+        down, across = (np.where(known, axis, _NOWHERE) for axis in (down, across))
+        return down / self.block - 0.5, across / self.block - 0.5
+
+    def _usable(self, down: Doubles, across: Doubles) -> tuple[Mask, Mask]:
+        """Of tiles between nodes (h, w): whether the reference can be used there, and if they
+        hold the end of the globe: (h - 1, w - 1) each.
+
+        Not where a corner has no place in it, nor where its pixels reach farther than the halo,
+        as degrees do near a pole.
+        """
+        turn = _turn(self.rgb.grid)
+        steps, torn = [], np.zeros((down.shape[0] - 1, down.shape[1] - 1), dtype=np.bool_)
+        with np.errstate(invalid="ignore"):
+            for axis in (0, 1):
+                rows, cols = np.diff(down, axis=axis), np.diff(across, axis=axis)
+                if turn is not None:
+                    jumps = np.round(cols / turn)
+                    cols = cols - turn * jumps
+                    jumped = jumps != 0
+                    torn |= (
+                        (jumped[:, :-1] | jumped[:, 1:])
+                        if axis == 0
+                        else (jumped[:-1] | jumped[1:])
+                    )
+                steps.append(np.stack((rows, cols), axis=-1) / TILE)
+            reach = np.maximum(
+                _reaches(np.stack((steps[0][:, :-1], steps[1][:-1]), axis=-2)),
+                _reaches(np.stack((steps[0][:, 1:], steps[1][1:]), axis=-2)),
+            )
+            return reach * self.block <= 1.1 * self.longest, torn & np.isfinite(reach)
 
     def _overlaps(self) -> bool:
         """Whether any of some positions all over one of the two lies in the other."""
@@ -320,6 +369,8 @@ class Reference:
         column. None if the positions lie beside the reference.
         """
         height, width = (-(-side // self.block) for side in self.rgb.grid.shape)
+        if (rows > _NOWHERE / 2).any():
+            rows, cols = rows[rows > _NOWHERE / 2], cols[cols > _NOWHERE / 2]
         top = max(0, math.floor(rows.min()) - 2)
         left = max(0, math.floor(cols.min()) - 2)
         bottom = min(height, math.floor(rows.max()) + 4)
@@ -409,18 +460,19 @@ class Reference:
             if between.b == 0 and between.d == 0:
                 return (
                     (between.f + down * between.e)[:, None],
-                    (between.c + across * between.a)[None],
+                    _turned(self.scene, between.c + across * between.a)[None],
                 )
         grid_rows, grid_cols = np.meshgrid(down, across, indexing="ij")
         if _same_crs(self.scene, there):
             x, y = ~self.scene.affine @ (there.affine @ (grid_cols, grid_rows))
-            return y, x
+            return y, _turned(self.scene, x)
         place = map_positions(there, grid_rows, grid_cols, _crs(self.scene))
         if place is None:
             nothing = np.full(grid_rows.shape, np.nan)
             return nothing, nothing
         x, y = ~self.scene.affine @ place
-        return np.where(np.isfinite(y), y, np.nan), np.where(np.isfinite(x), x, np.nan)
+        x = _turned(self.scene, np.where(np.isfinite(x), x, np.nan))
+        return np.where(np.isfinite(y), y, np.nan), x
 
 
 def own_detail(bands: Sequence[str], quantity: Quantity) -> float:
@@ -452,13 +504,9 @@ def open_reference(path: str, scene: Grid) -> Reference:
                 f"{what} has no CRS and transform, so the reference can't be laid over the scene; "
                 "give it one with gdalwarp"
             )
-    # The size of a reference pixel, from how far apart neighbouring scene pixels are in it.
-    row, col = scene.height / 2, scene.width / 2
-    spots = _positions(scene, np.array([row, row + 1, row]), np.array([col, col, col + 1]), there)
-    if not np.isfinite(spots).all():
+    by_pixel = _steps(scene, there, np.array([scene.height / 2]), np.array([scene.width / 2]))[0]
+    if not np.isfinite(by_pixel).all():
         raise GridError(f"the reference {public(path)} can't be laid over the scene")
-    steps = np.stack(spots, axis=1)
-    by_pixel = np.stack((steps[1] - steps[0], steps[2] - steps[0]))
     area = abs(float(np.linalg.det(by_pixel)))
     size = 1 / math.sqrt(area) if area > 0 else math.inf
     if not FINEST <= size <= COARSEST:
@@ -467,11 +515,47 @@ def open_reference(path: str, scene: Grid) -> Reference:
             f"need {FINEST:g} to {COARSEST}. Resample it with gdalwarp -tr … -r average"
         )
     block = math.ceil(LEAST / size - 1e-6)
-    longest = float(np.abs(np.linalg.inv(by_pixel)).sum(axis=0).max())
+    longest = _reach(scene, there)
+    if not _same_crs(scene, there):  # what reaches farther is not used, see _usable
+        longest = min(longest, _OBLONG * size)
     result = Reference(rgb, scene, block, size * block, longest * block)
     if not result._overlaps():
         raise GridError(f"the reference {public(path)} does not overlap the scene")
     return replace(result, found=_any_valid(rgb, scene))
+
+
+def _steps(scene: Grid, other: Grid, rows: Doubles, cols: Doubles) -> Doubles:
+    """How far one goes in another grid with a step down and one across, at (n,) positions.
+
+    (n, 2, 2): of each step the rows and the columns; not finite where there is no place.
+    """
+    here, below, beside = (
+        np.stack(_positions(scene, rows + down, cols + across, other), axis=-1)
+        for down, across in ((0, 0), (1, 0), (0, 1))
+    )
+    steps = np.stack((below - here, beside - here), axis=1)
+    turn = _turn(other)
+    if turn is not None:  # the globe may end between two of them
+        steps[..., 1] -= turn * np.round(steps[..., 1] / turn)
+    return steps
+
+
+def _reach(scene: Grid, other: Grid) -> float:
+    """How far pixels of another grid reach along the scene's rows or columns, at most."""
+    rows, cols = (a.ravel() for a in np.meshgrid(*(_REACHES * side for side in scene.shape)))
+    reaches = _reaches(_steps(scene, other, rows, cols))
+    found = reaches[np.isfinite(reaches)]
+    return float(found.max()) if len(found) else math.inf
+
+
+def _reaches(steps: Doubles) -> Doubles:
+    """The same where one goes so far with a step down and one across (…, 2, 2): (…)."""
+    (a, b), (c, d) = steps[..., 0, :].T, steps[..., 1, :].T
+    area = (a * d - b * c).T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # The inverse of a matrix of two: columns of it are a step in the other grid.
+        far = np.maximum(np.abs(d.T) + np.abs(c.T), np.abs(b.T) + np.abs(a.T)) / np.abs(area)
+    return np.where(np.isfinite(far), far, np.inf)
 
 
 def _any_valid(rgb: RgbSource, scene: Grid) -> bool:
@@ -502,7 +586,7 @@ def _positions(grid: Grid, rows: Doubles, cols: Doubles, other: Grid) -> tuple[D
     x, y = (np.asarray(part) for part in place)
     sound = np.isfinite(x) & np.isfinite(y)
     across, down = ~other.affine @ (np.where(sound, x, np.nan), np.where(sound, y, np.nan))
-    return down, across
+    return down, _turned(other, across)
 
 
 def _any_inside(grid: Grid, other: Grid) -> bool:
@@ -519,6 +603,23 @@ def _in_both(grid: Grid, other: Grid, marks: Doubles) -> tuple[Doubles, Doubles,
     down, across = _positions(grid, rows, cols, other)
     inside = (down >= 0) & (down <= other.height) & (across >= 0) & (across <= other.width)
     return rows[inside], cols[inside], down[inside], across[inside]
+
+
+def _turned(grid: Grid, cols: Doubles) -> Doubles:
+    """Columns of a grid of longitudes, a turn of the globe back or on, if that is where it lies."""
+    turn = _turn(grid)
+    if turn is None:
+        return cols
+    nearest: Doubles = cols - turn * np.round((cols - grid.width / 2) / turn)
+    return nearest
+
+
+def _turn(grid: Grid) -> float | None:
+    """Columns around the globe; None where columns are no longitudes."""
+    step = grid.affine.a
+    if grid.crs is None or not step or grid.affine.b or not _crs(grid).is_geographic:
+        return None
+    return 360 / abs(step)
 
 
 def _same_crs(a: Grid, b: Grid) -> bool:
