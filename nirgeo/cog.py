@@ -25,7 +25,7 @@ from rasterio.io import MemoryFile
 from nirgeo.blockstore import TiledFile
 from nirgeo.cog_blocks import check_blocks
 from nirgeo.cog_source import Picture, write_vrt
-from nirgeo.cog_strips import can_be_put_together, write_strips
+from nirgeo.cog_strips import UnlikeHeaderError, can_be_put_together, write_strips
 from nirgeo.errors import OptionError, TargetError
 from nirgeo.handles import GDAL_ERRORS, forget_errors, unset
 from nirgeo.interruption import copy_raster
@@ -242,9 +242,13 @@ def write_cog(
     smallest = (store, *overviews)[-1]
     complete = max(smallest.shape) <= int(made["BLOCKSIZE"])
     try:
-        if complete and can_be_put_together(options, made):
-            write_strips(store, picture, target, made, areas, overviews, on_share)
-        else:
+        together = complete and can_be_put_together(options, made)
+        if together:
+            try:
+                write_strips(store, picture, target, made, areas, overviews, on_share)
+            except UnlikeHeaderError:
+                together = False
+        if not together:
             _write_at_once(store, picture, target, made, areas, overviews, on_share)
         with open(target, "rb") as file:
             check_blocks(file, sparse=_sparse(options))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -25,6 +25,8 @@ _LAYOUT = (b"BLOCK_LEADER=SIZE_AS_UINT4", b"BLOCK_TRAILER=LAST_4_BYTES_REPEATED"
 
 # TIFF 6.0 and its BigTIFF extension: where blocks lie, how long they are, and types of numbers.
 _OFFSETS, _LENGTHS = 324, 325
+_ENCODING = {259: "compression", 284: "planes", 317: "predictor", 322: "width", 323: "height"}
+"""Tags that say how blocks are encoded; each holds one number."""
 _TYPES = {3: "u2", 4: "u4", 16: "u8"}
 
 
@@ -88,6 +90,8 @@ class Directory:
 
     offsets: Numbers
     lengths: Numbers
+    encoding: Mapping[str, int]
+    """How blocks are encoded, by the names of the tags above; what a file leaves out is missing."""
 
 
 def directories(file: BinaryIO) -> Iterator[Directory]:
@@ -109,14 +113,16 @@ def directories(file: BinaryIO) -> Iterator[Directory]:
         found = {}
         for _ in range(entries):
             tag, kind, length, value = _read(file, order + entry)
-            if tag in (_OFFSETS, _LENGTHS):
+            if tag in (_OFFSETS, _LENGTHS, *_ENCODING):
                 found[tag] = file.tell() - len(value), kind, length, value
         (position,) = _read(file, order + number)
         if not {_OFFSETS, _LENGTHS} <= found.keys():
             raise OSError("a directory of the file lists no blocks")
-        yield Directory(
-            _numbers(file, order, *found[_OFFSETS]), _numbers(file, order, *found[_LENGTHS])
-        )
+        numbers = {tag: _numbers(file, order, *each) for tag, each in found.items()}
+        encoding = {
+            name: int(numbers[tag].values[0]) for tag, name in _ENCODING.items() if tag in numbers
+        }
+        yield Directory(numbers[_OFFSETS], numbers[_LENGTHS], encoding)
 
 
 def _numbers(

@@ -36,6 +36,15 @@ from nirgeo.tiling import Window
 _PIXELS = 2**23
 """Pixels of a strip, about: a tenth to a quarter of a second, in which nothing interrupts it."""
 
+_MOST_THREADS = 32
+"""More would not be faster, and their strips lie on the disk at the same time."""
+
+_COPIES = 4
+"""Times that a thread holds the block it encodes: as read, as copied, with its mask, encoded."""
+
+_BLOCKS_BYTES = 2**28
+"""Memory for those of all threads; of usual blocks they need a hundredth of it."""
+
 # Creation options that mean the same for a strip as for the whole, and encoders that keep no tables
 # beside the blocks.
 _OPTIONS = frozenset(
@@ -60,6 +69,14 @@ class _Strip:
         """Of the file that it is made as; all of nothing in one level and shape are the same."""
         number = self.window.row if self.parts else f"empty-{self.window.height}"
         return f"strip-{self.level}-{number}"
+
+
+class UnlikeHeaderError(Exception):
+    """The header wants blocks that are encoded otherwise than those of the strips.
+
+    Overviews have settings of their own in GDAL, which the environment may hold; and of sides of
+    blocks that are no powers of two they take none.
+    """
 
 
 Places = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -87,11 +104,16 @@ def write_strips(
     :func:`nirgeo.cog.write_cog`.
 
     What GDAL and Python raise for files that can't be written passes through.
+
+    Raises
+    ------
+    UnlikeHeaderError : the driver would encode overviews otherwise than strips of them
     """
     files = (store, *overviews)
     strips = _strips(files, areas, int(options["BLOCKSIZE"]))
     folder = store.path.parent
-    count = _threads(options)
+    count = _threads(options, store)
+    encodings: list[Mapping[str, int]] = []
     places: dict[tuple[int, int], list[Places]] = {}
     done, total = 0, sum(strip.window.height * strip.window.width for strip in strips)
     pool = ThreadPoolExecutor(
@@ -115,11 +137,12 @@ def write_strips(
                     break
                 if not out.tell():
                     empty.result()
-                    _begin(header, out)
+                    encodings = _begin(header, out)
                 strip = waiting.popleft()
                 made[strip.name].result()
                 path = folder / f"{strip.name}.tif"
-                for kind, found in enumerate(_append(path, out)):
+                wanted = [encodings[k] for k in _directories_of(strip.level, len(overviews))]
+                for kind, found in enumerate(_append(path, out, wanted)):
                     places.setdefault((strip.level, kind), []).append(found)
                 if strip.parts:
                     path.unlink()
@@ -134,9 +157,15 @@ def write_strips(
                     (folder / f"{name}{suffix}").unlink()
 
 
-def _threads(options: Mapping[str, str]) -> int:
+def _threads(options: Mapping[str, str], file: TiledFile) -> int:
+    """How many strips are encoded at once: as many as asked for, if GDAL and the memory allow."""
     wanted = str(options.get("NUM_THREADS") or get_gdal_config("GDAL_NUM_THREADS"))
-    return max(1, int(wanted)) if wanted.isdigit() else os.cpu_count() or 1
+    count = int(wanted) if wanted.isascii() and wanted.isdigit() else os.cpu_count() or 1
+    # The file behind each of their VRTs takes a place among those that GDAL keeps open.
+    pool = str(get_gdal_config("GDAL_MAX_DATASET_POOL_SIZE") or 100)
+    count = min(count, _MOST_THREADS, int(pool) // 2 if pool.isdigit() else _MOST_THREADS)
+    block = int(options["BLOCKSIZE"]) ** 2 * file.samples * file.dtype.itemsize
+    return max(1, min(count, _BLOCKS_BYTES // (_COPIES * block)))
 
 
 def _strips(files: Sequence[TiledFile], areas: Sequence[Window] | None, block: int) -> list[_Strip]:
@@ -195,23 +224,32 @@ def _copy(source: Path, target: Path, options: Mapping[str, str]) -> None:
         rasterio.shutil.copy(str(source), str(target), driver="COG", **made)
 
 
-def _begin(header: Path, out: BinaryIO) -> None:
-    """Copy what stands before the first block; the driver writes some even of nothing."""
+def _begin(header: Path, out: BinaryIO) -> list[Mapping[str, int]]:
+    """Copy what stands before the first block; the driver writes some even of nothing.
+
+    Returns how the blocks of every directory are encoded.
+    """
     with open(header, "rb") as file:
-        size = _first_block([each.offsets.values for each in directories(file)])
+        listed = list(directories(file))
+        size = _first_block([each.offsets.values for each in listed])
         file.seek(0)
         out.write(file.read(-1 if size is None else size))
+    return [each.encoding for each in listed]
 
 
-def _append(path: Path, out: BinaryIO) -> list[Places]:
+def _append(path: Path, out: BinaryIO, encodings: Sequence[Mapping[str, int]]) -> list[Places]:
     """Add the blocks of a strip to the file; returns where those of picture and mask came to lie.
 
-    Blocks of nothing that were left out keep the place 0.
+    Blocks of nothing that were left out keep the place 0. ``encodings`` are what the header says
+    of these two.
     """
     with open(path, "rb") as file:
+        listed = list(directories(file))
+        if [each.encoding for each in listed] != list(encodings):
+            raise UnlikeHeaderError
         found = [
             (each.offsets.values.astype(np.int64), each.lengths.values.astype(np.int64))
-            for each in directories(file)
+            for each in listed
         ]
         first = _first_block([offsets for offsets, _ in found])
         if first is None:
@@ -236,13 +274,18 @@ _LEADER = 4
 def _list_blocks(
     out: BinaryIO, places: Mapping[tuple[int, int], Sequence[Places]], overviews: int
 ) -> None:
-    """Write into the directories where the blocks are.
+    """Write into the directories where the blocks are."""
+    listed = list(directories(out))
+    for (level, kind), parts in places.items():
+        directory = listed[_directories_of(level, overviews)[kind]]
+        offsets, lengths = (np.concatenate(each) for each in zip(*parts, strict=True))
+        directory.offsets.replaced(out, offsets)
+        directory.lengths.replaced(out, lengths)
+
+
+def _directories_of(level: int, overviews: int) -> tuple[int, int]:
+    """Which directories are a level's and its mask's.
 
     The driver's order is the picture, its mask, the overviews, and their masks.
     """
-    levels = range(1, overviews + 1)
-    order = [(0, 0), (0, 1), *((level, 0) for level in levels), *((level, 1) for level in levels)]
-    for key, directory in zip(order, list(directories(out)), strict=True):
-        offsets, lengths = (np.concatenate(each) for each in zip(*places[key], strict=True))
-        directory.offsets.replaced(out, offsets)
-        directory.lengths.replaced(out, lengths)
+    return (0, 1) if level == 0 else (1 + level, 1 + overviews + level)

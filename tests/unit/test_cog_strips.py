@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nirgeo import cog, cog_strips
-from nirgeo.blockstore import BlockStore
+from nirgeo.blockstore import BlockStore, TiledFile
 from nirgeo.cog_source import Picture
 from nirgeo.errors import TargetError
 from nirgeo.expected_error import BAND
@@ -294,29 +294,83 @@ def test_a_file_too_large_for_its_kind_of_tiff(
     work = Work(tmp_path, picture_of((300, 300)), {"BLOCKSIZE": "128"})
     real = cog_strips._append
 
-    def far(path: Path, out: Any) -> Any:
-        return [(offsets + 2**32, lengths) for offsets, lengths in real(path, out)]
+    def far(*arguments: Any) -> Any:
+        return [(offsets + 2**32, lengths) for offsets, lengths in real(*arguments)]
 
     monkeypatch.setattr(cog_strips, "_append", far)
     with pytest.raises(TargetError, match="BigTIFF"):
         work.write("made.tif")
 
 
+@pytest.mark.parametrize("block", [144, 192, 384, 768, 1008])
+@pytest.mark.parametrize("shape", [(240, 240), (1100, 900)])
+def test_blocks_that_overviews_can_not_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int, shape: tuple[int, int]
+) -> None:
+    # The driver gives them blocks of 128, sometimes as many as the others would be.
+    work = Work(tmp_path, picture_of(shape), {"BLOCKSIZE": str(block)})
+    together, whole = work.both(monkeypatch)
+    assert together == whole
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"COMPRESS_OVERVIEW": "LZW"},
+        {"COMPRESS_OVERVIEW": "NONE"},
+        {"PREDICTOR_OVERVIEW": "1"},
+        {"INTERLEAVE_OVERVIEW": "BAND"},
+        {"GDAL_TIFF_OVR_BLOCKSIZE": "1024"},
+        {"GDAL_TIFF_OVR_BLOCKSIZE": "256"},
+        {"GDAL_TIFF_INTERNAL_MASK": "NO"},
+        {"GDAL_NUM_THREADS": "3"},
+    ],
+    ids=str,
+)
+def test_settings_of_gdals_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: dict[str, str]
+) -> None:
+    with rasterio.Env(**setting):
+        work = Work(tmp_path, picture_of((1000, 1100)), {"BLOCKSIZE": "512"})
+        together, whole = work.both(monkeypatch, 1)
+    assert together == whole
+    with rasterio.open(tmp_path / "strips.tif", OVERVIEW_LEVEL=0) as file:
+        assert file.read().any()
+
+
 @pytest.mark.parametrize(
     ("option", "config", "expected"),
-    [("3", None, 3), ("ALL_CPUS", None, os.cpu_count()), (None, "5", 5), (None, "ALL_CPUS", None)],
+    [
+        ("3", {}, 3),
+        ("ALL_CPUS", {}, os.cpu_count()),
+        (None, {"GDAL_NUM_THREADS": "5"}, 5),
+        (None, {"GDAL_NUM_THREADS": "ALL_CPUS"}, os.cpu_count()),
+        ("²", {}, os.cpu_count()),
+        ("5000", {}, 32),
+        ("16", {"GDAL_MAX_DATASET_POOL_SIZE": "8"}, 4),
+        ("16", {"GDAL_MAX_DATASET_POOL_SIZE": "2"}, 1),
+    ],
 )
 def test_threads_are_those_that_were_asked_for(
-    option: str | None, config: str | None, expected: int | None
+    tmp_path: Path, option: str | None, config: dict[str, str], expected: int
 ) -> None:
-    options = {} if option is None else {"NUM_THREADS": option}
-    with rasterio.Env(**({} if config is None else {"GDAL_NUM_THREADS": config})):
-        assert cog_strips._threads(options) == (expected or os.cpu_count())
+    options = {"BLOCKSIZE": "512"} | ({} if option is None else {"NUM_THREADS": option})
+    file = TiledFile(tmp_path / "a.tif", (9, 9), 4, 64, "uint8")
+    with rasterio.Env(**config):
+        assert cog_strips._threads(options, file) == expected
 
 
-def test_a_run_of_so_many_workers_encodes_with_as_many_threads() -> None:
-    assert cog_strips._threads(cog.cog_options({}, 3)) == 3
-    assert cog_strips._threads(cog.cog_options({"NUM_THREADS": "5"}, 3)) == 5
-    assert cog_strips._threads(cog.cog_options({})) == os.cpu_count()
+def test_a_run_of_so_many_workers_encodes_with_as_many_threads(tmp_path: Path) -> None:
+    file = TiledFile(tmp_path / "a.tif", (9, 9), 4, 64, "uint8")
+
+    def threads(options: dict[str, str], workers: int | None) -> int:
+        return cog_strips._threads(cog.cog_options(options, workers), file)
+
+    assert threads({}, 3) == 3
+    assert threads({"NUM_THREADS": "5"}, 3) == 5
+    assert threads({}, None) == os.cpu_count()
     with rasterio.Env(GDAL_NUM_THREADS="4"):
-        assert cog_strips._threads(cog.cog_options({}, 3)) == 4
+        assert threads({}, 3) == 4
+    # Of large blocks each thread holds several.
+    assert threads({"NUM_THREADS": "8", "BLOCKSIZE": "2048"}, None) == 4
+    assert threads({"NUM_THREADS": "8", "BLOCKSIZE": "8192"}, None) == 1
