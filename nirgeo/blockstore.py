@@ -168,7 +168,7 @@ class TiledFile:
             pixels = part[(slice(None), *here)].astype(self.dtype, copy=False)
             inside = [min(self.tile, n - at) for n, at in zip(self.shape, tile, strict=True)]
             if pixels.shape[1:] == tuple(inside):  # all of the tile that the picture has
-                self._write_at(self._padded(pixels).data, position)
+                self._write_tile(self._padded(pixels), inside[0], position)
                 continue
             rows, cols = there
             for band, plane in enumerate(pixels):
@@ -195,6 +195,14 @@ class TiledFile:
         if tile.shape[1:] == (self.tile, self.tile):
             return tile
         return np.pad(tile, ((0, 0), *((0, self.tile - side) for side in tile.shape[1:])))
+
+    def _write_tile(self, tile: NDArray[Any], rows: int, position: int) -> None:
+        """Write a whole tile; of one that the picture's lower edge cuts, the rows that it has."""
+        if rows == self.tile:
+            self._write_at(tile.data, position)
+            return
+        for band, plane in enumerate(tile):
+            self._write_at(plane[:rows].data, position + band * self._plane_bytes)
 
     def _tile(self, file: BinaryIO) -> NDArray[Any]:
         """The tile that begins where the file stands: (samples, tile, tile)."""
@@ -247,7 +255,7 @@ class BlockStore(TiledFile):
             tile = block[:, top : top + self.tile, left : left + self.tile]
             tile = self._padded(tile)
             checksum = zlib.crc32(tile.data, checksum)
-            self._write_at(tile.data, position)
+            self._write_tile(tile, min(self.tile, window.height - top), position)
         if sync:
             self.sync()
         return checksum

@@ -202,9 +202,12 @@ def colouriser_of(
     ModelError : see :func:`nirgeo.runtimes.int8.read_ranges`
     """
     if isinstance(model, BaselineModel):
-        if precision != FP32:
-            raise OptionError(f"--precision {precision}: {model.spec.full_name} is no network")
+        for option, value, usual in (("precision", precision, FP32), ("runtime", runtime, TORCH)):
+            if value not in (usual, AUTO):
+                raise OptionError(f"--{option} {value}: {model.spec.full_name} is no network")
         return BaselineColouriser(model)
+    if device.partition(":")[0] == "cpu":
+        device = "cpu"  # torch counts processors too, of which there is one
     halo, stride = reach(model)
     model = replace(model, path=absolute(model.path))
     chosen = choose_runtime(runtime, precision, device)

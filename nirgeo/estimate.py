@@ -11,7 +11,7 @@ import numpy as np
 from nirgeo.colouriser import Colouriser
 from nirgeo.handles import CACHE_BYTES
 from nirgeo.inference import intra_op_threads
-from nirgeo.tiling import ChunkGrid, Window, input_window
+from nirgeo.tiling import TILE, ChunkGrid, Window, input_window
 
 _BASE_BYTES = 430 * 2**20
 """Interpreter, torch, GDAL without its block cache, the heap between two steps."""
@@ -82,6 +82,10 @@ def estimate(
     cores = os.cpu_count() or 1
     workers = workers or cores
     samples = len(colouriser.spec.colours) + 1
+    # Whole tiles are written, and their overviews; on them the result, which is compressed.
+    down_tiles, across_tiles = (
+        [-(-size // TILE) * TILE for size in sizes] for sizes in (grid.row_sizes, grid.col_sizes)
+    )
     per_pixel = colouriser.bytes_per_pixel + (_GUIDED_BYTES if beyond else 0)
     one_worker = max(heights) * max(widths) * per_pixel
     rate = pixels_per_second(colouriser) if rate is None else rate
@@ -89,7 +93,7 @@ def estimate(
         halo=halo,
         useful=useful / computed,
         memory_bytes=_BASE_BYTES + cache_bytes + min(workers, len(grid)) * one_worker,
-        disk_bytes=useful * samples,
+        disk_bytes=sum(down_tiles) * sum(across_tiles) * samples * 4 // 3,
         seconds=_START + (computed / rate + useful * _AROUND) / min(workers, cores),
         workers=workers,
     )

@@ -67,7 +67,7 @@ class Recipe:
             )
         for name, value in (("brightness", self.brightness), ("gamma", self.gamma)):
             if not 0 < value <= 100:
-                raise OptionError(f"--{name} {value} must be positive")
+                raise OptionError(f"--{name} {value}: need more than 0, and 100 at most")
         if self.output == "reflectance" and (self.brightness != 1 or self.gamma != 1):
             raise OptionError("--brightness and --gamma change a picture, not reflectance")
         if self.max_error is not None and not self.max_error > 0:

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -49,7 +50,8 @@ _BAND = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+)*")
 
 
 def _is_multiple(value: Any) -> bool:
-    return isinstance(value, int | float) and 0 < value < math.inf
+    # JSON holds whole numbers that are larger than any float.
+    return isinstance(value, int | float) and 0 < value <= sys.float_info.max
 
 
 @dataclass(frozen=True)

@@ -165,6 +165,8 @@ class Reference:
     def describe(self) -> str:
         name = Path(public(self.rgb.source.bands[0].path)).name
         said = f"{name}, pixels {self.size:.3g} scene pixels wide"
+        if self.rgb.scaling.origin.startswith("assumed"):
+            said += f"; its numbers are {self.rgb.scaling.origin}"
         return said if self.found else f"{said}; {NOTHING_FOUND}"
 
     def hint(
@@ -311,7 +313,8 @@ class Reference:
         place = map_positions(self.scene, node_rows, node_cols, _crs(there))
         if place is None:
             return None
-        across, down = ~there.affine @ place
+        with np.errstate(invalid="ignore"):  # what has no place is infinite
+            across, down = ~there.affine @ place
         at = (rows / TILE - first_row)[:, None], (cols / TILE - first_col)[None]
         usable, torn = self._usable(down, across)
         tiles = np.ix_(*(axis.ravel().astype(int) for axis in at))
@@ -470,7 +473,8 @@ class Reference:
         if place is None:
             nothing = np.full(grid_rows.shape, np.nan)
             return nothing, nothing
-        x, y = ~self.scene.affine @ place
+        with np.errstate(invalid="ignore"):
+            x, y = ~self.scene.affine @ place
         x = _turned(self.scene, np.where(np.isfinite(x), x, np.nan))
         return np.where(np.isfinite(y), y, np.nan), x
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,10 +13,18 @@ from rasterio.enums import ColorInterp
 
 from nirgeo import handles
 from nirgeo.bands import COLOURS
-from nirgeo.errors import BandError, EvaluationError, GridError, NirgeoError
+from nirgeo.errors import (
+    BandError,
+    BandWarning,
+    EvaluationError,
+    GridError,
+    NirgeoError,
+    RadiometryError,
+)
+from nirgeo.hrefs import public
 from nirgeo.provenance import NAMESPACE
 from nirgeo.radiometry import DisplayCurve, Quantity, Scaling, find_scaling
-from nirgeo.source import Grid, RasterSource, open_source
+from nirgeo.source import Grid, RasterSource, open_source, stored_scaling
 from nirgeo.tiling import Window
 
 FloatArray = NDArray[np.float32]
@@ -126,7 +135,22 @@ def open_rgb(
             raise
         reason = re.sub(r"^--\w+ ", "", str(error))  # nobody has given --red
         raise BandError(f"--bands {','.join(bands)}: {reason}") from error
+    if scale is None:
+        _refuse_uneven(source, path)
     return RgbSource(source, find_scaling(source.clues, scale), _rendering(path))
+
+
+def _refuse_uneven(source: RasterSource, path: str) -> None:
+    """One scaling is applied to all three."""
+    found = {
+        colour: stored_scaling(source.bands[source.number_of(colour) - 1]) for colour in COLOURS
+    }
+    if len(set(found.values())) > 1:
+        said = ", ".join(f"{colour} {gain:g}, {by:g}" for colour, (gain, by) in found.items())
+        raise RadiometryError(
+            f"{public(path)}: its colours are scaled each in its own way (gain, offset: {said}); "
+            "apply that first: gdal_translate -unscale -ot Float32"
+        )
 
 
 def _find_colours(path: str, advice: str) -> dict[str, str]:
@@ -135,10 +159,17 @@ def _find_colours(path: str, advice: str) -> dict[str, str]:
         told = handles.descriptions(opened) or ("",) * opened.count
         names = [text.lower() for text in told]
         kinds = list(opened.colorinterp)
+    if kinds == [ColorInterp.palette]:
+        raise BandError(
+            f"{public(path)}: its colours stand in a palette; expand it first: gdal_translate "
+            "-expand rgb"
+        )
     if all(names.count(colour) == 1 for colour in COLOURS):
         return {colour: str(names.index(colour) + 1) for colour in COLOURS}
     try:
-        found = dict(open_source(path).roles)
+        with warnings.catch_warnings():  # of what would be near infrared, which nobody wants
+            warnings.simplefilter("ignore", BandWarning)
+            found = dict(open_source(path).roles)
     except BandError:
         found = {}
     shown = [kind.name for kind in kinds]

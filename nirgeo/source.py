@@ -24,7 +24,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from nirgeo import decoded, handles
 from nirgeo.acquisition import Acquisition, find_acquisition
-from nirgeo.bands import BandLabel, find_roles, listing
+from nirgeo.bands import ROLES, BandLabel, find_roles, listing
 from nirgeo.errors import BandError, GridError, SourceError
 from nirgeo.hrefs import absolute_scene, conceal, public, without_query
 from nirgeo.radiometry import ScalingClues
@@ -162,9 +162,10 @@ class RasterSource:
         for name, number in self.roles:
             if name == role:
                 return number
+        how = f"name it with --{role} NUMBER or NAME. " if role in ROLES else ""
         raise BandError(
-            f"the model needs a {role} band and none was found; name it with --{role} NUMBER or "
-            "NAME. " + listing([band.label for band in self.bands])
+            f"the model needs a {role} band and none was found; {how}"
+            + listing([band.label for band in self.bands])
         )
 
     def read(self, window: Window, numbers: Sequence[int]) -> tuple[NDArray[Any], Mask]:
@@ -422,7 +423,7 @@ def _first_clues(opened: Any, index: int, path: str) -> ScalingClues:
     )
 
 
-def _stored_scaling(band: SourceBand) -> tuple[float, float]:
+def stored_scaling(band: SourceBand) -> tuple[float, float]:
     """Scale and offset that a band's file gives it."""
     with handles.gdal_env(band.path):
         opened = band.open()
@@ -430,16 +431,21 @@ def _stored_scaling(band: SourceBand) -> tuple[float, float]:
 
 
 def _alpha_is_data(source: RasterSource, number: int) -> bool:
-    """Whether a band flagged as alpha holds measurements: values other than clear and opaque."""
+    """Whether a band flagged as alpha holds measurements, and no mask.
+
+    Of what is not clear, most of a mask is opaque, however soft its edges are; measurements seldom
+    are. Clear pixels tell nothing: where nothing was measured, there is 0 as well.
+    """
     dtype = np.dtype(source.bands[number - 1].dtype)
     # Opaque is 255, or the highest number of a wider type, or 1 among floats.
-    ends = [0, 255, 1 if dtype.kind == "f" else np.iinfo(dtype).max]
-    inside = total = 0
+    opaque = [255, 1 if dtype.kind == "f" else np.iinfo(dtype).max]
+    between = total = 0
     for window in lattice(*source.grid.shape):
         values, _ = source.read(window, [number])
-        inside += int((~np.isin(values, ends)).sum())
-        total += values.size
-    return inside > 0.02 * total
+        seen = values != 0
+        between += int((seen & ~np.isin(values, opaque)).sum())
+        total += int(seen.sum())
+    return between > 0.5 * total
 
 
 def sample_range(source: RasterSource, number: int) -> tuple[float | None, float | None]:
@@ -575,7 +581,7 @@ def _look(
             opened.tags(), opened.tags(ns="IMAGERY"), [nir.path, *files], mission
         )
         block_shape = opened.block_shapes[nir.index - 1]
-    scalings = {role: _stored_scaling(bands[number - 1]) for role, number in found.items()}
+    scalings = {role: stored_scaling(bands[number - 1]) for role, number in found.items()}
     source = RasterSource(
         bands=tuple(bands),
         grid=grid,

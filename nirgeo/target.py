@@ -62,6 +62,13 @@ class Target:
         self.overwrite = overwrite
         self.resume = resume
         self.remote = self.name.startswith("/vsi")
+        try:
+            os.fspath(Path(self.name).absolute()).encode("utf-8")
+        except UnicodeEncodeError:
+            raise TargetError(
+                f"{self.name!r}: GDAL writes only where names are text in UTF-8, those of folders "
+                "too; choose another one with -o"
+            ) from None
         if self.remote:
             key = hashlib.sha256(self.name.encode()).hexdigest()[:16]
             self.folder = Path(tempfile.gettempdir()) / f"nirgeo-{key}"
@@ -88,7 +95,7 @@ class Target:
                 f"{self.name}: results are GeoTIFF files; name one that ends in .tif, and convert "
                 "it with gdal_translate"
             )
-        if not self.remote and place.is_dir():
+        if not self.remote and (place.is_dir() or self.name.endswith(("/", os.sep))):
             raise TargetError(f"{self.name} is a folder; name a file in it")
         if not self.overwrite and self._exists() and not (self.resume and self._mark_fits()):
             self._tidy_up()

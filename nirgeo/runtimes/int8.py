@@ -79,7 +79,7 @@ def read_ranges(model: Model) -> Ranges:
     if not path.is_file():
         raise OptionError(
             f"--precision int8: {model.spec.full_name} has no {path.name} beside its weights; "
-            "tools/make_int8.py makes one"
+            "tools/make_int8.py in nirgeo's repository makes one"
         )
     _check_shipped(model, path)
     places: dict[str, Range] = {}

@@ -23,6 +23,7 @@ from safetensors.numpy import save_file
 import nirgeo
 from nirgeo import heap, registry
 from nirgeo.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from nirgeo.engine import colouriser_of
 from nirgeo.errors import ModelError, OptionError, ResumeError
 from nirgeo.inference import network, run_network
 from nirgeo.modelfile import Model, load_generator, read_model
@@ -332,3 +333,16 @@ def test_reading_ranges_back(tmp_path: Path) -> None:
     ranges = int8.Ranges({"stem:input": (-0.5, 1.25)})
     int8.write_ranges(model, ranges, {"how": "test"})
     assert int8.read_ranges(read_model(model.path)) == ranges
+
+
+@needs_8_bits
+def test_one_processor_is_the_processor() -> None:
+    model = load_model("satellite-nir")
+    one, other = (colouriser_of(model, device=d, precision="int8") for d in ("cpu", "cpu:0"))
+    assert one == other
+
+
+@pytest.mark.parametrize("option", [{"runtime": "onnx"}, {"precision": "int8"}], ids=str)
+def test_a_baseline_has_no_other_runtime(option: dict[str, str]) -> None:
+    with pytest.raises(OptionError, match="is no network"):
+        colouriser_of(load_model("baseline/grey-reflectance"), **option)

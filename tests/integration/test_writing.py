@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -35,17 +36,20 @@ from rio_cogeo.cogeo import cog_validate
 
 import nirgeo
 from nirgeo import engine
+from nirgeo.blockstore import BlockStore
 from nirgeo.cog import check_creation_options
 from nirgeo.errors import (
     EmptySceneError,
     GridError,
     OptionError,
     ResumeError,
+    TargetError,
     TargetExistsError,
 )
 from nirgeo.modelfile import Model
 from nirgeo.radiometry import Quantity, Scaling
 from nirgeo.scene import VALID
+from nirgeo.tiling import ChunkGrid
 
 PHOTOMETRIC_RGB = 2  # TIFF 6.0
 
@@ -801,6 +805,32 @@ def test_nothing_stands_under_the_final_name_before_the_end(tmp_path: Path, tiny
     assert seen[0] == b"an older file"
     assert cog_validate(target, quiet=True)[0]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.tif", "scene.tif"]
+
+
+@pytest.mark.parametrize(
+    ("name", "match"),
+    [("out.tif/", "is a folder"), ("b\udcff.tif", "UTF-8")],
+    ids=["slash", "bytes"],
+)
+def test_names_that_no_file_can_have_are_refused_before_the_work(
+    tmp_path: Path, tiny: Model, name: str, match: str
+) -> None:
+    source = write_raster(tmp_path / "scene.tif", scene_values(70, 60))
+    rgb = nirgeo.colorize(nirgeo.open_scene(source, scale="0.0001"), tiny)
+    with pytest.raises(TargetError, match=match):
+        nirgeo.write_geotiff(rgb, f"{tmp_path}/{name}")
+    assert os.listdir(tmp_path) == ["scene.tif"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no holes there unless asked for")
+def test_a_flat_picture_takes_little_of_the_disk_while_it_is_made(tmp_path: Path) -> None:
+    store = BlockStore(tmp_path / "blocks.tif", ChunkGrid(1, 50_000, 12), 4, "uint8")
+    store.create()
+    for i, j, window in store.grid.windows():
+        block = np.full((4, 1, window.width), 7, dtype=np.uint8)
+        assert (store.recovered(i, j, store.write(i, j, block)) == block).all()
+    store.close()
+    assert store.path.stat().st_blocks * 512 < 3e6  # 0.2 MB of pixels, in whole pages of the disk
 
 
 def test_an_existing_file_is_kept_unless_told_otherwise(tmp_path: Path, tiny: Model) -> None:
