@@ -27,6 +27,7 @@ from nirgeo.engine import colouriser_of
 from nirgeo.errors import ModelError, OptionError, ResumeError
 from nirgeo.inference import network, run_network
 from nirgeo.modelfile import Model, load_generator, read_model
+from nirgeo.radiometry import Quantity
 from nirgeo.registry import load_model, shipped_models
 from nirgeo.runtimes import choice, int8
 from nirgeo.runtimes.activation_ranges import Watch, best_range
@@ -345,4 +346,4 @@ def test_one_processor_is_the_processor() -> None:
 @pytest.mark.parametrize("option", [{"runtime": "onnx"}, {"precision": "int8"}], ids=str)
 def test_a_baseline_has_no_other_runtime(option: dict[str, str]) -> None:
     with pytest.raises(OptionError, match="is no network"):
-        colouriser_of(load_model("baseline/grey-reflectance"), **option)
+        colouriser_of(load_model("baseline/grey", Quantity.REFLECTANCE), **option)
