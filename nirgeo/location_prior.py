@@ -120,13 +120,14 @@ class HintField:
 
 
 @cache
-def _prior_raster() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Blue Marble's log ratios (2, rows, cols) and where there is land (rows, cols)."""
+def _prior_raster() -> NDArray[Any]:
+    """Blue Marble's log ratios (2, rows, cols) as coded in its file, a byte each.
+
+    As numbers they would be fifty megabytes of a run's memory for the few places that are asked.
+    """
     with rasterio.open(PRIOR_FILE) as file:
-        coded = file.read()
-    ratios = (coded.astype(np.float64) - 1) / (LEVELS - 1) * (2 * RANGE) - RANGE
-    land = (coded != NODATA).all(axis=0)
-    return np.where(land, ratios, 0.0), land.astype(np.float64)
+        coded: NDArray[Any] = file.read()
+    return coded
 
 
 def look_up(
@@ -136,8 +137,8 @@ def look_up(
 
     Longitudes wrap around; places that are not finite have no land.
     """
-    ratios, land = _prior_raster()
-    rows, cols = land.shape
+    coded = _prior_raster()
+    rows, cols = coded.shape[1:]
     sound = np.isfinite(longitude) & np.isfinite(latitude) & (np.abs(latitude) <= 90)
     x = (np.where(sound, longitude, 0) + 180) / 360 * cols - 0.5
     y = (90 - np.where(sound, latitude, 0)) / 180 * rows - 0.5
@@ -148,8 +149,11 @@ def look_up(
         for across in (0, 1):
             row = np.clip(y0 + down, 0, rows - 1)
             col = (x0 + across) % cols
-            share = np.abs(1 - down - (y - y0)) * np.abs(1 - across - (x - x0)) * land[row, col]
-            total += ratios[:, row, col] * share
+            found = coded[:, row, col]
+            land = (found != NODATA).all(axis=0)
+            ratios = (found.astype(np.float64) - 1) / (LEVELS - 1) * (2 * RANGE) - RANGE
+            share = np.abs(1 - down - (y - y0)) * np.abs(1 - across - (x - x0)) * land
+            total += ratios * share
             weight += share
     weight = np.where(sound, weight, 0.0)
     return np.where(weight > 0, total / np.maximum(weight, 1e-12), 0.0), weight
