@@ -117,7 +117,7 @@ def _megabytes(size: int) -> str:
 
 
 def usual_chunk(model: AnyModel, runtime: Runtime, device: str = "cpu") -> int:
-    """Side of a chunk in tiles where nobody chose one: so that two workers need less than 600 MB.
+    """Side of a chunk in tiles where nobody chose one: so that two workers need some 600 MB.
 
     A wide network's activations take more memory per pixel, and ONNX Runtime's too. A GPU has
     memory of its own for them, and is far from busy with small ones.

@@ -43,6 +43,8 @@ def page(record: dict[str, Any], gpu: dict[str, Any] | None) -> str:
     rates, efficiency = record["pixels_per_second"], record["efficiency"]
     rate = rates["1"]
     writer = record["file_pixels_per_second"]
+    cores = int(record["machine"].split()[0])
+    whole = 1 / (1 / rate + cores / writer)  # of one core, which makes the file too
     works = (
         ("One Sentinel-2 tile, 10980² px", SENTINEL2_TILE),
         ("A country of the size of France at 10 m", FRANCE_KM2 * 10_000),
@@ -55,7 +57,9 @@ def page(record: dict[str, Any], gpu: dict[str, Any] | None) -> str:
     if gpu is not None and on_gpu is not None:
         gpu_head = f" one {gpu['device']}, {gpu['machine']['cores']} cores |"
     rows = [
-        f"| {name} | {pixels / 1e9:,.3g} | {hours(pixels / rate)} | {hours(pixels / rate / 100)} |"
+        f"| {name} | {pixels / 1e9:,.3g} | {hours(pixels / whole)} | "
+        + ("–" if pixels == SENTINEL2_TILE else hours(pixels / whole / 100))
+        + " |"
         + (f" {hours(pixels / on_gpu / 1e6)} |" if on_gpu else "")
         for name, pixels in works
     ]
@@ -66,7 +70,7 @@ def page(record: dict[str, Any], gpu: dict[str, Any] | None) -> str:
         for workers in rates
         if int(workers) > 2
     ]
-    shared = int(record["machine"].split()[0]) <= 2
+    shared = cores <= 2
     lines = [
         "# How far it scales",
         "",
@@ -95,8 +99,9 @@ def page(record: dict[str, Any], gpu: dict[str, Any] | None) -> str:
         "",
         "## What it takes",
         "",
-        "Core hours follow from the rate of one worker; the next column assumes that a hundred of them "
-        f"are a hundred times as fast, which was measured up to {max(map(int, rates))}.",
+        "From file to file. Core hours follow from the rate of one worker and what making the file "
+        "takes of the processor; the next column assumes that a hundred of them, each with scenes of its own, "
+        "are a hundred times as fast, which has not been measured.",
         "",
         f"| | Gpixels | one core | 100 cores |{gpu_head}",
         "|---|---|---|---|" + "---|" * bool(on_gpu),
@@ -108,7 +113,7 @@ def page(record: dict[str, Any], gpu: dict[str, Any] | None) -> str:
         "## Where the next bottleneck is",
         "",
         "- **One scene on many workers:** all its chunks come to one process, which writes them and makes "
-        f"the COG. The COG alone runs at {writer / 1e6:.1f} MPix/s, as much as about "
+        f"the COG. The COG alone runs at {writer / 1e6:.1f} MPix/s on {cores} cores, as much as about "
         f"{max(1, round(writer / rate))} workers compute: beyond that, more of them shorten a scene little.",
         "- **Many scenes:** each worker writes its own file, so nothing is shared but the storage. A core "
         f"reads {2 * rate / 1e6:.1f} MB/s of 16-bit pixels per band and writes up to "
