@@ -17,7 +17,7 @@ from rasterio.transform import from_gcps
 from rasterio.warp import transform as reproject
 
 from nirgeo.errors import GridError
-from nirgeo.handles import GDAL_ERRORS, forget_errors
+from nirgeo.handles import GDAL_ERRORS, NOT_SUPPORTED, forget_errors
 from nirgeo.source import Grid, as_stored
 from nirgeo.tiling import Window
 
@@ -299,10 +299,12 @@ def _transformed(
     try:
         there = reproject(crs, target, x, y)
         return np.asarray(there[0], dtype=np.float64), np.asarray(there[1], dtype=np.float64)
-    except GDAL_ERRORS:
+    except GDAL_ERRORS as error:
         forget_errors()
-    if len(x) == 1:
-        return np.full(1, np.inf), np.full(1, np.inf)
+        # Between some systems there is no way at all, as from a local one.
+        nowhere = isinstance(error, NOT_SUPPORTED) or len(x) == 1
+    if nowhere:
+        return np.full(len(x), np.inf), np.full(len(x), np.inf)
     half = len(x) // 2
     parts = [
         _transformed(crs, target, x[part], y[part]) for part in (slice(half), slice(half, None))

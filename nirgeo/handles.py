@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import rasterio
-from rasterio._err import CPLE_BaseError, stack_errors
+from rasterio._err import CPLE_BaseError, CPLE_NotSupportedError, stack_errors
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.env import defenv, get_gdal_config, getenv, hasenv, set_gdal_config
 from rasterio.errors import RasterioError
@@ -31,6 +31,9 @@ MAX_OPEN_PER_THREAD = 16
 
 GdalError = CPLE_BaseError
 """GDAL's own errors, where rasterio lets them through."""
+
+NOT_SUPPORTED = CPLE_NotSupportedError
+"""What GDAL says of what it has no way to do, such as to go from a local CRS to another one."""
 
 GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError, ValueError)
 """What rasterio raises for a file that can't be used; some of GDAL's own errors come through."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pictures import scene_values
 
 import nirgeo
+from nirgeo import georeference
 from nirgeo.errors import BandError, RadiometryError
 from nirgeo.georeference import map_positions
 from nirgeo.source import Grid
@@ -192,6 +193,24 @@ def test_a_soft_edge_of_a_reference_is_no_black_border(tmp_path: Path) -> None:
     assert (found[:, :, :4] == without[:, :, :4]).all(), "nothing is known there"
     np.testing.assert_allclose(found[:, :, 60:].mean(axis=(1, 2)), (200, 60, 60), atol=2)
     assert found[:, :, 30:].min() > 40
+
+
+def test_a_local_system_leads_nowhere_and_is_not_asked_point_by_point(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+    real = georeference.reproject
+
+    def counted(*arguments: Any) -> Any:
+        asked.append(len(arguments[2]))
+        return real(*arguments)
+
+    monkeypatch.setattr(georeference, "reproject", counted)
+    grid = Grid(900, 900, (1, 0, 0, 0, -1, 0), 'LOCAL_CS["unnamed",UNIT["metre",1]]')
+    place = map_positions(grid, np.arange(900.0), np.arange(900.0), rasterio.CRS.from_epsg(4326))
+    assert place is not None
+    assert not np.isfinite(place).any()
+    assert asked == [900]
 
 
 def test_points_on_both_sides_of_180_degrees() -> None:
