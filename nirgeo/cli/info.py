@@ -142,7 +142,7 @@ def describe_scene(
         "computed": f"{cost.useful:.0%} of the pixels read are written",
         "memory": f"about {cost.memory_bytes / 2**20:.0f} MB with {cost.workers} workers",
         "time": f"{_duration(cost.seconds)} on this machine's processor",
-        "temporary_disk": f"{cost.disk_bytes / 2**20:.0f} MB",
+        "temporary_disk": f"{cost.disk_bytes / 2**20:.0f} MB beside the result",
     }
 
 

@@ -35,3 +35,11 @@ def test_time_counts_what_is_not_the_network() -> None:
     )
     assert slow - fast == pytest.approx(16.8, rel=0.3)  # s for 16.8 million pixels and their halos
     assert fast > 1.5  # a network that takes no time is still read for, and written for
+
+
+def test_the_disk_holds_whole_tiles_and_overviews() -> None:
+    colouriser = colouriser_of(load_model("satellite-nir"))
+    flat = estimate(Window(0, 0, 1, 4096), (1, 4096), 12, colouriser, 1, rate=1e6).disk_bytes
+    whole = estimate(Window(0, 0, 640, 4096), (640, 4096), 12, colouriser, 1, rate=1e6).disk_bytes
+    assert flat == 64 * 4096 * 4 * 4 // 3  # three colours and a mask
+    assert whole == 10 * flat
