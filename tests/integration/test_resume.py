@@ -99,7 +99,7 @@ import time
 from nirgeo import cog_strips
 encode = cog_strips._encode
 def slow(*arguments):
-    time.sleep(3)
+    time.sleep(2)
     encode(*arguments)
 cog_strips._encode, cog_strips._PIXELS = slow, 1
 """
