@@ -37,19 +37,16 @@ def write_vrt(
     picture: Picture,
     areas: Sequence[Window] | None = None,
     overviews: Sequence[TiledFile] = (),
-    *,
-    empty: bool = False,
 ) -> None:
     """Describe ``store`` (colours, then the mask as last band) as a georeferenced picture.
 
     ``areas`` are all of it that is not 0, without overlap; None means everywhere. ``overviews`` are
-    files beside the store with the same bands, each half as large as the one before. ``empty``
-    leaves out all pixels, those of the overviews too.
+    files beside the store with the same bands, each half as large as the one before; without any
+    area they are empty too.
     """
     grid = picture.grid
     parts = [Window(0, 0, grid.height, grid.width)] if areas is None else areas
-    if empty:
-        parts = []
+    empty = not parts
     root = ET.Element("VRTDataset", rasterXSize=str(grid.width), rasterYSize=str(grid.height))
     if grid.crs is not None and not grid.crs.startswith(_NAMELESS):
         ET.SubElement(root, "SRS").text = grid.crs

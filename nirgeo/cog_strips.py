@@ -204,7 +204,7 @@ def _make_header(
 ) -> None:
     """A COG of the whole size that says everything and holds nothing."""
     vrt = path.with_suffix(".vrt")
-    write_vrt(vrt, store, picture, (), overviews, empty=True)
+    write_vrt(vrt, store, picture, (), overviews)
     existing = {"OVERVIEWS": "FORCE_USE_EXISTING"} if overviews else {}
     _copy(vrt, path, {**options, **existing, "COPY_SRC_MDD": "YES", "SPARSE_OK": "YES"})
 

@@ -256,9 +256,9 @@ def _regular_transform(array: xr.DataArray) -> Affine:
     return transform
 
 
-def turned(longitude: Any, middle: float) -> Any:
-    """Longitudes in degrees, each a turn of the globe on or back, within 180° of another one."""
-    return longitude - 360 * np.round((longitude - middle) / 360)
+def turned(values: Any, middle: float, turn: float = 360.0) -> Any:
+    """Longitudes, or columns of which ``turn`` go around the globe, as those nearest to another."""
+    return values - turn * np.round((values - middle) / turn)
 
 
 def map_positions(

@@ -44,7 +44,7 @@ from rasterio.crs import CRS
 
 from nirgeo import hints
 from nirgeo.errors import GridError
-from nirgeo.georeference import map_positions
+from nirgeo.georeference import map_positions, turned
 from nirgeo.hrefs import public
 from nirgeo.radiometry import DisplayCurve, Quantity, from_working, to_working
 from nirgeo.rgb_source import RgbSource, open_rgb
@@ -337,20 +337,14 @@ class Reference:
         as degrees do near a pole.
         """
         turn = _turn(self.rgb.grid)
-        steps, torn = [], np.zeros((down.shape[0] - 1, down.shape[1] - 1), dtype=np.bool_)
+        steps, jumps = [], []
         with np.errstate(invalid="ignore"):
             for axis in (0, 1):
                 rows, cols = np.diff(down, axis=axis), np.diff(across, axis=axis)
-                if turn is not None:
-                    jumps = np.round(cols / turn)
-                    cols = cols - turn * jumps
-                    jumped = jumps != 0
-                    torn |= (
-                        (jumped[:, :-1] | jumped[:, 1:])
-                        if axis == 0
-                        else (jumped[:-1] | jumped[1:])
-                    )
-                steps.append(np.stack((rows, cols), axis=-1) / TILE)
+                shorter = cols if turn is None else turned(cols, 0, turn)
+                jumps.append(shorter != cols)
+                steps.append(np.stack((rows, shorter), axis=-1) / TILE)
+            torn = jumps[0][:, :-1] | jumps[0][:, 1:] | jumps[1][:-1] | jumps[1][1:]
             reach = np.maximum(
                 _reaches(np.stack((steps[0][:, :-1], steps[1][:-1]), axis=-2)),
                 _reaches(np.stack((steps[0][:, 1:], steps[1][1:]), axis=-2)),
@@ -540,7 +534,7 @@ def _steps(scene: Grid, other: Grid, rows: Doubles, cols: Doubles) -> Doubles:
     steps = np.stack((below - here, beside - here), axis=1)
     turn = _turn(other)
     if turn is not None:  # the globe may end between two of them
-        steps[..., 1] -= turn * np.round(steps[..., 1] / turn)
+        steps[..., 1] = turned(steps[..., 1], 0, turn)
     return steps
 
 
@@ -612,9 +606,7 @@ def _in_both(grid: Grid, other: Grid, marks: Doubles) -> tuple[Doubles, Doubles,
 def _turned(grid: Grid, cols: Doubles) -> Doubles:
     """Columns of a grid of longitudes, a turn of the globe back or on, if that is where it lies."""
     turn = _turn(grid)
-    if turn is None:
-        return cols
-    nearest: Doubles = cols - turn * np.round((cols - grid.width / 2) / turn)
+    nearest: Doubles = cols if turn is None else turned(cols, grid.width / 2, turn)
     return nearest
 
 

@@ -187,26 +187,20 @@ _INT8_HELP = (
     "card)."
 )
 
+
+def _precision_option(names: Sequence[str], text: str) -> Decorator:
+    return click.option(
+        "--precision", type=click.Choice(names), default=FP32, show_default=True, help=text
+    )
+
+
 runtime_options = _compose(
     _runtime_option,
-    click.option(
-        "--precision",
-        type=click.Choice(PRECISIONS),
-        default=FP32,
-        show_default=True,
-        help=f"fp16: on a GPU, a trunk in 16 bits. {_INT8_HELP}",
-    ),
+    _precision_option(PRECISIONS, f"fp16: on a GPU, a trunk in 16 bits. {_INT8_HELP}"),
 )
 
 runtime_options_of_info = _compose(
-    _runtime_option,
-    click.option(
-        "--precision",
-        type=click.Choice([each for each in PRECISIONS if each != FP16]),
-        default=FP32,
-        show_default=True,
-        help=_INT8_HELP,
-    ),
+    _runtime_option, _precision_option([each for each in PRECISIONS if each != FP16], _INT8_HELP)
 )
 
 
