@@ -11,14 +11,16 @@ as it lies in memory, and nothing is sorted on the way there or back.
 
 from __future__ import annotations
 
+import copy
 import os
 import struct
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,6 +129,21 @@ class TiledFile:
         os.ftruncate(self._fd, self.size)
         _sync(self._fd)
 
+    @contextmanager
+    def attached(self) -> Iterator[Self]:
+        """A handle of its own on the file that another process has laid out like this.
+
+        Raises
+        ------
+        OSError : it is not there, or may not be written
+        """
+        mine = copy.copy(self)
+        mine._fd = os.open(self.path, os.O_RDWR | _BINARY)
+        try:
+            yield mine
+        finally:
+            mine.close()
+
     def sync(self) -> None:
         """Everything written so far is on disk when this returns."""
         _sync(self._fd)
@@ -217,10 +234,13 @@ class TiledFile:
 class BlockStore(TiledFile):
     """A raster of ``samples`` bands on disk that is written chunk by chunk, in any order."""
 
+    NAME = "blocks.tif"
+
     def __init__(self, path: Path, grid: ChunkGrid, samples: int, dtype: Any) -> None:
         super().__init__(path, (grid.height, grid.width), samples, tiff_tile(grid.tiles), dtype)
         self.grid = grid
-        self._resumed = False
+        self.resumed = False
+        """Whether an earlier run may have written something already."""
 
     def open(self) -> bool:
         """Open what an earlier run left; False if it does not have this layout."""
@@ -231,7 +251,7 @@ class BlockStore(TiledFile):
         with open(self.path, "rb") as file:
             same = file.read(len(self._header)) == self._header
         if same and os.fstat(self._fd).st_size == self.size:
-            self._resumed = True
+            self.resumed = True
             return True
         self.close()
         return False
@@ -248,7 +268,7 @@ class BlockStore(TiledFile):
             raise ValueError(f"chunk ({i}, {j}) is {expected}, got {block.shape}")
         if not block.any():
             empty = _checksum_of_zeros(len(list(self._tiles(window))), self._tile_bytes)
-            if not self._resumed or self.recovered(i, j, empty) is not None:
+            if not self.resumed or self.recovered(i, j, empty) is not None:
                 return empty
         checksum = 0
         for top, left, position in self._tiles(window):

@@ -2,8 +2,10 @@
 
 The task is the one that a thread of this process would run: a chunk's part of the picture's graph,
 computed by one worker from the source to the colours. It is sent as a recipe of some ten kilobytes,
-and only the finished chunk comes back. There are never more chunks under way than the cluster can
-work on and a few that wait, so neither its memory nor this process's grows with the scene.
+and only the finished chunk comes back; not even that from a worker on this machine, which puts it
+where this process would (:mod:`nirgeo.nearby`). There are never more chunks under way than the
+cluster can work on and a few that wait, so neither its memory nor this process's grows with the
+scene.
 
 What is lost is computed again: a worker's chunks by the scheduler, a scheduler's by ``--resume``,
 since this process keeps what has come back as every run does.
@@ -14,8 +16,11 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -26,6 +31,7 @@ import rasterio
 
 from nirgeo import handles, pieces
 from nirgeo._version import __version__
+from nirgeo.dealing import Dealer
 from nirgeo.errors import ClusterError, NirgeoError, OptionError
 from nirgeo.pieces import Chunk, Graph
 
@@ -34,7 +40,13 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 10.0
 UNDER_WAY_PER_THREAD = 2
-"""Chunks per thread of the cluster: one that it computes, and one that waits or is on its way."""
+"""Tasks per thread of the cluster: one that it computes, and one that waits or is on its way."""
+
+GROUP = 4
+"""Chunks of one task, where none is sent back."""
+
+_ASK_SECONDS, _RESULT_SECONDS = 1.0, 30.0
+"""After which it is asked again who is there, and whether whoever has a result still is."""
 
 LOCAL = "threads"
 """The scheduler that is none: threads of this process, whatever client is active."""
@@ -154,6 +166,8 @@ def compute(
     report: Callable[[], None],
     *,
     on_gpu: bool = False,
+    there: Callable[..., Any] | None = None,
+    done: Callable[[Any], None] | None = None,
 ) -> None:
     """Compute the blocks of every chunk on the cluster and hand them over as they come.
 
@@ -165,43 +179,176 @@ def compute(
     report : called after each
     on_gpu : a chunk takes the GPU of a worker that says it has one; such a worker runs one at a
         time, and so holds one model
+    there : called with (i, j, *arrays) on the worker that has computed them, if chunks need nothing
+        of each other. What it returns is sent in place of the arrays, unless it is None
+    done : called with that, in place of ``take``
 
     Raises
     ------
     ClusterError : the scheduler is gone, workers die over and over, or are of another version
+    OSError : what ``there`` raises
     NirgeoError : whatever a chunk raises
     """
-    from distributed import as_completed
-
     resources = {"GPU": 1} if on_gpu and has_gpus(client) else None
-    submit = _submitter(client, graph, blocks, resources)
-    waiting = iter(blocks)
-    under_way: dict[Future[Any], Chunk] = {}
-    parts: dict[Chunk, list[Future[Any]]] = {}
-    completed = as_completed(loop=client.loop)
-    left = len(blocks)
+    left: list[Future[Any]] = []
+    own = pieces.cut(graph, blocks)
     try:
-        while left:
-            room = _room(client) - len(under_way)
-            # In groups: a graph costs the scheduler less than its tasks one by one.
-            if room > 0 and (not under_way or room >= len(under_way) // 4):
-                chunks = [chunk for _, chunk in zip(range(room), waiting, strict=False)]
-                for chunk, futures in submit(chunks).items():
-                    parts[chunk] = futures
-                    under_way[futures[0]] = chunk
-                    completed.add(futures[0])
-            future = next(completed)
-            chunk = under_way.pop(future)
-            arrays = client.gather(parts.pop(chunk))
-            take(*chunk, *(arrays[0] if len(arrays) == 1 else arrays))
-            left -= 1
+        if own is None:
+            results = _together(client, graph, blocks, resources, left)
+        else:
+            results = _one_by_one(client, own, blocks, resources, there, left)
+        for chunk, arrays in results:
+            if isinstance(arrays, Done):
+                assert done is not None
+                done(arrays.outcome)
+            else:
+                take(*chunk, *arrays)
             report()
     except BaseException as error:
-        _give_up(client, parts)
+        _give_up(client, left)
         said = _explained(error, client)
         if said is error:
             raise
         raise said from error
+
+
+Results = Iterator[tuple[Chunk, "tuple[Any, ...] | Done"]]
+
+
+def _together(
+    client: Client,
+    graph: Graph,
+    blocks: Mapping[Chunk, Sequence[Any]],
+    resources: Mapping[str, float] | None,
+    left: list[Future[Any]],
+) -> Results:
+    """Chunks that need each other's blocks, which are computed once: as the graph has them.
+
+    ``left`` holds what is under way.
+    """
+    from distributed import as_completed
+
+    waiting = iter(blocks)
+    under_way: dict[Future[Any], tuple[Chunk, list[Future[Any]]]] = {}
+    completed = as_completed(loop=client.loop)
+    for _ in blocks:
+        threads = sum(client.nthreads().values())
+        room = UNDER_WAY_PER_THREAD * max(1, threads) + 1 - len(under_way)
+        # In groups: a graph costs the scheduler less than its tasks one by one.
+        if room > 0 and (not under_way or room >= len(under_way) // 4):
+            chunks = [chunk for _, chunk in zip(range(room), waiting, strict=False)]
+            keys = [list(blocks[chunk]) for chunk in chunks]
+            needed, _ = dask.optimization.cull(graph, keys)
+            sent = client.get(needed, keys, sync=False, resources=resources)
+            for chunk, futures in zip(chunks, sent, strict=True):
+                under_way[futures[0]] = chunk, futures
+                completed.add(futures[0])
+        left[:] = [future for _, futures in under_way.values() for future in futures]
+        chunk, futures = under_way.pop(next(completed))
+        yield chunk, client.gather(futures)
+
+
+def _one_by_one(
+    client: Client,
+    own: dict[Chunk, dict[Any, Any]],
+    blocks: Mapping[Chunk, Sequence[Any]],
+    resources: Mapping[str, float] | None,
+    there: Callable[..., Any] | None,
+    left: list[Future[Any]],
+) -> Results:
+    """Chunks that need nothing of each other: each is computed by one worker, from its piece.
+
+    A chunk of a scene reads its own window, and its few steps are one task, or a part of one.
+    ``left`` holds what is under way.
+    """
+    settings, versions, cache = handles.settings_here(), _versions(), handles.cache_bytes()
+
+    def submit(worker: str | None, chunks: Sequence[Chunk]) -> Future[Any]:
+        tasks = [
+            ChunkTask(
+                own[chunk], list(blocks[chunk]), None if there is None else partial(there, *chunk)
+            )
+            for chunk in chunks
+        ]
+        return client.submit(
+            # Bound, not passed: distributed would look for tasks in what is passed.
+            partial(compute_chunks, tasks, settings, versions, cache),
+            pure=False,  # a name of its own: a failure of an earlier run is not this one's
+            resources=resources,
+            workers=None if worker is None else [worker],
+        )
+
+    dealer = Dealer(blocks)
+    under_way: dict[Future[Any], tuple[str | None, list[Chunk]]] = {}
+    deaths: Counter[Chunk] = Counter()
+    workers, asked = _workers(client, resources), time.monotonic()
+    group = 1
+    while dealer.left or under_way:
+        if time.monotonic() - asked > _ASK_SECONDS:  # they come and go
+            workers, asked = _workers(client, resources), time.monotonic()
+            for future, (worker, chunks) in list(under_way.items()):
+                if worker is not None and worker not in workers:
+                    _count_deaths(deaths, chunks)
+                    client.cancel([future], force=True)
+                    del under_way[future]
+                    dealer.give_back(chunks)
+        busy = Counter(worker for worker, _ in under_way.values())
+        for worker, threads in workers.items():
+            for _ in range(busy[worker], UNDER_WAY_PER_THREAD * threads):
+                chunks = dealer.take(worker, group)
+                if chunks:
+                    under_way[submit(worker, chunks)] = worker, chunks
+        left[:] = under_way
+        for future in _finished(client, under_way):
+            try:
+                outcomes = future.result(timeout=_RESULT_SECONDS)
+            except TimeoutError:  # its worker may have died just now
+                continue
+            for chunk, outcome in zip(under_way.pop(future)[1], outcomes, strict=True):
+                del own[chunk]
+                yield chunk, outcome
+            # What is not sent needs no memory here; then fewer tasks are less work for everybody.
+            group = GROUP if all(isinstance(outcome, Done) for outcome in outcomes) else 1
+
+
+def _finished(client: Client, futures: Iterable[Future[Any]]) -> list[Future[Any]]:
+    """Those that are done, once there is one; none if that takes too long."""
+    from distributed import wait
+
+    with client.as_current(), suppress(TimeoutError):
+        return list(wait(list(futures), _ASK_SECONDS, "FIRST_COMPLETED").done)
+    return []
+
+
+def _count_deaths(deaths: Counter[Chunk], chunks: Sequence[Chunk]) -> None:
+    """The scheduler's own count would begin anew with every worker that a chunk is given to.
+
+    Raises
+    ------
+    ClusterError : so many died of one chunk that others would too
+    """
+    deaths.update(chunks)
+    allowed = int(dask.config.get("distributed.scheduler.allowed-failures", 3))
+    if max(deaths[chunk] for chunk in chunks) > allowed:
+        raise _too_many_died(allowed + 1)
+
+
+def _too_many_died(count: int) -> ClusterError:
+    return ClusterError(
+        f"{count} workers died of the same chunk, most likely of too little memory; give them "
+        "more, or use smaller chunks (--chunk). What is done is kept: run again with --resume"
+    )
+
+
+def _workers(client: Client, resources: Mapping[str, float] | None) -> dict[str | None, int]:
+    """How many threads each worker has; all as one where the scheduler has to choose.
+
+    That is while there is none, and where not all have what a chunk takes.
+    """
+    threads: dict[str, int] = dict(client.nthreads())
+    if resources or not threads:
+        return {None: max(1, sum(threads.values()))}
+    return dict(threads.items())
 
 
 def each(
@@ -240,92 +387,65 @@ def each(
                 outcome = error
             yield name, outcome
     except BaseException as error:
-        _give_up(client, {(0, 0): list(names)})
+        _give_up(client, list(names))
         said = _explained(error, client)
         if said is error:
             raise
         raise said from error
 
 
-def _room(client: Client) -> int:
-    """How many chunks may be under way; workers come and go."""
-    return UNDER_WAY_PER_THREAD * max(1, sum(client.nthreads().values())) + 1
-
-
-def _give_up(client: Client, parts: Mapping[Chunk, Iterable[Future[Any]]]) -> None:
-    left = [future for futures in parts.values() for future in futures]
+def _give_up(client: Client, left: Sequence[Future[Any]]) -> None:
     if left and client.status == "running":
         with suppress(Exception):
-            client.cancel(left, force=True)
+            client.cancel(list(left), force=True)
 
 
-Submit = Callable[[Sequence[Chunk]], dict[Chunk, "list[Future[Any]]"]]
+@dataclass(frozen=True)
+class Done:
+    """What has become of a chunk on its worker, in place of its arrays."""
+
+    outcome: Any
 
 
-def _submitter(
-    client: Client,
-    graph: Graph,
-    blocks: Mapping[Chunk, Sequence[Any]],
-    resources: Mapping[str, float] | None,
-) -> Submit:
-    """How chunks are sent: each as one task if they share nothing, else as the graph has them.
+@dataclass(frozen=True)
+class ChunkTask:
+    """One chunk for a worker: its piece of the graph, the keys of its arrays, and :func:`compute`'s
+    ``there`` for it."""
 
-    A chunk of a scene reads its own window, and its few steps are one task for one worker. Chunks
-    of any other array need each other's blocks for their halo, and these are computed once.
-    """
-    own = pieces.cut(graph, blocks)
-    settings, versions = handles.settings_here(), _versions()
-    cache = handles.cache_bytes()
-
-    def one_task_each(chunks: Sequence[Chunk]) -> dict[Chunk, list[Future[Any]]]:
-        assert own is not None
-        sent = {}
-        for chunk in chunks:
-            keys = list(blocks[chunk])
-            sent[chunk] = [
-                client.submit(
-                    # Bound, not passed: distributed would look for tasks in what is passed.
-                    partial(compute_chunk, own.pop(chunk), keys, settings, versions, cache),
-                    pure=False,  # a name of its own: a failure of an earlier run is not this one's
-                    resources=resources,
-                )
-            ]
-        return sent
-
-    def as_graph(chunks: Sequence[Chunk]) -> dict[Chunk, list[Future[Any]]]:
-        keys = [list(blocks[chunk]) for chunk in chunks]
-        needed, _ = dask.optimization.cull(graph, keys)
-        futures = client.get(needed, keys, sync=False, resources=resources)
-        return dict(zip(chunks, futures, strict=True))
-
-    return as_graph if own is None else one_task_each
+    piece: Graph
+    keys: Sequence[Any]
+    there: Callable[..., Any] | None = None
 
 
-def compute_chunk(
-    piece: Graph,
-    keys: Sequence[Any],
+def compute_chunks(
+    tasks: Sequence[ChunkTask],
     settings: Mapping[str, Any],
     versions: Mapping[str, str],
     cache: int,
-) -> tuple[Any, ...]:
-    """On a worker: the arrays of one chunk, with the caller's GDAL settings and size of cache.
+) -> list[tuple[Any, ...] | Done]:
+    """On a worker: the arrays of every chunk, with the caller's GDAL settings and size of cache.
+
+    Or what the task's ``there`` has made of them, if that is anything.
 
     Raises
     ------
     ClusterError : other versions here could make other pixels
-    NirgeoError : what the chunk raises
+    NirgeoError : what a chunk raises
+    OSError : what ``there`` raises
     """
     here = _versions()
     if here != versions:
         wanted = ", ".join(f"{name} {number}" for name, number in versions.items())
         found = ", ".join(f"{name} {number}" for name, number in here.items())
         raise ClusterError(f"a worker runs {found}, this process {wanted}; install the same on all")
+    with rasterio.Env(**settings), handles.cache_of(cache), handles.bounded_cache():
+        return [_computed(task) for task in tasks]
 
-    def run() -> tuple[Any, ...]:
-        with rasterio.Env(**settings), handles.cache_of(cache), handles.bounded_cache():
-            return pieces.run(piece, keys)
 
-    return bare(run)
+def _computed(task: ChunkTask) -> tuple[Any, ...] | Done:
+    arrays: tuple[Any, ...] = bare(lambda: pieces.run(task.piece, task.keys))
+    outcome = None if task.there is None else task.there(*arrays)
+    return arrays if outcome is None else Done(outcome)
 
 
 def bare(run: Callable[[], Any]) -> Any:
@@ -358,11 +478,7 @@ def _explained(error: BaseException, client: Client) -> BaseException:
     if isinstance(error, NirgeoError) or not isinstance(error, Exception):
         return error
     if isinstance(error, KilledWorker):
-        return ClusterError(
-            f"{error.allowed_failures + 1} workers died of the same chunk, most likely of too "
-            "little memory; give them more, or use smaller chunks (--chunk). What is done is kept: "
-            "run again with --resume"
-        )
+        return _too_many_died(error.allowed_failures + 1)
     if client.status != "running" or isinstance(error, (CancelledError, CommClosedError)):
         address = getattr(client.scheduler, "address", None) or "the cluster"
         return ClusterError(

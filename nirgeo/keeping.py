@@ -2,9 +2,9 @@
 
 Making a chunk safe takes two syncs, of its pixels and then of its line in the journal, and a disk
 needs 30 to 80 ms for them: as long as a small chunk takes to compute. So pixels are written at
-once, by whoever made them, and a thread of its own syncs all that have come in meanwhile, and only
-then writes their lines. What is in the journal is on disk, as ever; a run that is killed loses the
-chunks of the last fraction of a second.
+once, by whoever made them (:mod:`nirgeo.nearby`: other processes too), and a thread of its own
+syncs all that have come in meanwhile, and only then writes their lines. What is in the journal is
+on disk, as ever; a run that is killed loses the chunks of the last fraction of a second.
 """
 
 from __future__ import annotations
@@ -22,6 +22,42 @@ from nirgeo.overviews import Overviews
 
 MAX_WAITING = 64
 """Chunks written and not yet synced, before :meth:`Keeper.put` waits for the disk."""
+
+
+def keep_chunk(
+    store: BlockStore,
+    overviews: Overviews | None,
+    i: int,
+    j: int,
+    colours: NDArray[Any],
+    valid: NDArray[np.bool_] | None = None,
+) -> Finished:
+    """Write chunk (i, j): colours (bands, h, w), and mask (h, w) if not all that is finite.
+
+    It is safe when the store has been synced.
+
+    Raises
+    ------
+    OSError : it can't be written
+    """
+    if valid is None:
+        finite = np.isfinite(colours).all(axis=0) if colours.dtype.kind == "f" else None
+        valid = np.ones(colours.shape[1:], dtype=np.bool_) if finite is None else finite
+    block = np.empty((len(colours) + 1, *colours.shape[1:]), dtype=colours.dtype)
+    block[:-1] = colours
+    np.multiply(valid, 255, out=block[-1], dtype=block.dtype)
+    pixels = store.write(i, j, block, sync=False)
+    _average(store, overviews, i, j, block)
+    return Finished(i, j, int(valid.sum()), pixels)
+
+
+def _average(
+    store: BlockStore, overviews: Overviews | None, i: int, j: int, block: NDArray[Any]
+) -> None:
+    """Make chunk (i, j) part of the overviews, if they are made chunk by chunk."""
+    if overviews is not None:
+        window = store.grid.window(i, j)
+        overviews.add(window.row, window.col, block)
 
 
 class Keeper:
@@ -52,41 +88,35 @@ class Keeper:
         colours: NDArray[Any],
         valid: NDArray[np.bool_] | None = None,
     ) -> None:
-        """Write chunk (i, j): colours (bands, h, w), and mask (h, w) if not all that is finite.
+        """Write chunk (i, j); see :func:`keep_chunk`.
 
         Raises
         ------
         OSError : this chunk or an earlier one can't be written
         """
-        if valid is None:
-            finite = np.isfinite(colours).all(axis=0) if colours.dtype.kind == "f" else None
-            valid = np.ones(colours.shape[1:], dtype=np.bool_) if finite is None else finite
-        block = np.empty((len(colours) + 1, *colours.shape[1:]), dtype=colours.dtype)
-        block[:-1] = colours
-        np.multiply(valid, 255, out=block[-1], dtype=block.dtype)
-        pixels = self._store.write(i, j, block, sync=False)
-        self._average(i, j, block)
-        count = int(valid.sum())
+        self.written(keep_chunk(self._store, self._overviews, i, j, colours, valid))
+
+    def written(self, chunk: Finished) -> None:
+        """Take note of a chunk that stands in the store, and is not synced yet.
+
+        Raises
+        ------
+        OSError : an earlier one can't be written
+        """
         with self._changed:
             self._changed.wait_for(lambda: len(self._waiting) < MAX_WAITING or self._failure)
             if self._failure is not None:
                 raise self._failure
-            self._waiting.append(Finished(i, j, count, pixels))
-            self.valid[i, j] = count
+            self._waiting.append(chunk)
+            self.valid[chunk.i, chunk.j] = chunk.valid
             self._changed.notify_all()
 
     def recover(self, chunk: Finished) -> bool:
         """Take over a chunk of an earlier run; False if the disk no longer has it."""
         block = self._store.recovered(chunk.i, chunk.j, chunk.pixels)
         if block is not None:
-            self._average(chunk.i, chunk.j, block)
+            _average(self._store, self._overviews, chunk.i, chunk.j, block)
         return block is not None
-
-    def _average(self, i: int, j: int, block: NDArray[Any]) -> None:
-        """Make chunk (i, j) part of the overviews, if they are made chunk by chunk."""
-        if self._overviews is not None:
-            window = self._store.grid.window(i, j)
-            self._overviews.add(window.row, window.col, block)
 
     def __enter__(self) -> Keeper:
         self._thread.start()

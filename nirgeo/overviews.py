@@ -11,9 +11,11 @@ Overviews are never trusted after a kill: they are made anew from the chunks tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +77,19 @@ class Overviews:
     def create(self) -> None:
         for file in self.levels:
             file.create()
+
+    @contextmanager
+    def attached(self) -> Iterator[Self]:
+        """Handles of their own on files that another process has laid out like these.
+
+        Raises
+        ------
+        OSError : they are not there, or may not be written
+        """
+        mine = copy.copy(self)
+        with ExitStack() as stack:
+            mine.levels = [stack.enter_context(file.attached()) for file in self.levels]
+            yield mine
 
     def add(self, row: int, col: int, block: NDArray[Any]) -> None:
         """Average a chunk (samples, height, width) that begins at this pixel, into every level."""

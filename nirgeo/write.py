@@ -29,7 +29,7 @@ import dask.threaded
 import numpy as np
 import xarray as xr
 
-from nirgeo import cluster, cog, decoded, handles, pieces, provenance
+from nirgeo import cluster, cog, decoded, handles, nearby, pieces, provenance
 from nirgeo._version import __version__
 from nirgeo.blockstore import MAX_TIFF_TILE_TILES, BlockStore
 from nirgeo.cog_source import Picture
@@ -110,7 +110,7 @@ def write_geotiff(
     ):
         journal = Journal(folder / "journal.jsonl")
         samples = data.shape[0] + 1
-        store = BlockStore(folder / "blocks.tif", grid, samples, data.dtype)
+        store = BlockStore(folder / BlockStore.NAME, grid, samples, data.dtype)
         overviews = overviews_for(folder, grid, samples, data.dtype, options)
         try:
             if target.holds(work):
@@ -139,8 +139,9 @@ def write_geotiff(
             if on_start is not None:
                 on_start(len(finished), len(grid))
             report = _reporter(keeper, len(finished), len(grid), on_progress)
+            storage = None if client is None else nearby.offer(folder, store, overviews)
             with keeper:
-                _compute(data, valid, todo, keeper, workers, report, client, identity)
+                _compute(data, valid, todo, keeper, workers, report, client, storage, identity)
             report()
             counts = {chunk: kept.valid for chunk, kept in finished.items()} | keeper.valid
             if not any(counts.values()):
@@ -292,6 +293,7 @@ def _compute(
     workers: int | None,
     report: Callable[[], None],
     client: Client | None,
+    storage: nearby.Storage | None,
     identity: Mapping[str, Any],
 ) -> None:
     """Compute every chunk in ``todo`` and keep it; ``report`` is called after each."""
@@ -311,7 +313,10 @@ def _compute(
             workers = workers or GPU_WORKERS
         _in_threads(graph, blocks, keeper, workers, report)
         return
-    cluster.compute(client, graph, blocks, keeper.put, report, on_gpu=on_gpu)
+    there = None if storage is None else storage.keep
+    cluster.compute(
+        client, graph, blocks, keeper.put, report, on_gpu=on_gpu, there=there, done=keeper.written
+    )
 
 
 def _in_threads(
