@@ -20,20 +20,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import cache, partial
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dask
 import dask.optimization
-import rasterio
 
 from nirgeo import handles, pieces
 from nirgeo._version import __version__
 from nirgeo.dealing import Dealer
 from nirgeo.errors import ClusterError, NirgeoError, OptionError
 from nirgeo.pieces import Chunk, Graph
+from nirgeo.processes import Processes
+from nirgeo.sent import ChunkTask, Done, compute_chunks, versions_here
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -51,15 +50,21 @@ _ASK_SECONDS, _RESULT_SECONDS = 1.0, 30.0
 LOCAL = "threads"
 """The scheduler that is none: threads of this process, whatever client is active."""
 
+PROCESSES = "processes"
+"""The scheduler that is this process, for processes that it starts."""
+
 
 @contextmanager
-def connected(scheduler: str | Client | None) -> Iterator[Client | None]:
-    """The client to compute with; None for the threads of this process.
+def connected(
+    scheduler: str | Client | Processes | None, workers: int | None = None
+) -> Iterator[Client | Processes | None]:
+    """Who computes; None for the threads of this process.
 
     Parameters
     ----------
     scheduler : an address (``tcp://HOST:PORT``), the path of a scheduler file, a client,
-        ``"threads"``, or None for the client that is active, if one is
+        ``"threads"``, ``"processes"``, or None for the client that is active, if one is
+    workers : how many processes, if it is them
 
     Raises
     ------
@@ -74,6 +79,10 @@ def connected(scheduler: str | Client | None) -> Iterator[Client | None]:
         return
     if scheduler == LOCAL:
         yield None
+        return
+    if scheduler == PROCESSES:
+        with Processes(workers) as processes:
+            yield processes
         return
     client_class = _client_class(scheduler)
     with _quiet():
@@ -131,8 +140,8 @@ def _connect(scheduler: str, client_class: type[Client]) -> Client:
         place = {"scheduler_file": scheduler}
     elif "://" not in scheduler:
         raise OptionError(
-            f"--scheduler {scheduler}: neither an address such as tcp://HOST:8786 nor a scheduler "
-            "file"
+            f"--scheduler {scheduler}: neither an address such as tcp://HOST:8786, nor a "
+            "scheduler file, nor 'processes'"
         )
     try:
         return client_class(**place, timeout=CONNECT_SECONDS, set_as_default=False)
@@ -143,8 +152,10 @@ def _connect(scheduler: str, client_class: type[Client]) -> Client:
         ) from error
 
 
-def describe(client: Client) -> str:
+def describe(client: Client | Processes) -> str:
     """How large the cluster is, for people."""
+    if isinstance(client, Processes):
+        return f"processes: {client.count}"
     threads = client.nthreads()
     workers, total = len(threads), sum(threads.values())
     if not workers:
@@ -261,7 +272,7 @@ def _one_by_one(
     A chunk of a scene reads its own window, and its few steps are one task, or a part of one.
     ``left`` holds what is under way.
     """
-    settings, versions, cache = handles.settings_here(), _versions(), handles.cache_bytes()
+    settings, versions, cache = handles.settings_here(), versions_here(), handles.cache_bytes()
 
     def submit(worker: str | None, chunks: Sequence[Chunk]) -> Future[Any]:
         tasks = [
@@ -398,76 +409,6 @@ def _give_up(client: Client, left: Sequence[Future[Any]]) -> None:
     if left and client.status == "running":
         with suppress(Exception):
             client.cancel(list(left), force=True)
-
-
-@dataclass(frozen=True)
-class Done:
-    """What has become of a chunk on its worker, in place of its arrays."""
-
-    outcome: Any
-
-
-@dataclass(frozen=True)
-class ChunkTask:
-    """One chunk for a worker: its piece of the graph, the keys of its arrays, and :func:`compute`'s
-    ``there`` for it."""
-
-    piece: Graph
-    keys: Sequence[Any]
-    there: Callable[..., Any] | None = None
-
-
-def compute_chunks(
-    tasks: Sequence[ChunkTask],
-    settings: Mapping[str, Any],
-    versions: Mapping[str, str],
-    cache: int,
-) -> list[tuple[Any, ...] | Done]:
-    """On a worker: the arrays of every chunk, with the caller's GDAL settings and size of cache.
-
-    Or what the task's ``there`` has made of them, if that is anything.
-
-    Raises
-    ------
-    ClusterError : other versions here could make other pixels
-    NirgeoError : what a chunk raises
-    OSError : what ``there`` raises
-    """
-    here = _versions()
-    if here != versions:
-        wanted = ", ".join(f"{name} {number}" for name, number in versions.items())
-        found = ", ".join(f"{name} {number}" for name, number in here.items())
-        raise ClusterError(f"a worker runs {found}, this process {wanted}; install the same on all")
-    with rasterio.Env(**settings), handles.cache_of(cache), handles.bounded_cache():
-        return [_computed(task) for task in tasks]
-
-
-def _computed(task: ChunkTask) -> tuple[Any, ...] | Done:
-    arrays: tuple[Any, ...] = bare(lambda: pieces.run(task.piece, task.keys))
-    outcome = None if task.there is None else task.there(*arrays)
-    return arrays if outcome is None else Done(outcome)
-
-
-def bare(run: Callable[[], Any]) -> Any:
-    """What ``run`` returns or raises; its errors without their causes.
-
-    GDAL's errors can't be pickled, and distributed would send a text instead of what they caused.
-    """
-    failure = None
-    try:
-        return run()
-    except NirgeoError as error:
-        failure = type(error)(*error.args)
-    raise failure
-
-
-@cache
-def _versions() -> dict[str, str]:
-    """What makes the pixels. Read once: torch's own description of itself has hundreds of lines."""
-    found = {"nirgeo": __version__, "torch": version("torch")}
-    with suppress(PackageNotFoundError):  # an extra
-        found["onnxruntime"] = version("onnxruntime")
-    return found
 
 
 def _explained(error: BaseException, client: Client) -> BaseException:

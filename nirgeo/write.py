@@ -41,6 +41,7 @@ from nirgeo.journal import Journal
 from nirgeo.keeping import Keeper
 from nirgeo.layers import facts_of, keys_of, refuse_unknown_chunks
 from nirgeo.overviews import overviews_for
+from nirgeo.processes import Processes
 from nirgeo.scene import VALID, check_workers, digest
 from nirgeo.target import Target
 from nirgeo.tiling import DEFAULT_CHUNK_TILES, TILE, ChunkGrid, Window, joined
@@ -64,7 +65,7 @@ def write_geotiff(
     resume: bool = False,
     creation_options: Mapping[str, str] | None = None,
     workers: int | None = None,
-    scheduler: str | Client | None = None,
+    scheduler: str | Client | Processes | None = None,
     on_start: Progress | None = None,
     on_progress: Progress | None = None,
     on_writing: Progress | None = None,
@@ -85,7 +86,8 @@ def write_geotiff(
     workers : threads that compute chunks, and then encode the file; all cores by default, of which
         8 compute chunks around a GPU
     scheduler : a ``dask.distributed`` client, a scheduler's address or file: its workers compute,
-        this process writes. None is the active client if there is one; ``"threads"`` is none
+        this process writes. ``"processes"`` are as many on this machine as there are ``workers``;
+        ``"threads"`` is this process alone. None is the active client if there is one
     on_start, on_progress : called with (chunks done, chunks in all)
     on_writing : called with (percent, 100) while the file is made of them, about once a second, if
         that takes longer than a second
@@ -104,7 +106,7 @@ def write_geotiff(
     work = digest(identity)
     keep = resume
     with (
-        cluster.connected(scheduler) as client,
+        cluster.connected(scheduler, workers or _usual_workers(rgb)) as others,
         target.guarded() as folder,
         handles.bounded_cache(),
     ):
@@ -139,9 +141,9 @@ def write_geotiff(
             if on_start is not None:
                 on_start(len(finished), len(grid))
             report = _reporter(keeper, len(finished), len(grid), on_progress)
-            storage = None if client is None else nearby.offer(folder, store, overviews)
+            storage = None if others is None else nearby.offer(folder, store, overviews)
             with keeper:
-                _compute(data, valid, todo, keeper, workers, report, client, storage, identity)
+                _compute(data, valid, todo, keeper, workers, report, others, storage, identity)
             report()
             counts = {chunk: kept.valid for chunk, kept in finished.items()} | keeper.valid
             if not any(counts.values()):
@@ -157,7 +159,8 @@ def write_geotiff(
             areas = _filled(rgb, grid, counts)
             picture = _picture(rgb, data)
             share = _each_second(on_writing)
-            threads = workers if client is None else None  # a cluster's are elsewhere
+            here = others is None or isinstance(others, Processes)
+            threads = workers if here else None  # a cluster's are elsewhere
             cog.write_cog(store, picture, result, options, areas, levels, share, threads)
             target.publish(result, work)
             journal.close()
@@ -215,6 +218,13 @@ def _disk_error(error: OSError, target: Target) -> TargetError:
             f"no space left for {target.name}; free some, or choose another place with -o"
         )
     return TargetError(f"{target.name} can't be written ({error})")
+
+
+def _usual_workers(rgb: xr.DataArray) -> int | None:
+    """How many compute where nobody said; None for all cores."""
+    facts = facts_of(rgb.data)
+    device = facts.get("device", "cpu") if isinstance(facts, dict) else "cpu"
+    return None if device == "cpu" else GPU_WORKERS
 
 
 def _blocks(rgb: xr.DataArray) -> tuple[da.Array, da.Array | None, ChunkGrid]:
@@ -292,7 +302,7 @@ def _compute(
     keeper: Keeper,
     workers: int | None,
     report: Callable[[], None],
-    client: Client | None,
+    others: Client | Processes | None,
     storage: nearby.Storage | None,
     identity: Mapping[str, Any],
 ) -> None:
@@ -307,15 +317,21 @@ def _compute(
         (i, j): [(data.name, 0, i, j)] + ([(valid.name, i, j)] if valid is not None else [])
         for i, j in todo
     }
+    there = None if storage is None else storage.keep
+    if isinstance(others, Processes):
+        own = pieces.cut(graph, blocks)
+        if own is not None and there is not None:
+            others.compute(own, blocks, there, keeper.written, report)
+            return
+        others = None  # they need each other's blocks
     on_gpu = identity.get("device", "cpu") != "cpu"
-    if client is None:
+    if others is None:
         if on_gpu:
             workers = workers or GPU_WORKERS
         _in_threads(graph, blocks, keeper, workers, report)
         return
-    there = None if storage is None else storage.keep
     cluster.compute(
-        client, graph, blocks, keeper.put, report, on_gpu=on_gpu, there=there, done=keeper.written
+        others, graph, blocks, keeper.put, report, on_gpu=on_gpu, there=there, done=keeper.written
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import click
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from xarray import DataArray
 
     from nirgeo.acquisition import Acquisition
+    from nirgeo.processes import Processes
     from nirgeo.radiometry import Scaling
     from nirgeo.registry import AnyModel
     from nirgeo.scene import SceneView
@@ -124,28 +125,47 @@ def colorize_command(
             f"{twice[0]} would be the result of {paths.count(twice[0])} of these scenes; give "
             "them one at a time, with -o"
         )
-    with rio_env(ctx), _folder(out_dir), _cluster(options.pop("scheduler"), reporter) as client:
-        if client is not None and len(jobs) > 1:
+    scheduler = options.pop("scheduler")
+    with (
+        rio_env(ctx),
+        _folder(out_dir),
+        _others(scheduler, options["workers"], options["device"], reporter) as others,
+    ):
+        if _is_cluster(others) and len(jobs) > 1:
             from nirgeo.cli.many_scenes import colorize_on_workers
 
-            colorize_on_workers(client, jobs, reporter, options)
+            colorize_on_workers(others, jobs, reporter, options)
             return
         for scene, target in jobs:
-            colorize_one(scene, stack, target, reporter, options, client)
+            colorize_one(scene, stack, target, reporter, options, others)
 
 
 @contextmanager
-def _cluster(scheduler: str | None, reporter: Reporter) -> Iterator[Client | None]:
-    """The cluster that was named; without one, this process computes."""
+def _others(
+    scheduler: str | None, workers: int | None, device: str, reporter: Reporter
+) -> Iterator[Client | Processes | None]:
+    """Who computes, if not this process."""
     if scheduler is None:
         yield None
         return
     from nirgeo import cluster
+    from nirgeo.scene import check_workers
+    from nirgeo.write import GPU_WORKERS
 
-    with cluster.connected(scheduler) as client:
-        if client is not None:
-            reporter.message(cluster.describe(client))
-        yield client
+    check_workers(workers)
+    if workers is None and scheduler == cluster.PROCESSES:
+        on_gpu = shared.resolve_device(device) != "cpu"
+        workers = GPU_WORKERS if on_gpu else None
+    with cluster.connected(scheduler, workers) as others:
+        if others is not None:
+            reporter.message(cluster.describe(others))
+        yield others
+
+
+def _is_cluster(others: Client | Processes | None) -> TypeGuard[Client]:
+    from nirgeo.processes import Processes
+
+    return others is not None and not isinstance(others, Processes)
 
 
 @contextmanager
@@ -194,7 +214,7 @@ def colorize_one(
     target: tuple[str, str | None],
     reporter: Reporter,
     options: dict[str, Any],
-    client: Client | None = None,
+    others: Client | Processes | None = None,
 ) -> None:
     # Imported here so that --help answers at once.
     from nirgeo import engine, provenance
@@ -231,6 +251,7 @@ def colorize_one(
             bounds=options["bounds"],
             chunk=options["chunk"],
         )
+    client = others if _is_cluster(others) else None
     device = shared.resolve_device(options["device"], client)
     model, scaling = engine.model_for(opened, options["model"], nodata=options["nodata"])
     budgeted = options["memory"] is not None
@@ -242,8 +263,8 @@ def colorize_one(
         runtime=options["runtime"],
         precision=options["precision"],
         chunk=options["chunk"],
-        # A budget is that of one worker of a cluster.
-        workers=1 if budgeted and client is not None else options["workers"],
+        # A budget is that of one worker of a cluster, or of one process.
+        workers=1 if budgeted and others is not None else options["workers"],
         reference=options["reference"],
     )
     opened = with_chunk(opened, plan.chunk)
@@ -283,8 +304,8 @@ def colorize_one(
             overwrite=options["overwrite"],
             resume=options["resume"],
             creation_options=creation_options,
-            workers=plan.workers,
-            scheduler="threads" if client is None else client,
+            workers=plan.workers if others is None else options["workers"],
+            scheduler="threads" if others is None else others,
             on_start=reporter.start,
             on_progress=reporter.progress,
             on_writing=reporter.writing,

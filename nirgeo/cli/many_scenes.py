@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import rasterio
 
-from nirgeo import cluster, handles
+from nirgeo import cluster, handles, sent
 from nirgeo.cli import options as shared
 from nirgeo.cli.reporting import Reporter
 from nirgeo.errors import NirgeoError
@@ -115,7 +115,7 @@ def colorize_there(
         with rasterio.Env(**settings):
             colorize_one(scene, {}, target, recorder, {"workers": 1, **_given(options)})
 
-    cluster.bare(run)
+    sent.bare(run)
     return recorder.events
 
 

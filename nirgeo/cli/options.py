@@ -155,14 +155,18 @@ progress_options = _compose(
 )
 
 workers_option = click.option(
-    "--workers", type=int, metavar="N", help="Threads.  [default: all cores; 8 on a GPU]"
+    "--workers",
+    type=int,
+    metavar="N",
+    help="Threads, or processes.  [default: all cores; 8 on a GPU]",
 )
 
 scheduler_option = click.option(
     "--scheduler",
-    metavar="ADDR|FILE",
-    help="A dask cluster computes: tcp://HOST:PORT or a scheduler file. Of several scenes each "
-    "worker writes its own.",
+    metavar="processes|ADDR|FILE",
+    help="Who computes in place of threads: processes, for large scenes on many cores; or a dask "
+    "cluster, as tcp://HOST:PORT or a scheduler file. Of several scenes each of its workers writes "
+    "its own.",
 )
 
 device_option = click.option(
