@@ -2,8 +2,10 @@
 
 glibc takes large arrays from the system one by one and gives them back when they are freed; and
 each thread's heap returns what is free at its end. Every chunk then faults in its hundreds of
-megabytes anew, page by page, which was seen to cost up to a third of the time. With one heap for
-all threads that keeps what it has, it costs nothing, and needs less memory than several heaps.
+megabytes anew, page by page, which was seen to cost up to a third of the time. With heaps that keep
+what they have it costs nothing. There is one for every two cores: glibc would make eight for each,
+and every one keeps the memory that its largest chunk took; with a single one sixteen threads wait
+for each other, and get what lies in another core's cache.
 
 That is a decision about a whole process which can't be taken back (glibc tells nobody what was set
 before). So only nirgeo's own command makes it, before there are threads; a program that imports
@@ -45,7 +47,7 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False
     settings = (
-        (_M_ARENA_MAX, 1),
+        (_M_ARENA_MAX, max(1, (os.cpu_count() or 1) // 2)),
         (_M_MMAP_THRESHOLD, _LARGEST),
         (_M_TRIM_THRESHOLD, _NEVER),
     )
