@@ -11,14 +11,6 @@ from typing import Any
 from benchmarks import machine, page
 
 
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _rounded(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(v) for v in value]
-    return float(f"{value:.5g}") if isinstance(value, float) else value
-
-
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("what", choices=(*page.MEASURED, "page"))
@@ -57,7 +49,7 @@ def main(arguments: list[str]) -> int:
         from benchmarks import scaling
 
         record = scaling.measure(folder, chosen.sides, chosen.rounds, chosen.middle)
-    record = _rounded({"machine": here, **record})
+    record = machine.rounded({"machine": here, **record})
     chosen.records.mkdir(parents=True, exist_ok=True)
     file = chosen.records / f"{chosen.what}.json"
     file.write_text(json.dumps(record, indent=1) + "\n", "utf-8")

@@ -479,7 +479,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         record["seconds"] = time.perf_counter() - began
         print(f"{record['seconds']:6.1f} s  {part}", flush=True)
         if chosen.json:
-            text = json.dumps(rounded(record), indent=1)
+            text = json.dumps(machine.rounded(record), indent=1)
             chosen.json.write_text(text + "\n")
 
     models = [load_model(name) for name in MODELS]
@@ -528,14 +528,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for row in compiled(best, device, chosen.seconds):
             found.append(row)
             keep("compiled", found)
-
-
-def rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: rounded(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [rounded(v) for v in value]
-    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a record says about where it was made: nothing that names a machine."""
+"""What a record says about where it was made, nothing that names a machine; and its numbers."""
 
 from __future__ import annotations
 
@@ -28,3 +28,12 @@ def _processor() -> str:
     except OSError:
         return platform.machine()
     return next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), "unknown")
+
+
+def rounded(value: Any) -> Any:
+    """A record with five digits of every number that is not whole."""
+    if isinstance(value, dict):
+        return {k: rounded(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(v) for v in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value

@@ -1,0 +1,311 @@
+"""Runs whose chunks are computed by processes that the run starts."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import psutil
+import pytest
+import xarray as xr
+from helpers import write_raster
+from numpy.typing import NDArray
+from pictures import command, events, listing, punch_holes, read, scene_values, start
+
+import nirgeo
+from nirgeo.errors import ClusterError, SourceError, TargetError
+from nirgeo.modelfile import Model
+from nirgeo.processes import Processes
+
+CHUNKS = 30
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Processes]:
+    with Processes(2) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    values, valid = scene_values(310, 370), punch_holes(310, 370)
+    values[~valid] = 0
+    return write_raster(tmp_path_factory.mktemp("scene") / "scene.tif", values, nodata=0)
+
+
+@pytest.fixture(scope="module")
+def finished(scene: Path, tiny: Model, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    target = tmp_path_factory.mktemp("whole") / "rgb.tif"
+    nirgeo.write_geotiff(picture(scene, tiny), target, scheduler="threads")
+    return target.read_bytes()
+
+
+def picture(scene: Path, model: Model, **options: Any) -> xr.DataArray:
+    return nirgeo.colorize(nirgeo.open_scene(scene, scale="1e-4", chunk=1), model, **options)
+
+
+def children() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if "spawn_main" in " ".join(told(child))]
+
+
+def told(process: psutil.Process) -> list[str]:
+    with suppress(psutil.Error):
+        return process.cmdline()
+    return []
+
+
+# --- the same picture -----------------------------------------------------------------------------
+
+
+def test_processes_make_the_same_bytes(
+    tmp_path: Path, scene: Path, tiny: Model, finished: bytes, processes: Processes
+) -> None:
+    told: list[tuple[int, int]] = []
+    nirgeo.write_geotiff(
+        picture(scene, tiny),
+        tmp_path / "rgb.tif",
+        scheduler=processes,
+        on_progress=lambda *event: told.append(event),
+    )
+    assert (tmp_path / "rgb.tif").read_bytes() == finished
+    assert told == [(k, CHUNKS) for k in range(1, CHUNKS + 1)]
+    assert list(listing(tmp_path)) == ["rgb.tif"]
+
+
+def test_they_are_kept_for_the_next_scene_and_end_with_the_context(
+    tmp_path: Path, scene: Path, tiny: Model, finished: bytes
+) -> None:
+    before = set(children())
+    with Processes(2) as processes:
+        assert set(children()) == before  # none before there is work
+        for name in ("first", "second"):
+            nirgeo.write_geotiff(
+                picture(scene, tiny), tmp_path / name, scheduler=processes, overwrite=True
+            )
+            mine = set(children()) - before
+            assert len(mine) == 2
+        assert set(children()) - before == mine
+    assert set(children()) == before
+    assert (tmp_path / "second").read_bytes() == finished
+
+
+def test_by_name(tmp_path: Path, scene: Path, tiny: Model, finished: bytes) -> None:
+    before = set(children())
+    target = tmp_path / "rgb.tif"
+    nirgeo.write_geotiff(picture(scene, tiny), target, scheduler="processes", workers=2)
+    assert target.read_bytes() == finished
+    assert set(children()) == before
+
+
+def test_with_hint_uncertainty_and_reflectance(
+    tmp_path: Path, scene: Path, processes: Processes
+) -> None:
+    """What a recipe may hold travels: a hint for the place, and what the scene looks like."""
+    rgb = nirgeo.colorize(
+        nirgeo.open_scene(scene, scale="1e-4", chunk=3),
+        "satellite-nir",
+        uncertainty=True,
+        output="reflectance",
+    )
+    nirgeo.write_geotiff(rgb, tmp_path / "there.tif", scheduler=processes)
+    nirgeo.write_geotiff(rgb, tmp_path / "here.tif", scheduler="threads")
+    assert (tmp_path / "there.tif").read_bytes() == (tmp_path / "here.tif").read_bytes()
+
+
+def test_with_a_reference(
+    tmp_path: Path, scene: Path, tiny: Model, finished: bytes, processes: Processes
+) -> None:
+    (tmp_path / "reference.tif").write_bytes(finished)
+    rgb = picture(scene, tiny, reference=tmp_path / "reference.tif")
+    nirgeo.write_geotiff(rgb, tmp_path / "there.tif", scheduler=processes)
+    nirgeo.write_geotiff(rgb, tmp_path / "here.tif", scheduler="threads")
+    assert (tmp_path / "there.tif").read_bytes() == (tmp_path / "here.tif").read_bytes()
+
+
+def test_from_another_folder(
+    tmp_path: Path,
+    scene: Path,
+    tiny: Model,
+    finished: bytes,
+    processes: Processes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # They stand where they were started: a relative path would mean another file there.
+    monkeypatch.chdir(scene.parent)
+    rgb = picture(Path(scene.name), tiny)
+    monkeypatch.chdir(tmp_path)
+    nirgeo.write_geotiff(rgb, "rgb.tif", scheduler=processes)
+    assert (tmp_path / "rgb.tif").read_bytes() == finished
+
+
+def test_chunks_that_need_each_other_are_computed_here(
+    tmp_path: Path, tiny: Model, processes: Processes
+) -> None:
+    values = scene_values(300, 260).astype(np.float32) * 1e-4
+    array = xr.DataArray(da.from_array(values, chunks=64), dims=("y", "x"))
+    rgb = nirgeo.colorize(array, tiny, scale="1")
+    nirgeo.write_geotiff(rgb, tmp_path / "there.tif", scheduler=processes)
+    nirgeo.write_geotiff(rgb, tmp_path / "here.tif", scheduler="threads")
+    assert (tmp_path / "there.tif").read_bytes() == (tmp_path / "here.tif").read_bytes()
+
+
+def test_functions_of_ones_own_travel(
+    tmp_path: Path, scene: Path, tiny: Model, processes: Processes
+) -> None:
+    rgb = picture(scene, tiny)
+    darker = rgb.copy(data=rgb.data.map_blocks(lambda block: block // 2, dtype=np.uint8))
+    nirgeo.write_geotiff(darker, tmp_path / "there.tif", scheduler=processes)
+    nirgeo.write_geotiff(darker, tmp_path / "here.tif", scheduler="threads")
+    there, here = read(tmp_path / "there.tif"), read(tmp_path / "here.tif")
+    assert np.array_equal(there.values, here.values)
+    assert there.values.max() > 0
+
+
+def test_several_scenes_on_the_command_line(
+    tmp_path: Path, scene: Path, tiny: Model, finished: bytes
+) -> None:
+    other = tmp_path / "other.tif"
+    other.write_bytes(scene.read_bytes())
+    options = ["--model", tiny.path, "--chunk", 1, "--scale", "1e-4", "--workers", 2]
+    found = command(
+        "colorize",
+        scene,
+        other,
+        "--out-dir",
+        tmp_path / "out",
+        "--scheduler",
+        "processes",
+        *options,
+    )
+    assert "processes: 2" in found.stderr
+    for name in ("scene", "other"):
+        assert (tmp_path / "out" / f"{name}_rgb.tif").read_bytes() == finished
+
+
+def test_a_count_that_is_none_is_refused(tmp_path: Path, scene: Path) -> None:
+    options = ["-o", tmp_path / "rgb.tif", "--scheduler", "processes", "--workers", 0]
+    found = command("colorize", scene, *options, expect=1)
+    assert "--workers 0" in found.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- what goes wrong ------------------------------------------------------------------------------
+
+
+def test_what_a_chunk_raises_is_raised_here(tmp_path: Path, tiny: Model) -> None:
+    scene = write_raster(tmp_path / "in" / "scene.tif", scene_values(200, 200))
+    rgb = picture(scene, tiny)
+    scene.unlink()
+    before = set(children())
+    with (
+        Processes(2) as processes,
+        pytest.raises(SourceError, match=r"scene\.tif"),
+    ):
+        nirgeo.write_geotiff(rgb, tmp_path / "rgb.tif", scheduler=processes)
+    assert set(children()) == before
+    assert list(listing(tmp_path)) == ["in"]
+
+
+def test_they_go_on_after_a_failure(
+    tmp_path: Path, scene: Path, tiny: Model, finished: bytes, processes: Processes
+) -> None:
+    rgb = picture(scene, tiny)
+    broken = rgb.copy(data=rgb.data.map_blocks(fail, dtype=np.uint8))
+    with pytest.raises(ZeroDivisionError):
+        nirgeo.write_geotiff(broken, tmp_path / "rgb.tif", scheduler=processes)
+    nirgeo.write_geotiff(rgb, tmp_path / "rgb.tif", scheduler=processes)
+    assert (tmp_path / "rgb.tif").read_bytes() == finished
+
+
+def fail(block: NDArray[Any]) -> NDArray[Any]:
+    return block // (1 // 0)
+
+
+def test_a_full_disk_is_told(tmp_path: Path, scene: Path, tiny: Model) -> None:
+    rgb = picture(scene, tiny)
+    full = rgb.copy(data=rgb.data.map_blocks(no_space, dtype=np.uint8))
+    with (
+        Processes(2) as processes,
+        pytest.raises(TargetError, match=r"no space left for .*rgb\.tif; free some"),
+    ):
+        nirgeo.write_geotiff(full, tmp_path / "rgb.tif", scheduler=processes)
+    assert list(listing(tmp_path)) == []
+
+
+def no_space(block: NDArray[Any]) -> NDArray[Any]:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_process_that_dies_is_told_and_what_is_done_is_kept(
+    tmp_path: Path, scene: Path, tiny: Model, finished: bytes
+) -> None:
+    target = tmp_path / "rgb.tif"
+
+    def kill_one(done: int, total: int) -> None:
+        if done == 6:
+            os.kill(processes._members[0].process.pid, signal.SIGKILL)
+
+    with Processes(2) as processes:
+        with pytest.raises(ClusterError, match=r"exit code -9.*run again with --resume"):
+            nirgeo.write_geotiff(
+                picture(scene, tiny), target, scheduler=processes, on_progress=kill_one
+            )
+        assert not target.exists()
+        resumed: list[int] = []
+        nirgeo.write_geotiff(
+            picture(scene, tiny),
+            target,
+            scheduler=processes,  # others are started
+            resume=True,
+            on_start=lambda done, _: resumed.append(done),
+        )
+    assert 6 <= resumed[0] < CHUNKS
+    assert target.read_bytes() == finished
+    assert list(listing(tmp_path)) == ["rgb.tif"]
+
+
+SLOW = """
+from nirgeo import nearby, processes
+original = processes._Member.receive
+
+def receive(self):
+    import time
+    time.sleep(0.1)
+    return original(self)
+
+processes._Member.receive = receive
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nobody_is_left_behind(
+    tmp_path: Path, scene: Path, tiny: Model, finished: bytes, number: signal.Signals
+) -> None:
+    target = tmp_path / "rgb.tif"
+    options = ["--model", tiny.path, "--chunk", 1, "--scale", "1e-4", "--progress", "jsonl"]
+    options += ["--scheduler", "processes", "--workers", 2, "--resume", "-o", target]
+    child = start("colorize", scene, *options, prelude=SLOW)
+    assert child.stdout is not None
+    for line in child.stdout:
+        if events(line)[0].get("done", 0) >= 4:
+            break
+    others = psutil.Process(child.pid).children(recursive=True)
+    assert len(others) >= 2
+    child.send_signal(number)
+    _, said = child.communicate(timeout=60)
+    assert "Traceback" not in said
+    deadline = time.monotonic() + 30
+    while any(other.is_running() and other.status() != "zombie" for other in others):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    done = events(command("colorize", scene, *options).stdout)
+    assert done[0]["resumed"] >= 4
+    assert target.read_bytes() == finished
