@@ -49,9 +49,8 @@ def one_run(
         Client(cluster, set_as_default=False) as client,
     ):
         picture = nirgeo.colorize(nirgeo.open_scene(scene, scale="1e-4", chunk=chunk), model)
-        # Workers load torch and the model with their first chunk: once here, not below.
-        corner = picture[:, : 128 * workers * 2, :128]
-        nirgeo.write_geotiff(corner, target, overwrite=True, scheduler=client)
+        # Workers load torch and the model with their first chunk: once here, each, not below.
+        client.run(load, scene, model)
         nirgeo.write_geotiff(
             picture,
             target,
@@ -62,6 +61,12 @@ def one_run(
         )
         now()
     return moments[-2] - moments[0], moments[-1] - moments[-2], used[-2] - used[0]
+
+
+def load(scene: Path, model: str) -> None:
+    """On a worker: one chunk, and nothing kept of it."""
+    corner = nirgeo.open_scene(scene, scale="1e-4", chunk=1)[:, :64, :64]
+    nirgeo.colorize(corner, model).compute(scheduler="synchronous")
 
 
 def main() -> None:
