@@ -1,9 +1,8 @@
 """Chunks in several processes of this machine, started for the purpose.
 
 Threads of one process take turns with Python's lock, some thousand times for every chunk. Four of
-them hardly notice; sixteen spend their time waiting. Processes have a lock each. But they cost what
-they load, a few seconds and a few hundred megabytes each, so they are for large scenes on large
-machines.
+them hardly notice; sixteen spend their time waiting. Processes have a lock each. But they take some
+seconds to start, and memory of their own, so they are for large scenes on large machines.
 
 A process gets recipes through a pipe, writes what it has computed into the store
 (:mod:`nirgeo.nearby`), and tells. Each works through a part of the picture (:mod:`nirgeo.dealing`).
@@ -14,6 +13,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -32,6 +32,9 @@ from nirgeo.pieces import Chunk
 from nirgeo.sent import ChunkTask, Done, compute_chunks, versions_here
 
 _CANT_WRITE = ClusterError("a process can't write where this one keeps its chunks")
+
+_LOADED = ["torch", "nirgeo.engine", "nirgeo.windowed"]
+"""Modules that every process needs."""
 
 AHEAD = 2
 """Chunks that a process has: one that it computes, and the next."""
@@ -130,10 +133,11 @@ class _Member:
 
     @classmethod
     def started(cls, number: int, threads: int) -> Self:
-        context = multiprocessing.get_context("spawn")  # a fork would take locks of others along
+        context = _context()
         mine, its = context.Pipe()
         name = f"nirgeo-{number}"
-        process = context.Process(target=_work, args=(its, threads), name=name, daemon=True)
+        arguments = (its, threads, dict(os.environ))
+        process = context.Process(target=_work, args=arguments, name=name, daemon=True)
         process.start()
         its.close()
         return cls(name, process, mine)
@@ -172,8 +176,26 @@ class _Member:
         )
 
 
-def _work(connection: Connection, threads: int) -> None:
+def _context() -> Any:
+    """How processes are started: never as copies of this one, whose locks they would have too.
+
+    On Linux they are copies of one that has loaded what all need and has done nothing with it yet:
+    then that is loaded once, and lies in memory once.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    from multiprocessing import forkserver
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_LOADED)
+    forkserver.ensure_running()
+    context.set_forkserver_preload(["__main__"])  # Python's own default, for whoever starts others
+    return context
+
+
+def _work(connection: Connection, threads: int, environment: Mapping[str, str]) -> None:
     """What a process does until nobody is at the other end."""
+    os.environ.update(environment)  # the one that it is a copy of may have begun long ago
     # Ctrl-C goes to all processes of a terminal; the one at the other end decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     heap.keep_freed_memory()
