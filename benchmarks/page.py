@@ -238,7 +238,23 @@ def _gpu_compiled(record: dict[str, Any]) -> str:
          f"{r['mpix_per_s']:.4g}" if "mpix_per_s" in r else f"failed: {r['failed']}"]
         for r in record["compiled"]
     ]  # fmt: skip
-    return markdown(["bare network", "batch", "until ready", "MPix/s"], rows)
+    table = markdown(["bare network", "batch", "until ready", "MPix/s"], rows)
+    if not record.get("compiled_earlier"):
+        return table
+    return table + "\n\nThe table above is of an earlier run, on a machine of the same kind."
+
+
+def processes(record: dict[str, Any]) -> str:
+    rows = [
+        [f"`{r['model']}`, {r['device']}", r["scheduler"], str(r["workers"]),
+         *(f"{r['seconds'][step]:.1f} s" for step in ("first", "chunks", "file")),
+         f"{r['side']**2 / 1e6 / (r['seconds']['chunks'] - r['seconds']['first']):.1f}",
+         f"{r['mpix_per_s']:.1f}"]
+        for r in record["rows"]
+    ]  # fmt: skip
+    head = [f"{record['rows'][0]['side']}² px", "scheduler", "workers", "until the first chunk",
+            "all chunks", "the file", "MPix/s of chunks after the first", "MPix/s"]  # fmt: skip
+    return markdown(head, rows) + "\n\n" + _machine(record)
 
 
 MEASURED = ("engine", "network", "deflate", "peers", "scaling")
@@ -252,6 +268,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "scaling": scaling,
     "deflate": deflate,
     "gpu": gpu,
+    "processes": processes,
 }
 
 

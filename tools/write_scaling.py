@@ -88,14 +88,15 @@ def page(record: dict[str, Any], gpu: dict[str, Any] | None) -> str:
         f"| two workers | {rates['2'] / 1e6:.2f} MPix/s |",
         f"| efficiency from one to two (target 0.85: {verdict}) | {efficiency['2']:.2f} |",
         *more,
-        "| processor time of the process that writes and schedules, for the chunks | "
+        "| processor time of the process that schedules and makes the file, for the chunks | "
         f"{median(record['writers_processor_seconds']):.1f} s |",
         f"| the COG afterwards, one process | {writer / 1e6:.1f} MPix/s |",
         "",
-        "Two workers and the process that writes share two cores here, so two workers can't be twice as "
-        "fast. "
+        "Two workers and the process that schedules share two cores here, so two workers can't quite be "
+        "twice as fast. "
         * shared
-        + "Workers keep freed memory, as [the page on clusters](cluster.md) tells.",
+        + "They are on the machine of the process that makes the file, and so put their chunks into its "
+        "store themselves. Workers keep freed memory, as [the page on clusters](cluster.md) tells.",
         "",
         "## What it takes",
         "",
@@ -112,8 +113,8 @@ def page(record: dict[str, Any], gpu: dict[str, Any] | None) -> str:
         "",
         "## Where the next bottleneck is",
         "",
-        "- **One scene on many workers:** all its chunks come to one process, which writes them and makes "
-        f"the COG. The COG alone runs at {writer / 1e6:.1f} MPix/s on {cores} cores, as much as about "
+        "- **One scene on many workers:** all its chunks come to one process, which makes the COG, and writes "
+        f"them before if they come from other machines. The COG alone runs at {writer / 1e6:.1f} MPix/s on {cores} cores, as much as about "
         f"{max(1, round(writer / rate))} workers compute: beyond that, more of them shorten a scene little.",
         "- **Many scenes:** each worker writes its own file, so nothing is shared but the storage. A core "
         f"reads {2 * rate / 1e6:.1f} MB/s of 16-bit pixels per band and writes up to "
