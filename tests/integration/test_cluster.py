@@ -318,7 +318,7 @@ def test_what_a_worker_can_not_read_is_told(tmp_path: Path, run: Run, client: Cl
 def test_other_versions_are_refused(
     tmp_path: Path, run: Run, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "_versions", lambda: {"nirgeo": "0.0", "torch": "1.0"})
+    monkeypatch.setattr(cluster, "versions_here", lambda: {"nirgeo": "0.0", "torch": "1.0"})
     with pytest.raises(ClusterError, match=r"this process nirgeo 0\.0, torch 1\.0"):
         run.write(tmp_path / "rgb.tif", scheduler=client)
 

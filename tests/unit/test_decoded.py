@@ -24,6 +24,7 @@ import nirgeo
 from nirgeo import decoded, handles
 from nirgeo.decoded import Pixels, SharedBlocks, sharing, unit_shape
 from nirgeo.errors import SourceError
+from nirgeo.sent import ChunkTask, compute_chunks, versions_here
 from nirgeo.source import RasterSource, open_source
 from nirgeo.tiling import ChunkGrid, Window
 
@@ -374,11 +375,8 @@ class TestMemory:
             assert cache_size() == handles.CACHE_BYTES
 
     def test_a_budget_reaches_the_workers_of_a_cluster(self) -> None:
-        pytest.importorskip("distributed")
-        from nirgeo.cluster import _versions, compute_chunk
-
-        piece = {"size": (cache_size,)}
-        (found,) = compute_chunk(piece, ["size"], {}, _versions(), 2**24)
+        task = ChunkTask({"size": (cache_size,)}, ["size"])
+        ((found,),) = compute_chunks([task], {}, versions_here(), 2**24)
         assert found == 2**24
 
 

@@ -31,6 +31,8 @@ OURS = sorted(
 
 # Whatever can make code, or objects with code, out of bytes.
 MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
+# To processes that nirgeo starts itself, through a pipe that nobody else has; no file.
+BETWEEN_PROCESSES = {"nirgeo/processes.py": ["import of cloudpickle"]}
 BUILTINS = {"eval", "exec", "compile", "__import__"}
 METHODS = {
     ("torch", "load"),
@@ -98,10 +100,10 @@ def test_and_nothing_else(source: str) -> None:
 def test_our_sources_execute_nothing_that_a_file_says() -> None:
     assert len(OURS) > 100
     found = {
-        str(path.relative_to(ROOT)): list(findings(path.read_text(encoding="utf-8")))
+        path.relative_to(ROOT).as_posix(): list(findings(path.read_text(encoding="utf-8")))
         for path in OURS
     }
-    assert {name: what for name, what in found.items() if what} == {}
+    assert {name: what for name, what in found.items() if what} == BETWEEN_PROCESSES
 
 
 def test_every_shipped_file_is_the_one_that_the_registry_lists() -> None:
