@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import logging
 import re
+import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -217,6 +218,10 @@ def cog_options(given: Mapping[str, str], threads: int | None = None) -> dict[st
     return options
 
 
+_FULL = 2**24
+"""Bytes that are free on a disk that is full: nobody can write less than a block."""
+
+
 def write_cog(
     store: TiledFile,
     picture: Picture,
@@ -259,9 +264,10 @@ def write_cog(
             raise OptionError(
                 f"--co {moved}: GDAL can't write a COG with that ({error})"
             ) from error
+        full = shutil.disk_usage(target.parent).free < _FULL
         raise TargetError(
-            f"{target.parent}: writing the result failed ({error}); if its disk is full, free some "
-            "space or choose another place with -o"
+            f"{target.parent}: writing the result failed ({error})"
+            + ("; its disk is full: free some space" if full else "")
         ) from error
 
 

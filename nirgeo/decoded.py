@@ -90,12 +90,13 @@ class SharedBlocks:
         return pixels
 
     def _make_room(self) -> None:
-        for key, future in list(self._known.items()):
-            if self._bytes <= self.limit:
-                return
-            if future.done():
-                del self._known[key]
-                self._bytes -= future.result().nbytes
+        while self._bytes > self.limit:
+            key, future = next(iter(self._known.items()))
+            if not future.done():  # somebody is at it, and will need it in a moment
+                self._known.move_to_end(key)
+                continue
+            del self._known[key]
+            self._bytes -= future.result().nbytes
 
 
 def read_window(

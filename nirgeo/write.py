@@ -74,7 +74,8 @@ def write_geotiff(
 
     Nothing ever stands under the final name but the finished file. A run that is killed leaves its
     finished chunks, and ``resume`` continues from them to identical bytes; a run that is
-    interrupted (Ctrl-C) or fails removes them, unless ``resume`` was given, or a cluster was lost.
+    interrupted (Ctrl-C) or fails removes them, unless ``resume`` was given, a cluster was lost, or
+    all were finished and only the file could not be made.
 
     Parameters
     ----------
@@ -161,8 +162,17 @@ def write_geotiff(
             share = _each_second(on_writing)
             here = others is None or isinstance(others, Processes)
             threads = workers if here else None  # a cluster's are elsewhere
-            cog.write_cog(store, picture, result, options, areas, levels, share, threads)
-            target.publish(result, work)
+            try:
+                cog.write_cog(store, picture, result, options, areas, levels, share, threads)
+                target.publish(result, work)
+            except TargetError as error:
+                keep = True  # all of it is computed
+                with suppress(OSError):
+                    result.unlink()
+                raise TargetError(
+                    f"{error}. What is computed is kept in {folder}: run again with --resume, or "
+                    "remove it"
+                ) from error
             journal.close()
             target.clear()
         except ClusterError:

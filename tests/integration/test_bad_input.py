@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -361,8 +362,21 @@ def test_a_full_disk(
         line = only_line(result.stderr)
         assert str(folder) in line
         assert "free some" in line
-        assert "-o" in line
-        assert listing(folder) == {}
+        if "--resume" not in line:  # while chunks were computed
+            assert share < 1.2
+            assert "-o" in line
+            assert listing(folder) == {}
+            return
+        assert share > 1
+        assert not target.exists()
+        state = {Path(name).name for name in listing(folder)}
+        assert {"blocks.tif", "journal.jsonl"} <= state
+        assert "result.tif" not in state
+        size = f"remount,size={16 * 1024**2}"
+        subprocess.run(["mount", "-o", size, str(folder)], check=True)
+        command("colorize", *arguments, "--resume")
+        assert target.read_bytes() == scene.with_name("out.tif").read_bytes()
+        assert list(listing(folder)) == ["out.tif"]
     else:  # what was reported as done is whole
         assert share > 1.3
         assert target.stat().st_size == size
@@ -389,17 +403,32 @@ def test_an_end_that_was_lost_is_noticed(
     scene, _ = picture
     arguments = (scene, "-o", tmp_path / "out.tif", "--model", tiny.path, *SCALE, "-q")
     result = command("colorize", *arguments, expect=1)
-    assert "disk is full" in only_line(result.stderr)
-    assert listing(tmp_path) == {}
+    line = only_line(result.stderr)
+    assert "writing the result failed" in line
+    assert "disk is full" not in line  # it is not
+    assert not (tmp_path / "out.tif").exists()
+    monkeypatch.undo()
+    command("colorize", *arguments, "--resume")
+    assert (tmp_path / "out.tif").read_bytes() == scene.with_name("out.tif").read_bytes()
+    assert list(listing(tmp_path)) == ["out.tif"]
 
 
-def test_a_remote_target_that_cannot_be_written(tmp_path: Path, scene: Path, tiny: Model) -> None:
+def test_a_remote_target_that_cannot_be_written(
+    tmp_path: Path, scene: Path, tiny: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
     archive = tmp_path / "archive.zip"
     archive.write_bytes(b"not an archive")
     before = listing(tmp_path)
+    kept = tmp_path / "temporary"
+    kept.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(kept))
     target = f"/vsizip/{archive}/out.tif"
     result = command("colorize", scene, "-o", target, "--model", tiny.path, *SCALE, "-q", expect=1)
-    assert target in only_line(result.stderr)
+    line = only_line(result.stderr)
+    assert target in line
+    (state,) = kept.iterdir()
+    assert f"kept in {state}" in line
+    shutil.rmtree(kept)
     assert listing(tmp_path) == before
 
 
