@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import dask
 import dask.optimization
@@ -44,8 +45,8 @@ UNDER_WAY_PER_THREAD = 2
 GROUP = 4
 """Chunks of one task, where none is sent back."""
 
-_ASK_SECONDS, _RESULT_SECONDS = 1.0, 30.0
-"""After which it is asked again who is there, and whether whoever has a result still is."""
+_ASK_SECONDS = 1.0
+"""After which it is asked again who is there."""
 
 LOCAL = "threads"
 """The scheduler that is none: threads of this process, whatever client is active."""
@@ -165,8 +166,16 @@ def describe(client: Client | Processes) -> str:
 
 def has_gpus(client: Client) -> bool:
     """Whether workers say that they have a GPU (``dask worker --resources "GPU=1"``)."""
-    workers = client.scheduler_info()["workers"].values()
-    return any("GPU" in (worker.get("resources") or {}) for worker in workers)
+    return any("GPU" in (worker.get("resources") or {}) for worker in _told_of(client).values())
+
+
+def _told_of(client: Client) -> Mapping[str, Mapping[str, Any]]:
+    """What the scheduler says of every worker."""
+    try:
+        found: dict[str, dict[str, Any]] = client.scheduler_info(n_workers=-1)["workers"]
+    except TypeError:  # of older versions, which tell of all
+        found = client.scheduler_info()["workers"]
+    return found
 
 
 def compute(
@@ -292,34 +301,45 @@ def _one_by_one(
     dealer = Dealer(blocks)
     under_way: dict[Future[Any], tuple[str | None, list[Chunk]]] = {}
     deaths: Counter[Chunk] = Counter()
+    patience: WeakKeyDictionary[Future[Any], float] = WeakKeyDictionary()
     workers, asked = _workers(client, resources), time.monotonic()
-    group = 1
+    group: dict[str | None, int] = {}
     while dealer.left or under_way:
         if time.monotonic() - asked > _ASK_SECONDS:  # they come and go
             workers, asked = _workers(client, resources), time.monotonic()
+            lost: set[str] = set()
             for future, (worker, chunks) in list(under_way.items()):
                 if worker is not None and worker not in workers:
-                    _count_deaths(deaths, chunks)
+                    # Of one that is gone, and not just paused: its oldest task, which it was at.
+                    if worker not in lost and worker not in client.nthreads():
+                        _count_deaths(deaths, chunks)
+                    lost.add(worker)
                     client.cancel([future], force=True)
                     del under_way[future]
                     dealer.give_back(chunks)
         busy = Counter(worker for worker, _ in under_way.values())
         for worker, threads in workers.items():
             for _ in range(busy[worker], UNDER_WAY_PER_THREAD * threads):
-                chunks = dealer.take(worker, group)
+                chunks = dealer.take(worker, group.get(worker, 1))
                 if chunks:
                     under_way[submit(worker, chunks)] = worker, chunks
         left[:] = under_way
         for future in _finished(client, under_way):
             try:
-                outcomes = future.result(timeout=_RESULT_SECONDS)
-            except TimeoutError:  # its worker may have died just now
+                outcomes = future.result(timeout=patience.get(future, _ASK_SECONDS))
+            except TimeoutError:
+                if future.status == "error":  # the chunk's own
+                    raise
+                # Its worker may have died just now; or there is much to send, for another time.
+                patience[future] = 2 * patience.get(future, _ASK_SECONDS)
                 continue
-            for chunk, outcome in zip(under_way.pop(future)[1], outcomes, strict=True):
+            worker, chunks = under_way.pop(future)
+            for chunk, outcome in zip(chunks, outcomes, strict=True):
                 del own[chunk]
                 yield chunk, outcome
             # What is not sent needs no memory here; then fewer tasks are less work for everybody.
-            group = GROUP if all(isinstance(outcome, Done) for outcome in outcomes) else 1
+            near = all(isinstance(outcome, Done) for outcome in outcomes)
+            group[worker] = GROUP if near else 1
 
 
 def _finished(client: Client, futures: Iterable[Future[Any]]) -> list[Future[Any]]:
@@ -352,11 +372,16 @@ def _too_many_died(count: int) -> ClusterError:
 
 
 def _workers(client: Client, resources: Mapping[str, float] | None) -> dict[str | None, int]:
-    """How many threads each worker has; all as one where the scheduler has to choose.
+    """How many threads each worker has that takes work; all as one where the scheduler must choose.
 
-    That is while there is none, and where not all have what a chunk takes.
+    That is while there is none, and where not all have what a chunk takes. One that is short of
+    memory pauses, and begins nothing then.
     """
-    threads: dict[str, int] = dict(client.nthreads())
+    threads: dict[str, int] = {
+        address: int(worker["nthreads"])
+        for address, worker in _told_of(client).items()
+        if worker.get("status", "running") == "running"
+    }
     if resources or not threads:
         return {None: max(1, sum(threads.values()))}
     return dict(threads.items())

@@ -19,7 +19,7 @@ from typing import Any
 import rasterio
 from rasterio._err import CPLE_BaseError, CPLE_NotSupportedError, stack_errors
 from rasterio.enums import ColorInterp, Resampling
-from rasterio.env import defenv, get_gdal_config, getenv, hasenv, set_gdal_config
+from rasterio.env import defenv, get_gdal_config, getenv, hasenv, set_gdal_config, setenv
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.vrt import WarpedVRT
@@ -83,6 +83,18 @@ def adopt(settings: Mapping[str, Any]) -> None:
     """
     if settings:
         defenv(**settings)
+
+
+@contextmanager
+def settings_from(settings: Mapping[str, Any]) -> Iterator[None]:
+    """The ``rasterio.Env`` of another process, for as long as this context.
+
+    With what it has signed in with, which ``rasterio.Env`` itself does not take.
+    """
+    with rasterio.Env():
+        if settings:
+            setenv(**settings)
+        yield
 
 
 CACHE_BYTES = 64 * 2**20

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import platform
 import secrets
+import uuid
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -67,6 +68,10 @@ class Storage:
                     overviews = stack.enter_context(overviews.attached())
             except OSError:
                 return None
+            # Again: the word is gone before a folder gets another store, so what is open now is the
+            # one of this run.
+            if not self._is_here():
+                return None
             return keep_chunk(store, overviews, i, j, colours, valid)
 
     def _is_here(self) -> bool:
@@ -111,5 +116,5 @@ def machine() -> str:
     try:
         started = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except (OSError, ValueError):  # not Linux
-        started = ""
+        started = str(uuid.getnode())
     return f"{platform.node()} {started}"

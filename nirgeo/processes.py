@@ -14,9 +14,11 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
+import warnings
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection, wait
@@ -27,30 +29,55 @@ import cloudpickle
 
 from nirgeo import handles, heap
 from nirgeo.dealing import Dealer
-from nirgeo.errors import ClusterError
+from nirgeo.errors import ClusterError, OptionError
 from nirgeo.pieces import Chunk
+from nirgeo.scene import check_workers
 from nirgeo.sent import ChunkTask, Done, compute_chunks, versions_here
 
-_CANT_WRITE = ClusterError("a process can't write where this one keeps its chunks")
+AHEAD = 2
+"""Chunks that a process has: one that it computes, and the next."""
 
 _LOADED = ["torch", "nirgeo.engine", "nirgeo.windowed"]
 """Modules that every process needs."""
 
-AHEAD = 2
-"""Chunks that a process has: one that it computes, and the next."""
+_READY = "ready"
+"""What a process says first."""
+
+_MOST_ON_WINDOWS = 60
+"""It waits for no more than 63 at a time."""
+
+_OF_MEMORY = (-signal.SIGABRT, -9)
+"""Exit codes of processes that get no more, or take more than the system allows."""
+
+_CANT_WRITE = ClusterError("a process can't write where this one keeps its chunks")
 
 
 class Processes:
     """A context: processes that are started when they are first needed, and end with it.
 
+    Several threads may have them compute; they take turns.
+
     Parameters
     ----------
     count : how many; as many as there are cores if it is None
+
+    Raises
+    ------
+    OptionError : it is less than one, or this process may start none
     """
 
     def __init__(self, count: int | None = None) -> None:
+        check_workers(count)
+        if multiprocessing.current_process().daemon:
+            raise OptionError(
+                "--scheduler processes: another process has started this one, which can start "
+                "none itself. In a script, keep what calls nirgeo below if __name__ == '__main__':"
+            )
         self.count = count or os.cpu_count() or 1
+        if os.name == "nt":
+            self.count = min(self.count, _MOST_ON_WINDOWS)
         self._members: list[_Member] = []
+        self._lock = threading.Lock()
 
     def compute(
         self,
@@ -72,32 +99,47 @@ class Processes:
 
         Raises
         ------
-        ClusterError : a process has died
+        ClusterError : a process has died, or can't be started
         NirgeoError : whatever a chunk raises
         OSError : what ``there`` raises
         """
         settings, versions = handles.settings_here(), versions_here()
         cache = handles.cache_bytes()
         dealer = Dealer(blocks)
-        self._start(min(self.count, len(blocks)))
-        try:
-            while dealer.left or any(member.under_way for member in self._members):
-                for member in self._members:
-                    while len(member.under_way) < AHEAD and (chunks := dealer.take(member.name, 1)):
-                        (chunk,) = chunks
-                        task = ChunkTask(own[chunk], list(blocks[chunk]), partial(there, *chunk))
-                        member.send(chunk, ([task], settings, versions, cache))
-                for member in self._ready():
-                    done(member.receive())
-                    report()
-        except BaseException:
-            self.close()  # what is under way is nobody's any more
-            raise
+        with self._lock:
+            try:
+                self._prepare(min(self.count, len(blocks)))
+                while dealer.left or any(member.under_way for member in self._members):
+                    for member in self._members:
+                        while len(member.under_way) < AHEAD and dealer.left:
+                            (chunk,) = dealer.take(member.name, 1)
+                            ending = partial(there, *chunk)
+                            task = ChunkTask(own[chunk], list(blocks[chunk]), ending)
+                            member.send(chunk, ([task], settings, versions, cache))
+                    for member in self._ready():
+                        if member.hears_of_a_chunk():
+                            done(member.outcome)
+                            report()
+            except BaseException:
+                self._end()  # what is under way is nobody's any more
+                raise
 
-    def _start(self, count: int) -> None:
-        threads = max(1, (os.cpu_count() or 1) // self.count)
-        while len(self._members) < count:
-            self._members.append(_Member.started(len(self._members), threads))
+    def _prepare(self, count: int) -> None:
+        """As many as that, and what is to hold for all of them now."""
+        for member in [one for one in self._members if not one.process.is_alive()]:
+            member.connection.close()  # killed while nobody needed it
+            self._members.remove(member)
+        try:
+            while len(self._members) < count:
+                self._members.append(_Member.started(len(self._members)))
+        except (OSError, EOFError) as error:
+            raise ClusterError(
+                f"--scheduler processes: they can't be started ({error}); use threads, or fewer of "
+                "them (--workers)"
+            ) from error
+        threads = max(1, (os.cpu_count() or 1) // count)
+        for member in self._members:
+            member.send(None, (dict(os.environ), list(warnings.filters), threads))
 
     def _ready(self) -> list[_Member]:
         """Those that have something to tell; waits for the first."""
@@ -106,11 +148,17 @@ class Processes:
 
     def close(self) -> None:
         """End them, whatever they are doing."""
+        with self._lock:
+            self._end()
+
+    def _end(self) -> None:
         for member in self._members:
+            member.connection.close()
             member.process.terminate()
         for member in self._members:
+            member.process.join(timeout=5)
+            member.process.kill()  # it may have been started by somebody who ignores SIGTERM
             member.process.join()
-            member.connection.close()
         self._members.clear()
 
     def __enter__(self) -> Self:
@@ -122,7 +170,7 @@ class Processes:
         self.close()
 
 
-@dataclass
+@dataclass(eq=False)
 class _Member:
     """One process, and what it was given and has not told of yet, in order."""
 
@@ -130,28 +178,33 @@ class _Member:
     process: Any
     connection: Connection
     under_way: deque[Chunk] = field(default_factory=deque)
+    ready: bool = False
+    outcome: Any = None
 
     @classmethod
-    def started(cls, number: int, threads: int) -> Self:
-        context = _context()
-        mine, its = context.Pipe()
-        name = f"nirgeo-{number}"
-        arguments = (its, threads, dict(os.environ))
-        process = context.Process(target=_work, args=arguments, name=name, daemon=True)
-        process.start()
+    def started(cls, number: int) -> Self:
+        with _undisturbed():
+            context = _context()
+            mine, its = context.Pipe()
+            name = f"nirgeo-{number}"
+            process = context.Process(target=_work, args=(its,), name=name, daemon=True)
+            process.start()
         its.close()
         return cls(name, process, mine)
 
-    def send(self, chunk: Chunk, work: tuple[Any, ...]) -> None:
-        self.under_way.append(chunk)
+    def send(self, chunk: Chunk | None, work: tuple[Any, ...]) -> None:
+        """A chunk and what to do with it; or, without one, what holds from now on."""
+        if chunk is not None:
+            self.under_way.append(chunk)
+        # A piece may hold functions that pickle alone can't send.
+        message = cloudpickle.dumps((chunk, work))
         try:
-            # A piece may hold functions that pickle alone can't send.
-            self.connection.send_bytes(cloudpickle.dumps(work))
+            self.connection.send_bytes(message)
         except OSError as error:
             raise self._died() from error
 
-    def receive(self) -> Any:
-        """What became of the oldest chunk.
+    def hears_of_a_chunk(self) -> bool:
+        """Whether what there is to hear is of the oldest chunk: then ``outcome`` is what it became.
 
         Raises
         ------
@@ -159,20 +212,34 @@ class _Member:
         Whatever the chunk raised
         """
         try:
-            outcome = self.connection.recv()
+            message = self.connection.recv_bytes()
         except (EOFError, OSError) as error:
             raise self._died() from error
-        if isinstance(outcome, BaseException):
-            raise outcome
-        self.under_way.popleft()
-        return outcome
+        chunk, self.outcome = cloudpickle.loads(message)
+        if chunk is None and self.outcome == _READY:
+            self.ready = True
+            return False
+        if isinstance(self.outcome, BaseException):
+            raise self.outcome
+        assert chunk == self.under_way.popleft()
+        return True
 
     def _died(self) -> ClusterError:
         self.process.join(timeout=5)
+        code = self.process.exitcode
+        if not self.ready:
+            return ClusterError(
+                f"a process could not begin (exit code {code}). In a script, keep what calls "
+                "nirgeo below if __name__ == '__main__': and in a file; or use threads"
+            )
+        why = "one of the processes died"
+        if code in _OF_MEMORY:
+            why += (
+                ", most likely of too little memory; use fewer of them (--workers), or smaller "
+                "chunks (--chunk)"
+            )
         return ClusterError(
-            f"one of the processes died (exit code {self.process.exitcode}), most likely of too "
-            "little memory; use fewer of them (--workers), or smaller chunks (--chunk). What is "
-            "done is kept: run again with --resume"
+            f"{why} (exit code {code}). What is done is kept: run again with --resume"
         )
 
 
@@ -187,36 +254,75 @@ def _context() -> Any:
     from multiprocessing import forkserver
 
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_LOADED)
-    forkserver.ensure_running()
-    context.set_forkserver_preload(["__main__"])  # Python's own default, for whoever starts others
+    # Else it would load what lies in the current folder under such a name.
+    safe = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        context.set_forkserver_preload(_LOADED)
+        forkserver.ensure_running()
+    finally:
+        context.set_forkserver_preload(["__main__"])  # Python's own default, for others
+        if safe is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = safe
     return context
 
 
-def _work(connection: Connection, threads: int, environment: Mapping[str, str]) -> None:
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """What is started meanwhile never hears of Ctrl-C, which goes to all processes of a terminal.
+
+    The process at the other end of the pipe decides what it means.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _work(connection: Connection) -> None:
     """What a process does until nobody is at the other end."""
-    os.environ.update(environment)  # the one that it is a copy of may have begun long ago
-    # Ctrl-C goes to all processes of a terminal; the one at the other end decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     heap.keep_freed_memory()
-    from nirgeo.inference import intra_op_threads
-
-    with suppress(EOFError, OSError), intra_op_threads(threads):
+    with suppress(EOFError, OSError):
+        connection.send_bytes(cloudpickle.dumps((None, _READY)))
         while True:
-            work = cloudpickle.loads(connection.recv_bytes())
-            try:
-                (chunk,) = compute_chunks(*work)
-                # Pixels are not for this pipe: both ends would wait for the other to read.
-                outcome = chunk.outcome if isinstance(chunk, Done) else _CANT_WRITE
-            except BaseException as error:
-                outcome = _sendable(error)
-            connection.send(outcome)
+            answer = _answer(connection.recv_bytes())
+            if answer is not None:
+                connection.send_bytes(answer)
 
 
-def _sendable(error: BaseException) -> BaseException:
-    """The error, or what it says if it can't be sent."""
+def _answer(message: bytes) -> bytes | None:
+    """What to tell of a chunk; nothing of what is to hold from now on."""
+    chunk = None
     try:
-        cloudpickle.loads(cloudpickle.dumps(error))
+        chunk, work = cloudpickle.loads(message)
+        if chunk is None:
+            _adopt(*work)
+            return None
+        (result,) = compute_chunks(*work)
+        # Pixels are not for this pipe: both ends would wait for the other to read.
+        outcome = result.outcome if isinstance(result, Done) else _CANT_WRITE
+    except BaseException as error:
+        outcome = error
+    try:
+        return bytes(cloudpickle.dumps((chunk, outcome)))
     except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
+        return bytes(
+            cloudpickle.dumps((chunk, RuntimeError(f"{type(outcome).__name__}: {outcome}")))
+        )
+
+
+def _adopt(environment: Mapping[str, str], filters: Sequence[Any], threads: int) -> None:
+    import torch
+
+    os.environ.clear()
+    os.environ.update(environment)
+    warnings.resetwarnings()
+    warnings.filters[:] = filters  # type: ignore[index]
+    torch.set_num_threads(threads)

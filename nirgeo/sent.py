@@ -13,8 +13,6 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import rasterio
-
 from nirgeo import handles, pieces
 from nirgeo._version import __version__
 from nirgeo.errors import ClusterError, NirgeoError
@@ -62,7 +60,7 @@ def compute_chunks(
         wanted = ", ".join(f"{name} {number}" for name, number in versions.items())
         found = ", ".join(f"{name} {number}" for name, number in here.items())
         raise ClusterError(f"a worker runs {found}, this process {wanted}; install the same on all")
-    with rasterio.Env(**settings), handles.cache_of(cache), handles.bounded_cache():
+    with handles.settings_from(settings), handles.cache_of(cache), handles.bounded_cache():
         return [_computed(task) for task in tasks]
 
 

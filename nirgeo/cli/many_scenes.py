@@ -10,8 +10,6 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import rasterio
-
 from nirgeo import cluster, handles, sent
 from nirgeo.cli import options as shared
 from nirgeo.cli.reporting import Reporter
@@ -112,7 +110,7 @@ def colorize_there(
     recorder = Recorder()
 
     def run() -> None:
-        with rasterio.Env(**settings):
+        with handles.settings_from(settings):
             colorize_one(scene, {}, target, recorder, {"workers": 1, **_given(options)})
 
     sent.bare(run)

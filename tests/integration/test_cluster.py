@@ -24,6 +24,7 @@ import pytest
 import rasterio
 import xarray as xr
 from distributed import Client, LocalCluster
+from distributed.core import Status
 from helpers import NORTH_UP_10M, random_model, write_raster
 from numpy.typing import NDArray
 from pictures import COLOURS, command, events, listing, punch_holes, read, scene_values
@@ -350,6 +351,61 @@ def test_a_worker_that_dies_is_survived(
     every = [(i, j) for i in range(5) for j in range(6)]
     assert sorted(writes) == (every if away else [])  # none twice, none missed
     assert (tmp_path / "rgb.tif").read_bytes() == run.finished
+
+
+def pause(dask_worker: Any) -> None:
+    dask_worker.status = Status.paused
+
+
+def go_on(dask_worker: Any) -> None:
+    dask_worker.status = Status.running
+
+
+def test_what_a_paused_worker_has_is_given_to_others(
+    tmp_path: Path, run: Run, client: Client
+) -> None:
+    """As dask pauses one that is short of memory."""
+    first = min(client.scheduler_info()["workers"])
+
+    def pause_one(done: int, total: int) -> None:
+        if done == 4:
+            client.run(pause, workers=[first])
+
+    try:
+        run.write(tmp_path / "rgb.tif", scheduler=client, on_progress=pause_one)
+    finally:
+        client.run(go_on, workers=[first])
+    assert (tmp_path / "rgb.tif").read_bytes() == run.finished
+
+
+def timed_out(block: NDArray[Any]) -> NDArray[Any]:
+    raise OSError(errno.ETIMEDOUT, "Connection timed out")
+
+
+def test_a_chunk_that_times_out_is_told(tmp_path: Path, run: Run, client: Client) -> None:
+    picture = run.picture()
+    late = picture.copy(data=picture.data.map_blocks(timed_out, dtype=np.uint8))
+    with pytest.raises(TargetError, match="timed out"):
+        nirgeo.write_geotiff(late, tmp_path / "rgb.tif", scheduler=client)
+
+
+def die(block: NDArray[Any]) -> NDArray[Any]:
+    os._exit(7)
+
+
+def test_a_chunk_that_kills_its_workers_ends_the_run(
+    tmp_path: Path, run: Run, client: Client
+) -> None:
+    picture = run.picture()
+    # With meta: dask would try it here otherwise.
+    dying = picture.data.map_blocks(die, dtype=np.uint8, meta=picture.data._meta)
+    deadly = picture.copy(data=dying)
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        pytest.raises(ClusterError, match=r"2 workers died of the same chunk.*--resume"),
+    ):
+        nirgeo.write_geotiff(deadly, tmp_path / "rgb.tif", scheduler=client)
+    client.wait_for_workers(2)
 
 
 @dataclass

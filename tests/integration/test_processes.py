@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +18,15 @@ import dask.array as da
 import numpy as np
 import psutil
 import pytest
+import rasterio
 import xarray as xr
 from helpers import write_raster
 from numpy.typing import NDArray
 from pictures import command, events, listing, punch_holes, read, scene_values, start
+from rasterio.session import AWSSession
 
 import nirgeo
-from nirgeo.errors import ClusterError, SourceError, TargetError
+from nirgeo.errors import ClusterError, OptionError, SourceError, TargetError
 from nirgeo.modelfile import Model
 from nirgeo.processes import Processes
 
@@ -205,6 +211,55 @@ def test_several_scenes_on_the_command_line(
         assert (tmp_path / "out" / f"{name}_rgb.tif").read_bytes() == finished
 
 
+def test_several_threads_take_turns(
+    tmp_path: Path, scene: Path, tiny: Model, finished: bytes, processes: Processes
+) -> None:
+    def write(number: int) -> bytes:
+        target = tmp_path / f"{number}.tif"
+        nirgeo.write_geotiff(picture(scene, tiny), target, scheduler=processes)
+        return target.read_bytes()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(write, range(4))) == {finished}
+
+
+def test_what_rasterio_has_signed_in_with_travels(
+    tmp_path: Path, scene: Path, tiny: Model, finished: bytes, processes: Processes
+) -> None:
+    session = AWSSession(aws_access_key_id="key", aws_secret_access_key="secret")
+    with rasterio.Env(session=session) as env:
+        env.credentialize()
+        nirgeo.write_geotiff(picture(scene, tiny), tmp_path / "rgb.tif", scheduler=processes)
+    assert (tmp_path / "rgb.tif").read_bytes() == finished
+
+
+def test_nothing_is_loaded_from_the_current_folder(
+    tmp_path: Path, scene: Path, tiny: Model, finished: bytes
+) -> None:
+    for name in ("rasterio", "xarray", "torch", "numpy", "nirgeo"):
+        (tmp_path / f"{name}.py").write_text(f"print('{name} is loaded')\nraise SystemExit(1)\n")
+    options = ["--model", tiny.path, "--chunk", 1, "--scale", "1e-4", "--workers", 2, "-q"]
+    options += ["--scheduler", "processes", "-o", tmp_path / "rgb.tif"]
+    # As the installed command: without the current folder in its own path.
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "nirgeo", "colorize", *map(str, [scene, *options])],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "rgb.tif").read_bytes() == finished
+
+
+def test_warnings_are_those_of_the_process_that_asked(tmp_path: Path, tiny: Model) -> None:
+    nowhere = write_raster(tmp_path / "scene.tif", scene_values(150, 150), crs=None, transform=None)
+    options = ["--model", tiny.path, "--chunk", 1, "--scale", "1e-4", "--workers", 2, "-q"]
+    child = start("colorize", nowhere, *options, "--scheduler", "processes")
+    assert child.communicate(timeout=100) == ("", "")
+    assert child.returncode == 0
+
+
 def test_a_count_that_is_none_is_refused(tmp_path: Path, scene: Path) -> None:
     options = ["-o", tmp_path / "rgb.tif", "--scheduler", "processes", "--workers", 0]
     found = command("colorize", scene, *options, expect=1)
@@ -213,6 +268,92 @@ def test_a_count_that_is_none_is_refused(tmp_path: Path, scene: Path) -> None:
 
 
 # --- what goes wrong ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_there_is_at_least_one(count: int) -> None:
+    with pytest.raises(OptionError, match=f"--workers {count}"):
+        Processes(count)
+
+
+SCRIPT = """
+import nirgeo
+scene = nirgeo.open_scene({scene!r}, scale="1e-4", chunk=1)
+nirgeo.write_geotiff(nirgeo.colorize(scene, {model!r}), "rgb.tif", scheduler="processes", workers=2)
+"""
+
+
+def test_a_script_that_its_processes_would_run_again(
+    tmp_path: Path, scene: Path, tiny: Model
+) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT.format(scene=str(scene), model=str(tiny.path)))
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert "could not begin" in last
+    assert "below if __name__ == '__main__':" in last
+
+
+def test_one_that_died_meanwhile_is_replaced(
+    tmp_path: Path, scene: Path, tiny: Model, finished: bytes
+) -> None:
+    with Processes(2) as processes:
+        for name in ("first", "second"):
+            nirgeo.write_geotiff(picture(scene, tiny), tmp_path / name, scheduler=processes)
+            victim = processes._members[0].process
+            victim.kill()
+            victim.join()
+    assert (tmp_path / "second").read_bytes() == finished
+
+
+def test_those_that_ignore_to_be_ended_are_ended(tmp_path: Path, scene: Path, tiny: Model) -> None:
+    with Processes(2) as processes:
+        nirgeo.write_geotiff(picture(scene, tiny), tmp_path / "rgb.tif", scheduler=processes)
+        found = pids(processes)
+        os.kill(min(found), signal.SIGSTOP)
+    assert gone(found)
+
+
+def test_an_error_that_only_its_maker_knows(
+    tmp_path: Path, scene: Path, tiny: Model, processes: Processes
+) -> None:
+    class OwnError(Exception):
+        pass
+
+    def fail_so(block: NDArray[Any]) -> NDArray[Any]:
+        raise OwnError("in my words")
+
+    rgb = picture(scene, tiny)
+    broken = rgb.copy(data=rgb.data.map_blocks(fail_so, dtype=np.uint8))
+    with pytest.raises(Exception, match="in my words"):
+        nirgeo.write_geotiff(broken, tmp_path / "rgb.tif", scheduler=processes)
+
+
+class Strange:
+    """Can be sent, and not be read."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return unreadable, ()
+
+
+def unreadable() -> None:
+    if multiprocessing.current_process().daemon:
+        raise ModuleNotFoundError("no such thing here")
+
+
+def test_what_can_not_be_read_there_is_told(
+    tmp_path: Path, scene: Path, tiny: Model, processes: Processes
+) -> None:
+    rgb = picture(scene, tiny)
+    strange = rgb.copy(data=rgb.data.map_blocks(same, Strange(), dtype=np.uint8))
+    with pytest.raises(ModuleNotFoundError, match="no such thing here"):
+        nirgeo.write_geotiff(strange, tmp_path / "rgb.tif", scheduler=processes)
+
+
+def same(block: NDArray[Any], _: Any) -> NDArray[Any]:
+    return block
 
 
 def test_what_a_chunk_raises_is_raised_here(tmp_path: Path, tiny: Model) -> None:
@@ -267,7 +408,9 @@ def test_a_process_that_dies_is_told_and_what_is_done_is_kept(
             os.kill(processes._members[0].process.pid, signal.SIGKILL)
 
     with Processes(2) as processes:
-        with pytest.raises(ClusterError, match=r"exit code -9.*run again with --resume"):
+        with pytest.raises(
+            ClusterError, match=r"little memory.*exit code -9.*run again with --resume"
+        ):
             nirgeo.write_geotiff(
                 picture(scene, tiny), target, scheduler=processes, on_progress=kill_one
             )
@@ -287,14 +430,14 @@ def test_a_process_that_dies_is_told_and_what_is_done_is_kept(
 
 SLOW = """
 from nirgeo import nearby, processes
-original = processes._Member.receive
+original = processes._Member.hears_of_a_chunk
 
-def receive(self):
+def slowly(self):
     import time
     time.sleep(0.1)
     return original(self)
 
-processes._Member.receive = receive
+processes._Member.hears_of_a_chunk = slowly
 """
 
 
@@ -320,6 +463,9 @@ def test_nobody_is_left_behind(
             break
     others = psutil.Process(child.pid).children(recursive=True)
     assert len(others) >= 2
+    if number == signal.SIGINT:  # a terminal sends it to all
+        for other in others:
+            other.send_signal(number)
     child.send_signal(number)
     _, said = child.communicate(timeout=60)
     assert "Traceback" not in said
