@@ -318,9 +318,11 @@ def _one_by_one(
                     del under_way[future]
                     dealer.give_back(chunks)
         busy = Counter(worker for worker, _ in under_way.values())
+        # Less at a time towards the end, so that all end together.
+        most = max(1, dealer.left // (8 * sum(workers.values())))
         for worker, threads in workers.items():
             for _ in range(busy[worker], UNDER_WAY_PER_THREAD * threads):
-                chunks = dealer.take(worker, group.get(worker, 1))
+                chunks = dealer.take(worker, min(most, group.get(worker, 1)))
                 if chunks:
                     under_way[submit(worker, chunks)] = worker, chunks
         left[:] = under_way
