@@ -327,7 +327,7 @@ def test_other_versions_are_refused(
 # --- what is lost ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("away", [True, False])
+@pytest.mark.parametrize("away", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_a_worker_that_dies_is_survived(
     tmp_path: Path,
     run: Run,
@@ -447,7 +447,7 @@ def own_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnCluster
             process.wait()
 
 
-@pytest.mark.parametrize("away", [True, False])
+@pytest.mark.parametrize("away", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_a_lost_scheduler_leaves_a_state_to_resume(
     tmp_path: Path,
     run: Run,
@@ -487,6 +487,7 @@ def test_a_lost_scheduler_leaves_a_state_to_resume(
     assert list(listing(tmp_path)) == ["rgb.tif"]
 
 
+@pytest.mark.slow
 def test_from_the_command_line_a_lost_scheduler_is_one_line(
     tmp_path: Path, run: Run, own_cluster: OwnCluster
 ) -> None:

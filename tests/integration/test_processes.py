@@ -252,6 +252,7 @@ def test_nothing_is_loaded_from_the_current_folder(
     assert (tmp_path / "rgb.tif").read_bytes() == finished
 
 
+@pytest.mark.slow
 def test_warnings_are_those_of_the_process_that_asked(tmp_path: Path, tiny: Model) -> None:
     nowhere = write_raster(tmp_path / "scene.tif", scene_values(150, 150), crs=None, transform=None)
     options = ["--model", tiny.path, "--chunk", 1, "--scale", "1e-4", "--workers", 2, "-q"]
@@ -283,6 +284,7 @@ nirgeo.write_geotiff(nirgeo.colorize(scene, {model!r}), "rgb.tif", scheduler="pr
 """
 
 
+@pytest.mark.slow
 def test_a_script_that_its_processes_would_run_again(
     tmp_path: Path, scene: Path, tiny: Model
 ) -> None:

@@ -228,7 +228,7 @@ def state_of(target: Path) -> Path:
 # --- SIGKILL --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("done", [1, 13, CHUNKS - 1])
+@pytest.mark.parametrize("done", [1, pytest.param(13, marks=pytest.mark.slow), CHUNKS - 1])
 def test_a_killed_run_is_resumed_to_identical_bytes(tmp_path: Path, work: Work, done: int) -> None:
     target = tmp_path / "out.tif"
     told = kill_at(work, target, done)
@@ -322,6 +322,7 @@ def test_a_file_that_took_the_name_since_is_not_taken_for_the_result(
     assert list(listing(target.parent)) == ["out.tif"]
 
 
+@pytest.mark.slow
 def test_killed_again_and_again(tmp_path: Path, work: Work) -> None:
     target = tmp_path / "out.tif"
     resumed = []
@@ -374,7 +375,7 @@ def test_an_interrupted_run_leaves_nothing(
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143)],
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
     ids=["SIGINT", "SIGTERM"],
 )
 def test_with_resume_an_interrupted_run_keeps_its_chunks(
@@ -405,7 +406,7 @@ def test_interrupted_while_it_made_the_file(
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143)],
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
     ids=["SIGINT", "SIGTERM"],
 )
 @pytest.mark.parametrize("how", MAKING)
@@ -806,7 +807,15 @@ def test_a_journal_stays_whole_while_it_is_rewritten(
 # --- two at once ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [(), ("--overwrite",), ("--resume",)], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        pytest.param(("--overwrite",), marks=pytest.mark.slow),
+        pytest.param(("--resume",), marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_a_target_that_is_being_written_is_refused(
     tmp_path: Path, reached: Path, work: Work, options: tuple[str, ...]
 ) -> None:
