@@ -43,6 +43,9 @@ _LOADED = ["torch", "nirgeo.engine", "nirgeo.windowed"]
 _READY = "ready"
 """What a process says first."""
 
+_END_SECONDS = 5.0
+"""After which a process that was asked to end is made to."""
+
 _MOST_ON_WINDOWS = 60
 """It waits for no more than 63 at a time."""
 
@@ -156,7 +159,7 @@ class Processes:
             member.connection.close()
             member.process.terminate()
         for member in self._members:
-            member.process.join(timeout=5)
+            member.process.join(timeout=_END_SECONDS)
             member.process.kill()  # it may have been started by somebody who ignores SIGTERM
             member.process.join()
         self._members.clear()

@@ -310,7 +310,10 @@ def test_one_that_died_meanwhile_is_replaced(
     assert (tmp_path / "second").read_bytes() == finished
 
 
-def test_those_that_ignore_to_be_ended_are_ended(tmp_path: Path, scene: Path, tiny: Model) -> None:
+def test_those_that_ignore_to_be_ended_are_ended(
+    tmp_path: Path, scene: Path, tiny: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nirgeo.processes._END_SECONDS", 0.3)
     with Processes(2) as processes:
         nirgeo.write_geotiff(picture(scene, tiny), tmp_path / "rgb.tif", scheduler=processes)
         found = pids(processes)

@@ -409,7 +409,7 @@ def test_interrupted_while_it_made_the_file(
     [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
     ids=["SIGINT", "SIGTERM"],
 )
-@pytest.mark.parametrize("how", MAKING)
+@pytest.mark.parametrize("how", [pytest.param("at once", marks=pytest.mark.slow), "strips"])
 def test_interrupted_while_gdal_made_the_file(
     tmp_path: Path, work: Work, number: signal.Signals, code: int, how: str
 ) -> None:
@@ -430,7 +430,7 @@ def test_interrupted_while_gdal_made_the_file(
     assert listing(tmp_path) == {}
 
 
-@pytest.mark.parametrize("how", MAKING)
+@pytest.mark.parametrize("how", [pytest.param("at once", marks=pytest.mark.slow), "strips"])
 def test_with_resume_an_interruption_while_gdal_made_the_file_costs_no_chunk(
     tmp_path: Path, work: Work, how: str
 ) -> None:
