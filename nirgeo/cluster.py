@@ -7,7 +7,7 @@ where this process would (:mod:`nirgeo.nearby`). There are never more chunks und
 cluster can work on and a few that wait, so neither its memory nor this process's grows with the
 scene.
 
-What is lost is computed again: a worker's chunks by the scheduler, a scheduler's by ``--resume``,
+What is lost is computed again: a worker's chunks by the others, a scheduler's by ``--resume``,
 since this process keeps what has come back as every run does.
 """
 
@@ -379,14 +379,14 @@ def _workers(client: Client, resources: Mapping[str, float] | None) -> dict[str 
     That is while there is none, and where not all have what a chunk takes. One that is short of
     memory pauses, and begins nothing then.
     """
-    threads: dict[str, int] = {
+    threads: dict[str | None, int] = {
         address: int(worker["nthreads"])
         for address, worker in _told_of(client).items()
         if worker.get("status", "running") == "running"
     }
     if resources or not threads:
         return {None: max(1, sum(threads.values()))}
-    return dict(threads.items())
+    return threads
 
 
 def each(

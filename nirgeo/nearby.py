@@ -1,8 +1,9 @@
-"""Chunks that a cluster's worker on the writer's own machine puts into the store itself.
+"""Chunks that another process on the writer's own machine puts into the store itself.
 
 Every chunk has its place in the store before it is computed, so any process that has the file can
-write it there. A worker on the machine of the process that writes does so, and sends back what the
-journal is to say. That process need not receive, unpack and write the pixels of all workers then.
+write it there. A cluster's worker on the machine of the process that makes the file does so, as
+:mod:`nirgeo.processes` do, and sends back what the journal is to say. That process need not
+receive, unpack and write the pixels of all workers then.
 
 Only on the same machine: a network's file systems keep pages of their own on each, and two that
 write neighbouring bytes may undo each other's. A worker elsewhere, or one that may not write there,
@@ -56,7 +57,7 @@ class Storage:
         ------
         OSError : the disk is full, or fails
         """
-        if not self._is_here():
+        if self.machine != machine():
             return None
         store, overviews = _files(self)
         with ExitStack() as stack:
@@ -68,15 +69,12 @@ class Storage:
                     overviews = stack.enter_context(overviews.attached())
             except OSError:
                 return None
-            # Again: the word is gone before a folder gets another store, so what is open now is the
-            # one of this run.
-            if not self._is_here():
+            # The word is gone before a folder gets another store, so what is open is this run's.
+            if not self._is_there():
                 return None
             return keep_chunk(store, overviews, i, j, colours, valid)
 
-    def _is_here(self) -> bool:
-        if self.machine != machine():
-            return False
+    def _is_there(self) -> bool:
         try:
             return Path(self.folder, _NAME).read_text(encoding="ascii") == self.token
         except (OSError, ValueError):

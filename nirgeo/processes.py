@@ -115,7 +115,7 @@ class Processes:
                 while dealer.left or any(member.under_way for member in self._members):
                     for member in self._members:
                         while len(member.under_way) < AHEAD and dealer.left:
-                            (chunk,) = dealer.take(member.name, 1)
+                            (chunk,) = dealer.take(str(member.process.pid), 1)
                             ending = partial(there, *chunk)
                             task = ChunkTask(own[chunk], list(blocks[chunk]), ending)
                             member.send(chunk, ([task], settings, versions, cache))
@@ -133,8 +133,10 @@ class Processes:
             member.connection.close()  # killed while nobody needed it
             self._members.remove(member)
         try:
-            while len(self._members) < count:
-                self._members.append(_Member.started(len(self._members)))
+            with _undisturbed():
+                context = _context()
+                while len(self._members) < count:
+                    self._members.append(_Member.started(context))
         except (OSError, EOFError) as error:
             raise ClusterError(
                 f"--scheduler processes: they can't be started ({error}); use threads, or fewer of "
@@ -177,7 +179,6 @@ class Processes:
 class _Member:
     """One process, and what it was given and has not told of yet, in order."""
 
-    name: str
     process: Any
     connection: Connection
     under_way: deque[Chunk] = field(default_factory=deque)
@@ -185,15 +186,12 @@ class _Member:
     outcome: Any = None
 
     @classmethod
-    def started(cls, number: int) -> Self:
-        with _undisturbed():
-            context = _context()
-            mine, its = context.Pipe()
-            name = f"nirgeo-{number}"
-            process = context.Process(target=_work, args=(its,), name=name, daemon=True)
-            process.start()
+    def started(cls, context: Any) -> Self:
+        mine, its = context.Pipe()
+        process = context.Process(target=_work, args=(its,), name="nirgeo", daemon=True)
+        process.start()
         its.close()
-        return cls(name, process, mine)
+        return cls(process, mine)
 
     def send(self, chunk: Chunk | None, work: tuple[Any, ...]) -> None:
         """A chunk and what to do with it; or, without one, what holds from now on."""
@@ -224,7 +222,8 @@ class _Member:
             return False
         if isinstance(self.outcome, BaseException):
             raise self.outcome
-        assert chunk == self.under_way.popleft()
+        oldest = self.under_way.popleft()
+        assert chunk == oldest
         return True
 
     def _died(self) -> ClusterError:

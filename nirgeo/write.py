@@ -106,8 +106,10 @@ def write_geotiff(
     identity = _identity(rgb, data, valid) | {"creation_options": options}
     work = digest(identity)
     keep = resume
+    on_gpu = identity.get("device", "cpu") != "cpu"
+    computing = workers or (GPU_WORKERS if on_gpu else None)
     with (
-        cluster.connected(scheduler, workers or _usual_workers(rgb)) as others,
+        cluster.connected(scheduler, computing) as others,
         target.guarded() as folder,
         handles.bounded_cache(),
     ):
@@ -142,9 +144,9 @@ def write_geotiff(
             if on_start is not None:
                 on_start(len(finished), len(grid))
             report = _reporter(keeper, len(finished), len(grid), on_progress)
-            storage = None if others is None else nearby.offer(folder, store, overviews)
+            there = None if others is None else nearby.offer(folder, store, overviews).keep
             with keeper:
-                _compute(data, valid, todo, keeper, workers, report, others, storage, identity)
+                _compute(data, valid, todo, keeper, computing, report, others, there, on_gpu=on_gpu)
             report()
             counts = {chunk: kept.valid for chunk, kept in finished.items()} | keeper.valid
             if not any(counts.values()):
@@ -230,13 +232,6 @@ def _disk_error(error: OSError, target: Target) -> TargetError:
     return TargetError(f"{target.name} can't be written ({error})")
 
 
-def _usual_workers(rgb: xr.DataArray) -> int | None:
-    """How many compute where nobody said; None for all cores."""
-    facts = facts_of(rgb.data)
-    device = facts.get("device", "cpu") if isinstance(facts, dict) else "cpu"
-    return None if device == "cpu" else GPU_WORKERS
-
-
 def _blocks(rgb: xr.DataArray) -> tuple[da.Array, da.Array | None, ChunkGrid]:
     """The array as dask blocks on a chunk grid, and its mask on the same grid."""
     if rgb.dims != ("band", "y", "x") or rgb.dtype not in (np.uint8, np.float32):
@@ -313,8 +308,9 @@ def _compute(
     workers: int | None,
     report: Callable[[], None],
     others: Client | Processes | None,
-    storage: nearby.Storage | None,
-    identity: Mapping[str, Any],
+    there: Callable[..., Any] | None,
+    *,
+    on_gpu: bool,
 ) -> None:
     """Compute every chunk in ``todo`` and keep it; ``report`` is called after each."""
     if not todo:
@@ -327,17 +323,13 @@ def _compute(
         (i, j): [(data.name, 0, i, j)] + ([(valid.name, i, j)] if valid is not None else [])
         for i, j in todo
     }
-    there = None if storage is None else storage.keep
     if isinstance(others, Processes):
         own = pieces.cut(graph, blocks)
         if own is not None and there is not None:
             others.compute(own, blocks, there, keeper.written, report)
             return
         others = None  # they need each other's blocks
-    on_gpu = identity.get("device", "cpu") != "cpu"
     if others is None:
-        if on_gpu:
-            workers = workers or GPU_WORKERS
         _in_threads(graph, blocks, keeper, workers, report)
         return
     cluster.compute(

@@ -65,6 +65,15 @@ def gone(found: set[int]) -> bool:
     return not any(psutil.pid_exists(pid) for pid in found)
 
 
+def as_by_threads(folder: Path, rgb: xr.DataArray, processes: Processes) -> bytes:
+    """The file that processes make, which is the one that threads make."""
+    nirgeo.write_geotiff(rgb, folder / "there.tif", scheduler=processes)
+    nirgeo.write_geotiff(rgb, folder / "here.tif", scheduler="threads")
+    there = (folder / "there.tif").read_bytes()
+    assert there == (folder / "here.tif").read_bytes()
+    return there
+
+
 # --- the same picture -----------------------------------------------------------------------------
 
 
@@ -116,9 +125,7 @@ def test_with_hint_uncertainty_and_reflectance(
         uncertainty=True,
         output="reflectance",
     )
-    nirgeo.write_geotiff(rgb, tmp_path / "there.tif", scheduler=processes)
-    nirgeo.write_geotiff(rgb, tmp_path / "here.tif", scheduler="threads")
-    assert (tmp_path / "there.tif").read_bytes() == (tmp_path / "here.tif").read_bytes()
+    as_by_threads(tmp_path, rgb, processes)
 
 
 def test_with_a_reference(
@@ -126,9 +133,7 @@ def test_with_a_reference(
 ) -> None:
     (tmp_path / "reference.tif").write_bytes(finished)
     rgb = picture(scene, tiny, reference=tmp_path / "reference.tif")
-    nirgeo.write_geotiff(rgb, tmp_path / "there.tif", scheduler=processes)
-    nirgeo.write_geotiff(rgb, tmp_path / "here.tif", scheduler="threads")
-    assert (tmp_path / "there.tif").read_bytes() == (tmp_path / "here.tif").read_bytes()
+    as_by_threads(tmp_path, rgb, processes)
 
 
 def test_from_another_folder(
@@ -153,9 +158,7 @@ def test_chunks_that_need_each_other_are_computed_here(
     values = scene_values(300, 260).astype(np.float32) * 1e-4
     array = xr.DataArray(da.from_array(values, chunks=64), dims=("y", "x"))
     rgb = nirgeo.colorize(array, tiny, scale="1")
-    nirgeo.write_geotiff(rgb, tmp_path / "there.tif", scheduler=processes)
-    nirgeo.write_geotiff(rgb, tmp_path / "here.tif", scheduler="threads")
-    assert (tmp_path / "there.tif").read_bytes() == (tmp_path / "here.tif").read_bytes()
+    as_by_threads(tmp_path, rgb, processes)
 
 
 def test_functions_of_ones_own_travel(
@@ -163,11 +166,7 @@ def test_functions_of_ones_own_travel(
 ) -> None:
     rgb = picture(scene, tiny)
     darker = rgb.copy(data=rgb.data.map_blocks(lambda block: block // 2, dtype=np.uint8))
-    nirgeo.write_geotiff(darker, tmp_path / "there.tif", scheduler=processes)
-    nirgeo.write_geotiff(darker, tmp_path / "here.tif", scheduler="threads")
-    there = (tmp_path / "there.tif").read_bytes()
-    assert there == (tmp_path / "here.tif").read_bytes()
-    assert there != finished
+    assert as_by_threads(tmp_path, darker, processes) != finished
 
 
 ENVIRONMENT = "NIRGEO_TEST_OF_PROCESSES"
