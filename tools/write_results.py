@@ -30,6 +30,8 @@ docs/results/, which the commands in the text wrote:
     the same by kind of ground, for one model
 ``trainings PREFIX``
     the best validation of each training whose label begins so, from trainings.json
+``statistics``
+    errors of scenes' mean colours, from scene-statistics.json (``tools/scene_statistics.py``)
 ``ladder``
     the angle by what is known besides near infrared, satellite and aerial
 """
@@ -275,6 +277,18 @@ def _ladder(records: Path) -> str:
     return markdown(["what is known", "satellite, reflectance", "aerial, display counts"], cells)
 
 
+def _statistics(records: Path) -> str:
+    found = json.loads((records / "scene-statistics.json").read_text(encoding="utf-8"))
+    cells = []
+    for model, rows in found.items():
+        for row in rows:
+            label = f"`{model}`, {row['scenes']}"
+            errors = (row[kind] for kind in ("constant", "network", "statistics"))
+            cells.append([label, str(row["places"]), *(f"{r:.3f}, {b:.3f}" for r, b in errors)])
+    header = ["error of log R/G and log B/G", "places", "one colour", "the network"]
+    return markdown([*header, "and what statistics tell"], cells)
+
+
 def _torture(records: Path) -> str:
     """Campaigns of ``make torture``, from reliability.json."""
     found = json.loads((records / "reliability.json").read_text(encoding="utf-8"))
@@ -315,6 +329,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "expected-cover": _expected_cover,
     "trainings": _trainings,
     "ladder": _ladder,
+    "statistics": _statistics,
 }
 
 
