@@ -240,17 +240,16 @@ def model_output(working: NDArray[np.float32], recipe: Recipe) -> NDArray[Any]:
         if recipe.spec.quantity is Quantity.COUNTS:
             shown = quantize(strip, brightness=recipe.brightness, gamma=recipe.gamma)
         else:
-            known = np.fmax(strip, np.float32(0.0))  # NaN becomes 0
-            shown = _shown(from_working(known, recipe.spec.quantity), recipe)
+            shown = _shown(from_working(strip, recipe.spec.quantity), recipe)
         result[:, top : top + _STRIP] = shown
     return result
 
 
 def _shown(reflectance: NDArray[np.float32], recipe: Recipe) -> NDArray[Any]:
-    """Reflectance of any shape, whose memory is used again, as it is written."""
-    np.clip(reflectance, np.float32(0.0), np.float32(1.0), out=reflectance)
+    """Reflectance of any shape, whose memory is used again, as it is written; NaN becomes 0."""
     if recipe.output == "reflectance":
-        return reflectance
+        np.fmax(reflectance, np.float32(0.0), out=reflectance)
+        return np.minimum(reflectance, np.float32(1.0), out=reflectance)
     return recipe.spec.curve.apply(reflectance, brightness=recipe.brightness, gamma=recipe.gamma)
 
 

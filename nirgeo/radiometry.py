@@ -262,16 +262,22 @@ class DisplayCurve:
     ) -> NDArray[np.uint8]:
         """Render reflectance of any shape; ``brightness`` and ``gamma`` change the picture only.
 
-        ``brightness`` multiplies the reflectance; the rendered value is raised to ``1 / gamma``,
-        so that more of either is brighter.
+        ``brightness`` multiplies the reflectance, whose largest is 1; the rendered value is raised
+        to ``1 / gamma``, so that more of either is brighter. NaN becomes 0.
         """
-        linear = reflectance * np.float32(self.gain * brightness)
-        np.clip(linear, 0.0, 1.0, out=linear)
+        # Few passes over the array, and in memory that is at hand: that is all that this costs.
+        factor = np.float32(self.gain * brightness)
+        with np.errstate(over="ignore"):  # what is infinite then is white
+            linear = reflectance.astype(np.float32, copy=False) * factor
+        np.fmax(linear, np.float32(0.0), out=linear)  # of a number and NaN it takes the number
+        np.minimum(linear, min(factor, np.float32(1.0)), out=linear)
+        dark = linear <= np.float32(0.0031308)
         srgb: FloatArray = np.power(linear, np.float32(1 / 2.4))
         srgb *= np.float32(1.055)
         srgb -= np.float32(0.055)
-        np.multiply(linear, np.float32(12.92), out=srgb, where=linear <= np.float32(0.0031308))
-        return _counts(srgb.astype(np.float32, copy=False), gamma)
+        if dark.any():
+            np.multiply(linear, np.float32(12.92), out=srgb, where=dark)
+        return _counts(srgb, gamma)
 
     def invert(
         self, unit: FloatArray, *, brightness: float = 1.0, gamma: float = 1.0
@@ -286,13 +292,14 @@ class DisplayCurve:
 
 def quantize(unit: FloatArray, *, brightness: float = 1.0, gamma: float = 1.0) -> NDArray[np.uint8]:
     """Values in 0–1 to 8-bit counts, rounded half to even; NaN becomes 0."""
-    return _counts(unit * np.float32(brightness), gamma)
+    picture = unit * np.float32(brightness)
+    np.fmax(picture, np.float32(0.0), out=picture)
+    np.minimum(picture, np.float32(1.0), out=picture)
+    return _counts(picture, gamma)
 
 
 def _counts(picture: FloatArray, gamma: float) -> NDArray[np.uint8]:
-    """As :func:`quantize`, in the array's own memory: new memory costs more than the arithmetic."""
-    np.fmax(picture, np.float32(0.0), out=picture)  # of a number and NaN it takes the number
-    np.minimum(picture, np.float32(1.0), out=picture)
+    """Of values in 0–1, in the array's own memory: new memory costs more than the arithmetic."""
     if gamma != 1:
         np.power(picture, np.float32(1 / gamma), out=picture)
     picture *= np.float32(255.0)

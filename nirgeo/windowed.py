@@ -22,6 +22,7 @@ from nirgeo.generator import (
     LocalAffineGenerator,
     ResidualBlock,
 )
+from nirgeo.hints import CHANNELS as HINT_CHANNELS
 from nirgeo.receptive_field import Conv, Upsample
 
 STRIP = 64
@@ -124,10 +125,7 @@ def paint(
     """
     stages = stages_for(net.config, (x.shape[2], x.shape[3]), target)
     seen, smooth = stages[-2:]
-    pixels, hinted = stages[0].pixels(net.stride), stages[0].slices
-    folded = net.folded(
-        x[pixels], valid[pixels].to(x.dtype), None if hint is None else hint[hinted]
-    )
+    folded = _folded(net, x, valid, hint, stages[0])
     features = _features(net, folded, stages) if trunk is None else trunk(folded, stages)
     del folded
     fields = [net.coarse_colours(features)[smooth.within(seen)]]
@@ -183,6 +181,33 @@ def stages_for(
         for part, size in zip(target, shape, strict=True)
     )
     return [Cells(*pair) for pair in zip(*spans, strict=True)]
+
+
+def _folded(
+    net: LocalAffineGenerator, x: Tensor, valid: Tensor, hint: Tensor | None, cells: Cells
+) -> Tensor:
+    """``folded`` of the network, for these cells; every number is written once."""
+    factor, bands = net.stride, net.config.in_bands
+    pixels = cells.pixels(factor)
+    seen, measured = x[pixels], valid[pixels]
+    count, _, height, width = seen.shape
+    rows, cols = height // factor, width // factor
+    result = x.new_empty(count, rows, cols, net.config.stem_channels)
+    *lines, coverage, hints = result.split([factor] * (bands * factor) + [1, HINT_CHANNELS], dim=3)
+    for band, limits in enumerate(net.input_range.tolist()):
+        limited = seen[:, band].clamp(limits[0], limits[-1])
+        by_line = limited.reshape(count, rows, factor, cols, factor).unbind(2)
+        for number, line in enumerate(by_line, start=band * factor):
+            lines[number].copy_(line)
+    if measured.all():
+        coverage.fill_(1)
+    else:
+        coverage.copy_(F.avg_pool2d(measured.to(x.dtype), factor).permute(0, 2, 3, 1))
+    if hint is None:
+        hints.zero_()
+    else:
+        hints.copy_(hint[cells.slices].permute(0, 2, 3, 1))
+    return result.permute(0, 3, 1, 2)
 
 
 def _features(net: LocalAffineGenerator, folded: Tensor, stages: Sequence[Cells]) -> Tensor:

@@ -335,6 +335,12 @@ class TestDisplayCurve:
         brighter = DisplayCurve().apply(reflectance, brightness=1.5)
         np.testing.assert_array_equal(brighter, DisplayCurve(2.5 * 1.5).apply(reflectance))
 
+    def test_more_than_all_light_is_all_of_it(self) -> None:
+        # Shown darker too: 1 is what a reflectance can be, and what a file of them holds.
+        found = DisplayCurve().apply(np.array([1, 1.2, 1e30], dtype=np.float32), brightness=0.1)
+        assert len(set(found.tolist())) == 1
+        assert abs(int(found[0]) - 255 * _srgb(0.25)) <= 0.51
+
     def test_gamma_above_one_is_brighter_and_keeps_black_and_white(self) -> None:
         reflectance = np.array([0, 0.1, 0.4], dtype=np.float32)
         plain = DisplayCurve().apply(reflectance)

@@ -47,13 +47,25 @@ def targets(draw: st.DrawFn) -> tuple[slice, slice]:
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-@given(target=targets(), hinted=st.booleans(), seed=st.integers(0, 5))
+@given(
+    target=targets(), hinted=st.booleans(), complete=st.booleans(), narrow=st.booleans(),
+    seed=st.integers(0, 5),
+)  # fmt: skip
 @settings(max_examples=12, deadline=None)
 def test_a_target_has_the_bits_of_the_whole_window(
-    shape: dict, target: tuple[slice, slice], hinted: bool, seed: int
+    shape: dict,
+    target: tuple[slice, slice],
+    hinted: bool,
+    complete: bool,
+    narrow: bool,
+    seed: int,
 ) -> None:
     net = random_generator(0, **shape)
+    if narrow:  # a value in five lies beyond what the training has shown
+        net.input_range[:] = torch.tensor([0.1, 0.2, 0.8, 0.9])
     x, valid, hint = inputs(net.config, seed)
+    if complete:
+        valid = torch.ones_like(valid)
     field = hint if hinted else None
     expects = net.config.expects_error
     with torch.inference_mode():
