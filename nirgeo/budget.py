@@ -139,6 +139,7 @@ def plan_for(
     chunk: int | None = None,
     workers: int | None = None,
     reference: str | None = None,
+    reference_scale: str | None = None,
 ) -> Plan:
     """:func:`fit` for a scene of :func:`nirgeo.open_scene`, or what is usual without a budget.
 
@@ -175,7 +176,7 @@ def plan_for(
         from nirgeo.reference import open_reference
 
         grid = grid_of(scene) if view is None else view.source.grid
-        beyond = open_reference(reference, grid).halo
+        beyond = open_reference(reference, grid, reference_scale).halo
 
     def cost_of(side: int, count: int) -> Estimate:
         return estimate(

@@ -83,6 +83,7 @@ def colorize(
     gamma: float = 1.0,
     prior: bool | HintField = True,
     reference: str | os.PathLike[str] | None = None,
+    reference_scale: str | float | Scaling | None = None,
     uncertainty: bool = False,
     max_error: float | None = None,
     device: str = "cpu",
@@ -112,6 +113,8 @@ def colorize(
         own, for a model that takes one
     reference : a coarser or older natural-colour raster of the place, whose colours are taken where
         it has any (see :mod:`nirgeo.reference`)
+    reference_scale : a gain to reflectance, or ``"GAIN[,OFFSET]"``, instead of what the reference
+        says
     uncertainty : a fourth band ``expected_error``: the expected angle between true and predicted
         colour, in quarters of a degree (``display``) or degrees
     max_error : mask pixels whose expected error is larger, in degrees
@@ -143,8 +146,12 @@ def colorize(
             uncertainty=uncertainty,
             max_error=max_error,
         )
-        return recipe if reference is None else with_reference(recipe, reference, grid())
+        if reference is None:
+            return recipe
+        return with_reference(recipe, reference, grid(), reference_scale)
 
+    if reference is None and reference_scale is not None:
+        raise OptionError(f"--reference-scale {reference_scale}: there is no --reference")
     if not isinstance(scene, xr.DataArray):
         raise OptionError(
             f"a {type(scene).__name__} is no scene; open it first: nirgeo.open_scene(path), or for "
@@ -163,6 +170,7 @@ def colorize(
             "gamma": gamma,
             "prior": prior,
             "reference": reference,
+            "reference_scale": reference_scale,
             "uncertainty": uncertainty,
             "max_error": max_error,
             "device": device,
@@ -230,7 +238,12 @@ def colouriser_of(
     return NetworkColouriser(model, halo, stride, device, prior, runtime=chosen)
 
 
-def with_reference(recipe: Recipe, path: str | os.PathLike[str], grid: Grid) -> Recipe:
+def with_reference(
+    recipe: Recipe,
+    path: str | os.PathLike[str],
+    grid: Grid,
+    scale: str | float | Scaling | None = None,
+) -> Recipe:
     """The recipe with colours from a reference, for a scene on this grid.
 
     Raises
@@ -244,7 +257,7 @@ def with_reference(recipe: Recipe, path: str | os.PathLike[str], grid: Grid) -> 
     if recipe.spec.colours != COLOURS:
         made = ", ".join(recipe.spec.colours)
         raise OptionError(f"--reference is for natural colours; {recipe.spec.name} makes {made}")
-    reference = open_reference(absolute_scene(os.fspath(path)), grid)
+    reference = open_reference(absolute_scene(os.fspath(path)), grid, scale)
     return replace(recipe, colouriser=recipe.colouriser.guided(reference), reference=reference)
 
 

@@ -53,7 +53,8 @@ class Scaling:
         if not (np.isfinite(self.gain) and np.isfinite(self.offset)) or self.gain <= 0:
             raise RadiometryError(
                 f"scaling gain {self.gain} and offset {self.offset} ({self.origin}) can't be used: "
-                "the gain must be a positive finite number; give --scale GAIN[,OFFSET]"
+                f"the gain must be a positive finite number; give {_option(self.origin)} "
+                "GAIN[,OFFSET]"
             )
 
     def apply(self, values: NDArray[Any]) -> FloatArray:
@@ -88,6 +89,11 @@ class Scaling:
         except ValueError:
             raise RadiometryError(f"{origin} records an unreadable scaling: {text!r}") from None
         return cls(Quantity(match[1]), gain, offset, origin)
+
+
+def _option(origin: str) -> str:
+    """The option that says a scaling, of a scene if it is not known of what."""
+    return origin if origin.startswith("--") else "--scale"
 
 
 @dataclass(frozen=True)
@@ -153,7 +159,7 @@ def find_scaling(clues: ScalingClues, override: str | Scaling | None = None) -> 
     if isinstance(override, Scaling):
         return override
     if override is not None:
-        return _parse_scale(override)
+        return parse_scale(override)
     eight_bit = clues.dtype == "uint8"
     tag = clues.reflectance_scale_tag
     if tag is not None:
@@ -184,7 +190,13 @@ def find_scaling(clues: ScalingClues, override: str | Scaling | None = None) -> 
     return Scaling(Quantity.REFLECTANCE, 1e-4, 0.0, "assumed: reflectance × 10000")
 
 
-def _parse_scale(text: str) -> Scaling:
+def parse_scale(text: str, option: str = "--scale") -> Scaling:
+    """``"GAIN[,OFFSET]"`` to reflectance, as it was given with an option.
+
+    Raises
+    ------
+    RadiometryError : it is something else
+    """
     parts = text.split(",")
     try:
         if len(parts) not in (1, 2):
@@ -193,9 +205,11 @@ def _parse_scale(text: str) -> Scaling:
     except ValueError:
         raise RadiometryError(
             f"--scale {text!r} is neither GAIN[,OFFSET] nor an existing file made by nirgeo"
+            if option == "--scale"
+            else f"{option} {text!r} is not GAIN[,OFFSET]"
         ) from None
     return Scaling(
-        Quantity.REFLECTANCE, numbers[0], numbers[1] if len(numbers) == 2 else 0.0, "--scale"
+        Quantity.REFLECTANCE, numbers[0], numbers[1] if len(numbers) == 2 else 0.0, option
     )
 
 

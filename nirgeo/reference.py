@@ -46,7 +46,14 @@ from nirgeo import hints
 from nirgeo.errors import GridError
 from nirgeo.georeference import map_positions, turned
 from nirgeo.hrefs import public
-from nirgeo.radiometry import DisplayCurve, Quantity, from_working, to_working
+from nirgeo.radiometry import (
+    DisplayCurve,
+    Quantity,
+    Scaling,
+    from_working,
+    parse_scale,
+    to_working,
+)
 from nirgeo.rgb_source import RgbSource, open_rgb
 from nirgeo.scene import stamps_of
 from nirgeo.source import Grid
@@ -99,6 +106,10 @@ _NOWHERE = -1e9
 _OBLONG = 8.0
 """How much farther than its width a pixel of a reference may reach along the scene."""
 
+
+SCALE_OPTION = "--reference-scale"
+
+ASSUMED = "its numbers are assumed"
 
 NOTHING_FOUND = "no valid pixel of it was found over the scene"
 """Said of a reference that will hardly be of use."""
@@ -165,8 +176,11 @@ class Reference:
     def describe(self) -> str:
         name = Path(public(self.rgb.source.bands[0].path)).name
         said = f"{name}, pixels {self.size:.3g} scene pixels wide"
-        if self.rgb.scaling.origin.startswith("assumed"):
-            said += f"; its numbers are {self.rgb.scaling.origin}"
+        scaling = self.rgb.scaling
+        if scaling.origin.startswith("assumed"):
+            said += f"; its numbers are {scaling.origin}"
+        elif scaling.origin == SCALE_OPTION:
+            said += f"; {scaling.describe()}"
         return said if self.found else f"{said}; {NOTHING_FOUND}"
 
     def hint(
@@ -482,10 +496,11 @@ def own_detail(bands: Sequence[str], quantity: Quantity) -> float:
     return 0.5 if tuple(bands) == ("nir",) and quantity is Quantity.REFLECTANCE else 1.0
 
 
-def open_reference(path: str, scene: Grid) -> Reference:
+def open_reference(path: str, scene: Grid, scale: str | float | Scaling | None = None) -> Reference:
     """A natural-colour raster as a reference for a scene on this grid.
 
-    Its bands red, green and blue are found as :func:`nirgeo.rgb_source.open_rgb` finds them.
+    ``scale`` is a gain to reflectance, or ``"GAIN[,OFFSET]"``, instead of what the file says. Its
+    bands red, green and blue are found as :func:`nirgeo.rgb_source.open_rgb` finds them.
 
     Raises
     ------
@@ -493,7 +508,11 @@ def open_reference(path: str, scene: Grid) -> Reference:
     GridError : one of the two has no place on the map, they do not overlap, or the reference's
         pixels are much wider or narrower than the scene's
     """
-    rgb = open_rgb(path)
+    if isinstance(scale, (int, float, np.number)):
+        scale = Scaling(Quantity.REFLECTANCE, float(scale), 0.0, SCALE_OPTION)
+    elif isinstance(scale, str):
+        scale = parse_scale(scale, SCALE_OPTION)
+    rgb = open_rgb(path, scale=scale)
     there = rgb.grid
     for what, grid in (("the scene", scene), (f"the reference {public(path)}", there)):
         bare = scene.crs is None and there.crs is None and not grid.gcps

@@ -57,6 +57,11 @@ if TYPE_CHECKING:
     help="A coarser or older natural-colour raster of the place: take its colours.",
 )
 @click.option(
+    "--reference-scale",
+    metavar="GAIN[,OFFSET]",
+    help="Reference values to reflectance, where its file does not say so.",
+)
+@click.option(
     "--uncertainty", is_flag=True, help="A fourth band: how many degrees off a colour may be."
 )
 @click.option(
@@ -266,6 +271,7 @@ def colorize_one(
         # A budget is that of one worker of a cluster, or of one process.
         workers=1 if budgeted and others is not None else options["workers"],
         reference=options["reference"],
+        reference_scale=options["reference_scale"],
     )
     opened = with_chunk(opened, plan.chunk)
     rgb = engine.colorize(
@@ -278,6 +284,7 @@ def colorize_one(
         gamma=options["gamma"],
         prior=not options["no_prior"],
         reference=options["reference"],
+        reference_scale=options["reference_scale"],
         uncertainty=options["uncertainty"],
         max_error=options["max_error"],
         device=device,
@@ -387,7 +394,7 @@ def _explain(
 ) -> None:
     """Say what was found and chosen, and warn where a result can't be expected to be good."""
     from nirgeo.georeference import grid_of
-    from nirgeo.reference import NOTHING_FOUND
+    from nirgeo.reference import ASSUMED, NOTHING_FOUND, SCALE_OPTION
     from nirgeo.registry import AUTO, reason_for
 
     attrs = rgb.attrs
@@ -407,7 +414,10 @@ def _explain(
     reporter.message(f"colour hint: {attrs['nirgeo_colour_hint']}")
     if "nirgeo_reference" in attrs:
         said = f"reference: {attrs['nirgeo_reference']}"
-        (reporter.warning if NOTHING_FOUND in said else reporter.message)(said)
+        if ASSUMED in said:
+            said += f". If that is wrong, give {SCALE_OPTION} GAIN[,OFFSET]"
+        warned = NOTHING_FOUND in said or ASSUMED in said
+        (reporter.warning if warned else reporter.message)(said)
     for note in () if view is None else view.source.notes:
         reporter.warning(note)
     for doubt in doubts(opened, model, scaling, gsd, nodata=options["nodata"]):

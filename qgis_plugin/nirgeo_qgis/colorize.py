@@ -40,6 +40,7 @@ class Colorize(NirgeoTool):
     REFERENCE = "REFERENCE"
     EXTENT = "EXTENT"
     SCALE = "SCALE"
+    REFERENCE_SCALE = "REFERENCE_SCALE"
     NODATA = "NODATA"
     PRIOR = "PRIOR"
     UNCERTAINTY = "UNCERTAINTY"
@@ -124,6 +125,14 @@ class Colorize(NirgeoTool):
             "GAIN or GAIN,OFFSET that turn the file's numbers into reflectance, for example "
             "0.0000275,-0.2. Needed only if the file does not say and the log warns about it. A "
             "file made by nirgeo can be named instead, to use its scaling.",
+            advanced=True,
+        )
+        self.add(
+            QgsProcessingParameterString(
+                self.REFERENCE_SCALE, self.LABELS["--reference-scale"], "", optional=True
+            ),
+            "The same for the raster whose colours are taken. Needed only if its numbers are "
+            "reflectance, its file does not say how, and the log warns about it.",
             advanced=True,
         )
         self.add(
@@ -219,6 +228,9 @@ class Colorize(NirgeoTool):
             model=self.parameterAsString(parameters, self.MODEL, context).strip() or AUTO,
             bounds=bounds,
             scale=self.parameterAsString(parameters, self.SCALE, context).strip(),
+            reference_scale=self.parameterAsString(
+                parameters, self.REFERENCE_SCALE, context
+            ).strip(),
             nodata=self.decimal(parameters, self.NODATA, context),
             prior=self.parameterAsBool(parameters, self.PRIOR, context),
             uncertainty=self.parameterAsBool(parameters, self.UNCERTAINTY, context),

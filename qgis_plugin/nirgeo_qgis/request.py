@@ -28,6 +28,7 @@ class ColorizeRequest:
     green: int | None = None
     model: str = AUTO
     reference: str = ""
+    reference_scale: str = ""
     bounds: tuple[float, float, float, float] | None = None
     scale: str = ""
     nodata: float | None = None
@@ -48,6 +49,8 @@ class ColorizeRequest:
             words += ["--model", self.model]
         if self.reference:
             words += ["--reference", self.reference]
+        if self.reference_scale:
+            words += ["--reference-scale", self.reference_scale]
         if self.bounds is not None:
             words += ["--bounds", *(repr(float(side)) for side in self.bounds)]
         if self.scale:

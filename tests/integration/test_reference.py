@@ -17,9 +17,9 @@ from rasterio.warp import transform_bounds
 import nirgeo
 from nirgeo import hints
 from nirgeo.engine import reach
-from nirgeo.errors import BandError, GridError, ResumeError
+from nirgeo.errors import BandError, GridError, OptionError, RadiometryError, ResumeError
 from nirgeo.modelfile import Model
-from nirgeo.radiometry import DisplayCurve, Quantity
+from nirgeo.radiometry import DisplayCurve, Quantity, Scaling
 from nirgeo.reference import ERROR, _belief, open_reference
 from nirgeo.scene import view_of
 
@@ -394,6 +394,79 @@ def test_a_reference_without_a_valid_pixel_over_the_scene_is_told(
     assert (f"Warning: reference: {reference.name}" in done.output) is not corner
     with rasterio.open(tmp_path / "out.tif") as file:
         assert (said in file.tags(ns="NIRGEO")["REFERENCE"]) is not corner
+
+
+def test_a_references_own_scaling(tmp_path: Path, tiny: Model) -> None:
+    """Bands of Sentinel-2 out of their product: nothing says that 1000 of their numbers are 0."""
+    scene, truth = reflectance_scene(tmp_path)
+    numbers = np.rint(coarse(truth, 8) * 10_000).astype(np.uint16)
+    light = write_reference(tmp_path / "light.tif", numbers.astype(np.float32) / 10_000, 8)
+    bare = write_reference(tmp_path / "bare.tif", numbers + np.uint16(1000), 8)
+    expected = colours_of(scene, tiny, light).values
+    wrong = colours_of(scene, tiny, bare).values.astype(int)
+    assert (wrong - expected).mean() > 20  # haze over everything
+    scaling = Scaling(Quantity.REFLECTANCE, 1e-4, -0.1, "a test")
+    for scale in ("0.0001,-0.1", scaling):
+        found = colours_of(scene, tiny, bare, reference_scale=scale).values.astype(int)
+        assert np.abs(found - expected).max() <= 1
+    plain = write_reference(tmp_path / "plain.tif", numbers, 8)
+    found = colours_of(scene, tiny, plain, reference_scale=1e-4).values.astype(int)
+    assert np.abs(found - expected).max() <= 1
+
+
+def test_scaling_of_a_reference_at_the_command_line(tmp_path: Path, tiny: Model) -> None:
+    scene, truth = reflectance_scene(tmp_path)
+    numbers = np.rint(coarse(truth, 8) * 10_000).astype(np.uint16) + np.uint16(1000)
+    reference = write_reference(tmp_path / "bare.tif", numbers, 8)
+    options = ("--model", tiny.path, "--scale", "0.0001", "--reference", reference)
+
+    def tag(name: str) -> str:
+        with rasterio.open(tmp_path / name) as file:
+            return str(file.tags(ns="NIRGEO")["REFERENCE"])
+
+    said = command("colorize", scene, "-o", tmp_path / "a.tif", *options).output
+    assert "Warning: reference: bare.tif" in said
+    assert "assumed: reflectance × 10000. If that is wrong, give --reference-scale" in said
+    assert tag("a.tif").endswith("its numbers are assumed: reflectance × 10000")
+    scaled = (*options, "--reference-scale", "0.0001,-0.1", "--memory", "2G")
+    said = command("colorize", scene, "-o", tmp_path / "b.tif", *scaled).output
+    assert "Warning: reference" not in said
+    assert tag("b.tif").endswith("reflectance = 0.0001 · DN − 0.1 (--reference-scale)")
+    assert (read(tmp_path / "a.tif")[0] != read(tmp_path / "b.tif")[0]).mean() > 0.9
+
+    def stop(done: int, total: int) -> None:
+        raise InterruptedError
+
+    def lazy(scale: str | None) -> Any:
+        opened = nirgeo.open_scene(scene, scale="0.0001", chunk=1)
+        return nirgeo.colorize(opened, tiny, reference=reference, reference_scale=scale)
+
+    again = tmp_path / "again.tif"
+    with pytest.raises(InterruptedError):
+        nirgeo.write_geotiff(lazy(None), again, resume=True, workers=1, on_progress=stop)
+    with pytest.raises(ResumeError):
+        nirgeo.write_geotiff(lazy("0.0001,-0.1"), again, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("scale", "said"),
+    [
+        ("light.tif", "--reference-scale 'light.tif' is not GAIN[,OFFSET]"),
+        ("1,2,3", "--reference-scale '1,2,3' is not GAIN[,OFFSET]"),
+        ("0", "(--reference-scale) can't be used: the gain must be a positive finite number"),
+        (-1.0, "give --reference-scale GAIN[,OFFSET]"),
+    ],
+)
+def test_scalings_that_are_none_are_refused(
+    tmp_path: Path, tiny: Model, scale: str | float, said: str
+) -> None:
+    scene, truth = reflectance_scene(tmp_path)
+    reference = write_reference(tmp_path / "light.tif", coarse(truth, 8), 8)
+    with pytest.raises(RadiometryError) as refused:
+        colours_of(scene, tiny, reference, reference_scale=scale)
+    assert said in str(refused.value)
+    with pytest.raises(OptionError, match="there is no --reference"):
+        colours_of(scene, tiny, None, reference_scale=scale)
 
 
 def test_a_raster_without_colours_is_refused(tmp_path: Path, tiny: Model) -> None:

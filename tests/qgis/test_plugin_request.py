@@ -21,6 +21,7 @@ def test_everything() -> None:
         green=2,
         model="satellite-nir",
         reference="/older.tif",
+        reference_scale="0.0001,-0.1",
         bounds=(-10.5, -3.0, 1e-7, 4.25),
         scale="0.0001,-0.1",
         nodata=-9999,
@@ -34,8 +35,8 @@ def test_everything() -> None:
     words = " ".join(request.arguments())
     assert words == (
         "colorize -o /o.tif --nir 4 --red 1 --green 2 --model satellite-nir --reference /older.tif "
-        "--bounds -10.5 -3.0 1e-07 4.25 --scale 0.0001,-0.1 --nodata -9999.0 "
-        "--no-prior --uncertainty --max-error 8.0 "
+        "--reference-scale 0.0001,-0.1 --bounds -10.5 -3.0 1e-07 4.25 "
+        "--scale 0.0001,-0.1 --nodata -9999.0 --no-prior --uncertainty --max-error 8.0 "
         "--device cpu --chunk 8 --co COMPRESS=ZSTD --co LEVEL=9 --overwrite --progress jsonl "
         "-- -s.tif"
     )
