@@ -16,38 +16,26 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import dask
 import dask.optimization
 
-from nirgeo import handles, pieces
+from nirgeo import pieces
 from nirgeo._version import __version__
-from nirgeo.dealing import Dealer
 from nirgeo.errors import ClusterError, NirgeoError, OptionError
 from nirgeo.pieces import Chunk, Graph
+from nirgeo.pinned import UNDER_WAY_PER_THREAD, Pinned, Results, told_of, too_many_died
 from nirgeo.processes import Processes
-from nirgeo.sent import ChunkTask, Done, compute_chunks, versions_here
+from nirgeo.sent import Done
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
 CONNECT_SECONDS = 10.0
-UNDER_WAY_PER_THREAD = 2
-"""Tasks per thread of the cluster: one that it computes, and one that waits or is on its way."""
-
-GROUP = 4
-"""Chunks of one task, where none is sent back."""
-
-_ASK_SECONDS = 1.0
-"""After which it is asked again who is there."""
-
 LOCAL = "threads"
 """The scheduler that is none: threads of this process, whatever client is active."""
 
@@ -166,16 +154,7 @@ def describe(client: Client | Processes) -> str:
 
 def has_gpus(client: Client) -> bool:
     """Whether workers say that they have a GPU (``dask worker --resources "GPU=1"``)."""
-    return any("GPU" in (worker.get("resources") or {}) for worker in _told_of(client).values())
-
-
-def _told_of(client: Client) -> Mapping[str, Mapping[str, Any]]:
-    """What the scheduler says of every worker."""
-    try:
-        found: dict[str, dict[str, Any]] = client.scheduler_info(n_workers=-1)["workers"]
-    except TypeError:  # of older versions, which tell of all
-        found = client.scheduler_info()["workers"]
-    return found
+    return any("GPU" in (worker.get("resources") or {}) for worker in told_of(client).values())
 
 
 def compute(
@@ -216,7 +195,7 @@ def compute(
         if own is None:
             results = _together(client, graph, blocks, resources, left)
         else:
-            results = _one_by_one(client, own, blocks, resources, there, left)
+            results = Pinned(client, own, blocks, resources, there, left).results()
         for chunk, arrays in results:
             if isinstance(arrays, Done):
                 assert done is not None
@@ -230,9 +209,6 @@ def compute(
         if said is error:
             raise
         raise said from error
-
-
-Results = Iterator[tuple[Chunk, "tuple[Any, ...] | Done"]]
 
 
 def _together(
@@ -266,127 +242,6 @@ def _together(
         left[:] = [future for _, futures in under_way.values() for future in futures]
         chunk, futures = under_way.pop(next(completed))
         yield chunk, client.gather(futures)
-
-
-def _one_by_one(
-    client: Client,
-    own: dict[Chunk, dict[Any, Any]],
-    blocks: Mapping[Chunk, Sequence[Any]],
-    resources: Mapping[str, float] | None,
-    there: Callable[..., Any] | None,
-    left: list[Future[Any]],
-) -> Results:
-    """Chunks that need nothing of each other: each is computed by one worker, from its piece.
-
-    A chunk of a scene reads its own window, and its few steps are one task, or a part of one.
-    ``left`` holds what is under way.
-    """
-    settings, versions, cache = handles.settings_here(), versions_here(), handles.cache_bytes()
-
-    def submit(worker: str | None, chunks: Sequence[Chunk]) -> Future[Any]:
-        tasks = [
-            ChunkTask(
-                own[chunk], list(blocks[chunk]), None if there is None else partial(there, *chunk)
-            )
-            for chunk in chunks
-        ]
-        return client.submit(
-            # Bound, not passed: distributed would look for tasks in what is passed.
-            partial(compute_chunks, tasks, settings, versions, cache),
-            pure=False,  # a name of its own: a failure of an earlier run is not this one's
-            resources=resources,
-            workers=None if worker is None else [worker],
-        )
-
-    dealer = Dealer(blocks)
-    under_way: dict[Future[Any], tuple[str | None, list[Chunk]]] = {}
-    deaths: Counter[Chunk] = Counter()
-    patience: WeakKeyDictionary[Future[Any], float] = WeakKeyDictionary()
-    workers, asked = _workers(client, resources), time.monotonic()
-    group: dict[str | None, int] = {}
-    while dealer.left or under_way:
-        if time.monotonic() - asked > _ASK_SECONDS:  # they come and go
-            workers, asked = _workers(client, resources), time.monotonic()
-            lost: set[str] = set()
-            for future, (worker, chunks) in list(under_way.items()):
-                if worker is not None and worker not in workers:
-                    # Of one that is gone, and not just paused: its oldest task, which it was at.
-                    if worker not in lost and worker not in client.nthreads():
-                        _count_deaths(deaths, chunks)
-                    lost.add(worker)
-                    client.cancel([future], force=True)
-                    del under_way[future]
-                    dealer.give_back(chunks)
-        busy = Counter(worker for worker, _ in under_way.values())
-        # Less at a time towards the end, so that all end together.
-        most = max(1, dealer.left // (8 * sum(workers.values())))
-        for worker, threads in workers.items():
-            for _ in range(busy[worker], UNDER_WAY_PER_THREAD * threads):
-                chunks = dealer.take(worker, min(most, group.get(worker, 1)))
-                if chunks:
-                    under_way[submit(worker, chunks)] = worker, chunks
-        left[:] = under_way
-        for future in _finished(client, under_way):
-            try:
-                outcomes = future.result(timeout=patience.get(future, _ASK_SECONDS))
-            except TimeoutError:
-                if future.status == "error":  # the chunk's own
-                    raise
-                # Its worker may have died just now; or there is much to send, for another time.
-                patience[future] = 2 * patience.get(future, _ASK_SECONDS)
-                continue
-            worker, chunks = under_way.pop(future)
-            for chunk, outcome in zip(chunks, outcomes, strict=True):
-                del own[chunk]
-                yield chunk, outcome
-            # What is not sent needs no memory here; then fewer tasks are less work for everybody.
-            near = all(isinstance(outcome, Done) for outcome in outcomes)
-            group[worker] = GROUP if near else 1
-
-
-def _finished(client: Client, futures: Iterable[Future[Any]]) -> list[Future[Any]]:
-    """Those that are done, once there is one; none if that takes too long."""
-    from distributed import wait
-
-    with client.as_current(), suppress(TimeoutError):
-        return list(wait(list(futures), _ASK_SECONDS, "FIRST_COMPLETED").done)
-    return []
-
-
-def _count_deaths(deaths: Counter[Chunk], chunks: Sequence[Chunk]) -> None:
-    """The scheduler's own count would begin anew with every worker that a chunk is given to.
-
-    Raises
-    ------
-    ClusterError : so many died of one chunk that others would too
-    """
-    deaths.update(chunks)
-    allowed = int(dask.config.get("distributed.scheduler.allowed-failures", 3))
-    if max(deaths[chunk] for chunk in chunks) > allowed:
-        raise _too_many_died(allowed + 1)
-
-
-def _too_many_died(count: int) -> ClusterError:
-    return ClusterError(
-        f"{count} workers died of the same chunk, most likely of too little memory; give them "
-        "more, or use smaller chunks (--chunk). What is done is kept: run again with --resume"
-    )
-
-
-def _workers(client: Client, resources: Mapping[str, float] | None) -> dict[str | None, int]:
-    """How many threads each worker has that takes work; all as one where the scheduler must choose.
-
-    That is while there is none, and where not all have what a chunk takes. One that is short of
-    memory pauses, and begins nothing then.
-    """
-    threads: dict[str | None, int] = {
-        address: int(worker["nthreads"])
-        for address, worker in _told_of(client).items()
-        if worker.get("status", "running") == "running"
-    }
-    if resources or not threads:
-        return {None: max(1, sum(threads.values()))}
-    return threads
 
 
 def each(
@@ -446,7 +301,7 @@ def _explained(error: BaseException, client: Client) -> BaseException:
     if isinstance(error, NirgeoError) or not isinstance(error, Exception):
         return error
     if isinstance(error, KilledWorker):
-        return _too_many_died(error.allowed_failures + 1)
+        return too_many_died(error.allowed_failures + 1)
     if client.status != "running" or isinstance(error, (CancelledError, CommClosedError)):
         address = getattr(client.scheduler, "address", None) or "the cluster"
         return ClusterError(

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from pictures import COLOURS, command, events, listing, punch_holes, read, scene_values
 
 import nirgeo
-from nirgeo import cluster, nearby
+from nirgeo import cluster, nearby, pinned
 from nirgeo.blockstore import BlockStore
 from nirgeo.errors import ClusterError, OptionError, SourceError, TargetError
 from nirgeo.modelfile import Model
@@ -273,7 +273,7 @@ def test_chunks_under_way_are_bounded(
     monkeypatch.setattr(BlockStore, "write", writing)
     run.write(tmp_path / "rgb.tif", scheduler=client)
     assert under_way == 0
-    assert 2 <= most <= cluster.UNDER_WAY_PER_THREAD * 2
+    assert 2 <= most <= pinned.UNDER_WAY_PER_THREAD * 2
 
 
 def count_loads() -> None:
@@ -316,7 +316,7 @@ def test_what_a_worker_can_not_read_is_told(tmp_path: Path, run: Run, client: Cl
 def test_other_versions_are_refused(
     tmp_path: Path, run: Run, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "versions_here", lambda: {"nirgeo": "0.0", "torch": "1.0"})
+    monkeypatch.setattr(pinned, "versions_here", lambda: {"nirgeo": "0.0", "torch": "1.0"})
     with pytest.raises(ClusterError, match=r"this process nirgeo 0\.0, torch 1\.0"):
         run.write(tmp_path / "rgb.tif", scheduler=client)
 
