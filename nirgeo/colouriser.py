@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nirgeo.radiometry import DisplayCurve, Quantity
-from nirgeo.tiling import InputWindow, Window, lattice
+from nirgeo.tiling import TILES_PER_SIDE, InputWindow, Window, lattice
 
 if TYPE_CHECKING:
     from nirgeo.reference import Reference
@@ -27,9 +27,6 @@ FloatArray = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Tile = tuple[FloatArray, Mask]
 """Bands (bands, h, w) in working space, 0 where not valid, and the mask (h, w)."""
-
-TILES_PER_SIDE = (4, 16)
-"""Sides of the lattice that statistics are taken from; the denser one where the first is empty."""
 
 
 class Spec(Protocol):

@@ -64,6 +64,7 @@ from nirgeo.source import Grid, RasterSource, as_stored, suspected_nodata
 from nirgeo.tiling import (
     DEFAULT_CHUNK_TILES,
     TILE,
+    TILES_PER_SIDE,
     ChunkGrid,
     InputWindow,
     Window,
@@ -524,9 +525,13 @@ def _array_scaling(
         return stated
     clues = ScalingClues(str(array.dtype))
     if array.dtype != np.uint8:
-        tiles = [nir[w.slices].ravel() for w in lattice(*nir.shape)]
-        sample = da.concatenate(tiles).compute()
-        clues = sampled_clues(str(array.dtype), sample, array_nodata(array, nodata))
+        for per_side in TILES_PER_SIDE:
+            windows = lattice(nir.shape[0], nir.shape[1], per_side)
+            tiles = [nir[window.slices].ravel() for window in windows]
+            sample = da.concatenate(tiles).compute()
+            clues = sampled_clues(str(array.dtype), sample, array_nodata(array, nodata))
+            if clues.high is not None:
+                break
     return find_scaling(clues)
 
 

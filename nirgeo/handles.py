@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import xml.etree.ElementTree as ElementTree
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,11 +18,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import rasterio
+import rasterio.shutil
 from rasterio._err import CPLE_BaseError, CPLE_NotSupportedError, stack_errors
 from rasterio.enums import ColorInterp, Resampling
 from rasterio.env import defenv, get_gdal_config, getenv, hasenv, set_gdal_config, setenv
 from rasterio.errors import RasterioError
-from rasterio.io import DatasetReader
+from rasterio.io import DatasetReader, MemoryFile
 from rasterio.vrt import WarpedVRT
 
 from nirgeo.errors import GridError, SourceError
@@ -188,6 +190,20 @@ class WarpTarget:
     crs: str
 
 
+@dataclass(frozen=True)
+class Warp:
+    """How a band (from 1) is resampled.
+
+    ``nodata`` are values that must not be mixed into their neighbours, instead of what the file
+    says. ``masked`` is False where the file's alpha band must not be believed.
+    """
+
+    target: WarpTarget
+    index: int
+    nodata: float | None = None
+    masked: bool = True
+
+
 class _ThreadHandles(threading.local):
     def __init__(self) -> None:
         self.open: OrderedDict[Any, DatasetReader | WarpedVRT] = OrderedDict()
@@ -207,15 +223,13 @@ def file_stamp(path: str) -> tuple[int, int] | None:
 
 def dataset(
     path: str,
-    warp: WarpTarget | None = None,
-    nodata: float | None = None,
+    warp: Warp | None = None,
     drivers: tuple[str, ...] = (),
 ) -> DatasetReader | WarpedVRT:
     """This thread's dataset for ``path``, opened if need be. Call inside :func:`gdal_env`.
 
-    ``nodata`` matters only together with ``warp``: which values must not be mixed into their
-    neighbours, instead of what the file says. ``drivers`` are GDAL's names of the formats that the
-    file may have; none means any.
+    With ``warp`` it has two bands: that one, and one that is 0 where it has no value. ``drivers``
+    are GDAL's names of the formats that the file may have; none means any.
 
     Raises
     ------
@@ -223,14 +237,14 @@ def dataset(
     GridError : it can't be resampled to the grid of ``warp``
     """
     # repr: a NaN equals no other NaN, and then every call would open the file once more.
-    key = (path, warp, repr(nodata), drivers, file_stamp(path))
+    key = (path, repr(warp), drivers, file_stamp(path))
     cached = _handles.open.get(key)
     if cached is not None and not cached.closed:
         _handles.open.move_to_end(key)
         return cached
     opened = open_dataset(path, drivers)
     if warp is not None:
-        opened = _warped(opened, warp, nodata)
+        opened = _warped(opened, warp)
     _handles.open[key] = opened
     while len(_handles.open) > MAX_OPEN_PER_THREAD:
         _, oldest = _handles.open.popitem(last=False)
@@ -238,25 +252,24 @@ def dataset(
     return opened
 
 
-def _warped(source: DatasetReader, warp: WarpTarget, nodata: float | None) -> WarpedVRT:
-    """``source`` on another grid, with an alpha band that says where it has values.
+def _warped(source: DatasetReader, warp: Warp) -> WarpedVRT:
+    """A band of ``source`` on another grid, and an alpha band that says where it has values.
 
     Without one, pixels beyond the source, and those its mask leaves out, would read as valid
     zeros. And GDAL would resample every window by itself instead of in fixed blocks, so that a
     pixel's value depended on the window it is read with, wherever the grids are not parallel.
     """
-    options: dict[str, Any] = {} if nodata is None else {"src_nodata": nodata}
-    if ColorInterp.alpha not in source.colorinterp:  # GDAL refuses a second one
-        options["add_alpha"] = True
     try:
+        alone = _alone(source, warp)
         return WarpedVRT(
-            source,
-            crs=warp.crs,
-            transform=rasterio.Affine(*warp.transform),
-            height=warp.height,
-            width=warp.width,
+            alone,
+            crs=warp.target.crs,
+            transform=rasterio.Affine(*warp.target.transform),
+            height=warp.target.height,
+            width=warp.target.width,
             resampling=Resampling.bilinear,
-            **options,
+            add_alpha=alone.count == 1,  # GDAL refuses a second one
+            **({} if warp.nodata is None else {"src_nodata": warp.nodata}),
         )
     except GDAL_ERRORS as error:  # its text holds both CRSs in full, too long for a message
         raise GridError(
@@ -265,9 +278,34 @@ def _warped(source: DatasetReader, warp: WarpTarget, nodata: float | None) -> Wa
         ) from error
 
 
-def alpha_band(warped: WarpedVRT) -> int:
-    """The band (from 1) of a resampled dataset that is 0 where the source has no value."""
-    return int(warped.colorinterp.index(ColorInterp.alpha)) + 1
+def _alone(source: DatasetReader, warp: Warp) -> DatasetReader:
+    """One band of ``source``, and its alpha band if that is believed.
+
+    Of several bands GDAL would take a pixel for missing only where all of them miss it, and mix
+    what one of them misses into that one's neighbours. An alpha band that is not believed it would
+    believe.
+    """
+    kinds = list(source.colorinterp)
+    alpha = kinds.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in kinds else None
+    kept = [warp.index] if not warp.masked or alpha in (None, warp.index) else [warp.index, alpha]
+    with MemoryFile(ext=".vrt") as file:
+        rasterio.shutil.copy(source, file.name, driver="VRT", strict=False)
+        root = ElementTree.fromstring(file.read())
+    bands = {int(band.get("band", 0)): band for band in root.findall("VRTRasterBand")}
+    for number, band in bands.items():
+        if number not in kept:
+            root.remove(band)
+            continue
+        band.set("band", str(kept.index(number) + 1))
+        kind = band.find("ColorInterp")
+        if number == warp.index and kind is not None:
+            band.remove(kind)
+    with MemoryFile(ElementTree.tostring(root), ext=".vrt") as file:
+        return rasterio.open(file.name)  # which reads all of the file now
+
+
+ALPHA = 2
+"""The band (from 1) of a resampled dataset that is 0 where the source has no value."""
 
 
 def open_dataset(path: str, drivers: tuple[str, ...] = ()) -> DatasetReader:

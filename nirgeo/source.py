@@ -28,7 +28,7 @@ from nirgeo.bands import ROLES, BandLabel, find_roles, listing
 from nirgeo.errors import BandError, GridError, SourceError
 from nirgeo.hrefs import absolute_scene, conceal, public, without_query
 from nirgeo.radiometry import ScalingClues
-from nirgeo.tiling import Window, lattice
+from nirgeo.tiling import TILES_PER_SIDE, Window, lattice
 
 Mask = NDArray[np.bool_]
 
@@ -99,6 +99,13 @@ class SourceBand:
     def describe(self) -> str:
         """The file as a message may name it."""
         return public(self.path)
+
+    @property
+    def resampled(self) -> handles.Warp | None:
+        """How it is brought onto the scene's grid; None if it lies there."""
+        if self.warp is None:
+            return None
+        return handles.Warp(self.warp, self.index, self.nodata, self.masked)
 
     def open(self) -> Any:
         """This thread's dataset of the file on its own grid. Call inside ``handles.gdal_env``."""
@@ -225,7 +232,7 @@ class RasterSource:
         first = bands[0]
         stamp = dict(self.stamps).get(first.path)
         with handles.gdal_env(first.path):
-            opened = handles.dataset(first.path, first.warp, first.nodata, first.drivers)
+            opened = handles.dataset(first.path, first.resampled, first.drivers)
             own_blocks = first.warp is None and opened.driver in handles.PIXEL_DRIVERS
             if decoded.is_shared() and own_blocks and stamp is not None:
                 indexes = [band.index for band in bands]
@@ -287,18 +294,19 @@ def _read(opened: Any, bands: Sequence[SourceBand], window: Window) -> decoded.P
     """A window of some bands of an open file."""
     target = RasterioWindow(window.col, window.row, window.width, window.height)
     shape = (len(bands), window.height, window.width)
-    values = np.empty(shape, dtype=opened.dtypes[bands[0].index - 1])
+    values = np.empty(shape, dtype=bands[0].dtype)
     valid: Mask | None = None
     for band, out in zip(bands, values, strict=True):
         try:
-            opened.read(band.index, window=target, out=out)
-            masked = _mask_band(opened, band)
-            if masked is None:
-                continue
             if band.warp is not None:
+                opened.read(1, window=target, out=out)
                 # The alpha band itself: as a mask GDAL honours it for 8 and 16 bits only.
-                mask = opened.read(masked, window=target) != 0
+                mask = opened.read(handles.ALPHA, window=target) != 0
             else:
+                opened.read(band.index, window=target, out=out)
+                masked = _mask_band(opened, band)
+                if masked is None:
+                    continue
                 mask = opened.read_masks(masked, window=target) != 0
         except handles.GDAL_ERRORS as error:
             handles.forget_errors()
@@ -313,12 +321,10 @@ def _read(opened: Any, bands: Sequence[SourceBand], window: Window) -> decoded.P
 
 
 def _mask_band(opened: Any, band: SourceBand) -> int | None:
-    """The band of an open file whose mask, or which as a mask, says where ``band`` is valid.
+    """The band of an open file whose mask says where ``band`` is valid.
 
     None if nothing does but values; ``band.nodata`` is one, given from outside.
     """
-    if band.warp is not None:
-        return handles.alpha_band(opened) if band.masked else None
     if band.nodata is not None:
         return None
     flags = opened.mask_flag_enums[band.index - 1]
@@ -448,13 +454,22 @@ def _alpha_is_data(source: RasterSource, number: int) -> bool:
     return between > 0.5 * total
 
 
+def _sample(source: RasterSource, numbers: Sequence[int]) -> list[tuple[NDArray[Any], Mask]]:
+    """Bands and masks of the tiles of the fixed lattice; of a denser one if nothing is valid there.
+
+    A small field in a large frame of missing pixels lies beside the first.
+    """
+    tiles = []
+    for per_side in TILES_PER_SIDE:
+        tiles = [source.read(window, numbers) for window in lattice(*source.grid.shape, per_side)]
+        if any(valid.any() for _, valid in tiles):
+            break
+    return tiles
+
+
 def sample_range(source: RasterSource, number: int) -> tuple[float | None, float | None]:
     """2nd and 98th percentile of a band's valid samples on the fixed lattice; None without any."""
-    samples = []
-    for window in lattice(*source.grid.shape):
-        values, valid = source.read(window, [number])
-        samples.append(values[0][valid])
-    pooled = np.concatenate(samples) if samples else np.empty(0)
+    pooled = np.concatenate([values[0][valid] for values, valid in _sample(source, [number])])
     if pooled.size == 0:
         return None, None
     low, high = np.percentile(pooled.astype(np.float64), (2, 98))
@@ -471,7 +486,7 @@ def suspected_nodata(source: RasterSource, roles: Sequence[str]) -> list[str]:
     Looks at the tiles of the fixed lattice.
     """
     numbers = [source.number_of(role) for role in roles]
-    tiles = [source.read(window, numbers) for window in lattice(*source.grid.shape)]
+    tiles = _sample(source, numbers)
     said = []
     for k, role in enumerate(roles):
         pooled = np.concatenate([values[k][valid] for values, valid in tiles])

@@ -255,7 +255,13 @@ class ChunkGrid:
                     yield i, j, self.window(i, j)
 
 
-def lattice(height: int, width: int, per_side: int = 4, tile: int = TILE) -> tuple[Window, ...]:
+TILES_PER_SIDE = (4, 16)
+"""Of the lattice that is looked at, and of a denser one for scenes that are empty there."""
+
+
+def lattice(
+    height: int, width: int, per_side: int = TILES_PER_SIDE[0], tile: int = TILE
+) -> tuple[Window, ...]:
     """A fixed lattice of at most ``per_side``² tiles, the same for every chunk size.
 
     Everything that is global to a scene (the range of its values, its statistics) is read from

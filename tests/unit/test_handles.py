@@ -84,16 +84,16 @@ def test_close_all(tmp_path: Path) -> None:
 def test_a_warp_target_is_another_dataset_of_the_same_file(tmp_path: Path) -> None:
     path = _raster(tmp_path / "a.tif", value=7, size=8)
     target = handles.WarpTarget(16, 12, tuple(NORTH_UP_10M @ rasterio.Affine.scale(0.5))[:6], UTM)
-    plain, warped = handles.dataset(path), handles.dataset(path, target)
+    warp = handles.Warp(target, 1)
+    plain, warped = handles.dataset(path), handles.dataset(path, warp)
     assert (plain.height, plain.width) == (8, 8)
     assert (warped.height, warped.width) == (16, 12)
     assert (warped.read(1) == 7).all()
-    assert handles.dataset(path, target) is warped
+    assert handles.dataset(path, warp) is warped
     # What counts as missing is part of how a band is resampled.
-    assert handles.dataset(path, target, float("nan")) is not warped
-    assert handles.dataset(path, target, float("nan")) is handles.dataset(
-        path, target, float("nan")
-    )
+    other = [handles.Warp(target, 1, nodata=float("nan")) for _ in range(2)]
+    assert handles.dataset(path, other[0]) is not warped
+    assert handles.dataset(path, other[0]) is handles.dataset(path, other[1])
 
 
 def test_settings_for_remote_files_last_only_inside(monkeypatch: pytest.MonkeyPatch) -> None:

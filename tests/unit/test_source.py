@@ -14,16 +14,19 @@ import cloudpickle  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 import rasterio
+import xarray as xr
 from helpers import NORTH_UP_10M, UTM, write_raster
 from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
 from rasterio.rpc import RPC
 from rasterio.warp import transform as transform_points
 
 from nirgeo import handles
+from nirgeo.engine import model_for
 from nirgeo.errors import BandError, GridError, NirgeoError, SourceError
 from nirgeo.radiometry import Quantity, find_scaling
 from nirgeo.source import Grid, RasterSource, open_source
-from nirgeo.tiling import Window
+from nirgeo.tiling import Window, lattice
 
 RGBA = ("red", "green", "blue", "alpha")
 COARSE_20M = rasterio.Affine(20.0, 0.0, NORTH_UP_10M.c, 0.0, -20.0, NORTH_UP_10M.f)
@@ -230,6 +233,19 @@ class TestAlpha:
 
 
 class TestScalingClues:
+    def test_a_small_field_in_a_large_frame_of_missing_pixels(self, tmp_path: Path) -> None:
+        values = np.full((1000, 1000), np.nan, dtype=np.float32)
+        values[70:230, 70:230] = np.linspace(0.05, 0.4, 160)
+        path = write_raster(tmp_path / "a.tif", values, nodata=float("nan"))
+        first = [values[window.slices] for window in lattice(*values.shape)]
+        assert np.isnan(np.concatenate([part.ravel() for part in first])).all()
+        clues = open_source(path).clues
+        assert clues.low is not None and 0.04 < clues.low < 0.1
+        assert clues.high is not None and 0.35 < clues.high < 0.41
+        assert find_scaling(clues).gain == 1
+        opened = xr.DataArray(values, dims=("y", "x"))
+        assert model_for(opened, "satellite-nir")[1].gain == 1
+
     def test_tags_scales_and_range(self, tmp_path: Path) -> None:
         array = np.linspace(100, 5000, 64 * 64).reshape(64, 64).astype(np.uint16)
         plain = open_source(write_raster(tmp_path / "a.tif", array)).clues
@@ -426,6 +442,62 @@ class TestStacks:
         np.testing.assert_allclose(values[0][inner], expected[inner], atol=0.5001)
         assert valid.all()
         assert any("r.tif (45×35 px) is resampled" in note for note in source.notes)
+
+    @pytest.mark.parametrize("kind", ["nodata", "mask", "alpha"])
+    @pytest.mark.parametrize("shift", [0.0, 0.5])
+    def test_what_one_band_of_a_file_misses_is_missing_on_any_grid(
+        self, tmp_path: Path, kind: str, shift: float
+    ) -> None:
+        """As at the border of a satellite's track, where each band ends at another column."""
+        values = np.full((2, 70, 90), 1000, dtype=np.int16)
+        values[0, :, :30] = -9999 if kind == "nodata" else 0
+        options: dict[str, Any] = {"nodata": -9999} if kind == "nodata" else {}
+        names: tuple[str, ...] = ("red", "green")
+        if kind == "alpha":
+            alpha = np.where(values[:1] > 0, 65535, 0)  # GDAL believes it where it is unsigned
+            values, names = np.concatenate((values, alpha)).astype(np.uint16), (*names, "a")
+        place = NORTH_UP_10M @ rasterio.Affine.translation(shift, 0)
+        path = write_raster(
+            tmp_path / "rg.tif", values, descriptions=names, transform=place, **options
+        )
+        with rasterio.open(path, "r+") as file:
+            if kind == "mask":
+                file.write_mask(values[0] > 0)
+            if kind == "alpha":
+                file.colorinterp = [ColorInterp.gray, ColorInterp.undefined, ColorInterp.alpha]
+        source = open_source(
+            path,
+            stack={"nir": write_raster(tmp_path / "n.tif", np.full((70, 90), 50, np.int16))},
+            roles={"red": "1", "green": "2"},
+        )
+        numbers = [source.number_of(role) for role in ("red", "green")]
+        found, valid = read_all(source, *numbers)
+        assert (found[:, valid] == 1000).all()
+        assert valid[:, 31:].all()
+        assert not valid[:, :30].any()
+
+    @pytest.mark.parametrize("band", [1, 4])
+    def test_an_alpha_band_that_is_none_hides_not_where_the_file_ends(
+        self, tmp_path: Path, band: int
+    ) -> None:
+        """GDAL takes the last of four bands of 8 bits for alpha, and often it is near infrared."""
+        random = np.random.default_rng(1)
+        values = random.integers(30, 200, (4, 70, 45)).astype(np.uint8)
+        place = NORTH_UP_10M @ rasterio.Affine.translation(45.5, 0)
+        path = write_raster(
+            tmp_path / "rgbn.tif", values, transform=place, photometric="RGB", alpha="yes"
+        )
+        with rasterio.open(path) as file:
+            assert file.colorinterp[3].name == "alpha"
+        nir = write_raster(tmp_path / "n.tif", np.full((70, 90), 50, np.uint8))
+        source = open_source(path, stack={"nir": nir}, roles={"red": str(band)})
+        found, valid = read_all(source, source.number_of("red"))
+        assert not valid[:, :45].any()
+        assert valid[:, 47:].all()
+        inner = values[band - 1].astype(float)
+        np.testing.assert_allclose(
+            found[0][:, 47:89], (inner[:, 1:43] + inner[:, 2:44]) / 2, atol=0.51
+        )
 
     @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
     def test_where_a_coarser_band_has_no_pixel_nothing_is_valid(
