@@ -20,7 +20,7 @@ from typing import Any
 import rasterio
 import rasterio.shutil
 from rasterio._err import CPLE_BaseError, CPLE_NotSupportedError, stack_errors
-from rasterio.enums import ColorInterp, Resampling
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.env import defenv, get_gdal_config, getenv, hasenv, set_gdal_config, setenv
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader, MemoryFile
@@ -285,9 +285,8 @@ def _alone(source: DatasetReader, warp: Warp) -> DatasetReader:
     what one of them misses into that one's neighbours. An alpha band that is not believed it would
     believe.
     """
-    kinds = list(source.colorinterp)
-    alpha = kinds.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in kinds else None
-    kept = [warp.index] if not warp.masked or alpha in (None, warp.index) else [warp.index, alpha]
+    alpha = None if warp.nodata is not None else alpha_of(source, warp.index, masked=warp.masked)
+    kept = [warp.index] if alpha is None else [warp.index, alpha]
     with MemoryFile(ext=".vrt") as file:
         rasterio.shutil.copy(source, file.name, driver="VRT", strict=False)
         root = ElementTree.fromstring(file.read())
@@ -302,6 +301,21 @@ def _alone(source: DatasetReader, warp: Warp) -> DatasetReader:
             band.remove(kind)
     with MemoryFile(ElementTree.tostring(root), ext=".vrt") as file:
         return rasterio.open(file.name)  # which reads all of the file now
+
+
+def alpha_of(opened: DatasetReader, index: int, *, masked: bool) -> int | None:
+    """The alpha band (from 1) that says where another one is valid; None if something else does.
+
+    GDAL asks it in files of two and of four bands only; those of drone cameras have six or more.
+    ``masked`` is False where the file's alpha band must not be believed.
+    """
+    kinds = list(opened.colorinterp)
+    if not masked or ColorInterp.alpha not in kinds:
+        return None
+    alpha = kinds.index(ColorInterp.alpha) + 1
+    flags = opened.mask_flag_enums[index - 1]
+    asked = MaskFlags.all_valid in flags or MaskFlags.alpha in flags
+    return alpha if asked and alpha != index else None
 
 
 ALPHA = 2

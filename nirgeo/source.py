@@ -296,18 +296,11 @@ def _read(opened: Any, bands: Sequence[SourceBand], window: Window) -> decoded.P
     shape = (len(bands), window.height, window.width)
     values = np.empty(shape, dtype=bands[0].dtype)
     valid: Mask | None = None
+    masks: dict[int, Mask] = {}
     for band, out in zip(bands, values, strict=True):
         try:
-            if band.warp is not None:
-                opened.read(1, window=target, out=out)
-                # The alpha band itself: as a mask GDAL honours it for 8 and 16 bits only.
-                mask = opened.read(handles.ALPHA, window=target) != 0
-            else:
-                opened.read(band.index, window=target, out=out)
-                masked = _mask_band(opened, band)
-                if masked is None:
-                    continue
-                mask = opened.read_masks(masked, window=target) != 0
+            opened.read(1 if band.warp else band.index, window=target, out=out)
+            mask = _mask(opened, band, target, masks)
         except handles.GDAL_ERRORS as error:
             handles.forget_errors()
             raise SourceError(
@@ -315,21 +308,35 @@ def _read(opened: Any, bands: Sequence[SourceBand], window: Window) -> decoded.P
                 f"column {window.col} ({conceal(error.__cause__ or error, band.path)}); "
                 "the file may be truncated or damaged"
             ) from error
-        valid = mask if valid is None else valid & mask
+        if mask is not None:
+            valid = mask if valid is None else valid & mask
     everywhere = valid is None or bool(valid.all())
     return decoded.Pixels(values, None if everywhere else valid)
 
 
-def _mask_band(opened: Any, band: SourceBand) -> int | None:
-    """The band of an open file whose mask says where ``band`` is valid.
+def _mask(
+    opened: Any, band: SourceBand, target: RasterioWindow, alphas: dict[int, Mask]
+) -> Mask | None:
+    """Where the file says that ``band`` is valid; None where nothing but values tell.
 
-    None if nothing does but values; ``band.nodata`` is one, given from outside.
+    ``band.nodata`` is a value that does, given from outside. ``alphas`` keeps what was read of
+    alpha bands, for the other bands of the file.
     """
-    if band.nodata is not None:
-        return None
+    alpha: int | None = handles.ALPHA
+    if band.warp is None:
+        if band.nodata is not None:
+            return None
+        alpha = handles.alpha_of(opened, band.index, masked=band.masked)
+    if alpha is not None:
+        # The alpha band itself: as a mask GDAL honours it for 8 and 16 bits only.
+        if alpha not in alphas:
+            alphas[alpha] = opened.read(alpha, window=target) != 0
+        return alphas[alpha]
     flags = opened.mask_flag_enums[band.index - 1]
-    believed = band.masked or MaskFlags.alpha not in flags
-    return band.index if believed and MaskFlags.all_valid not in flags else None
+    if MaskFlags.all_valid in flags or MaskFlags.alpha in flags:
+        return None
+    mask: Mask = opened.read_masks(band.index, window=target) != 0
+    return mask
 
 
 def _refuse_complex(band: SourceBand) -> None:

@@ -232,6 +232,38 @@ class TestAlpha:
         np.testing.assert_array_equal(read_all(source)[1], array[3] == 255)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+@pytest.mark.parametrize("nodata", [None, 7])
+def test_the_alpha_band_of_a_file_of_six_bands(
+    tmp_path: Path, dtype: str, nodata: float | None
+) -> None:
+    """As drone cameras' mosaics have it; GDAL asks it in files of two and of four bands only."""
+    names = ("blue", "green", "red", "rededge", "nir")
+    full = 1 if dtype == "float32" else np.iinfo(dtype).max
+    values = np.full((6, 70, 90), 50, dtype=dtype)
+    values[5] = full
+    values[:, :, :30] = 0
+    values[4, :, 40] = 7
+    kinds = [ColorInterp[name] if name in ("blue", "green", "red") else ColorInterp.undefined
+             for name in names]  # fmt: skip
+    path = tmp_path / "mosaic.tif"
+    place = {"crs": UTM, "transform": NORTH_UP_10M, "nodata": nodata}
+    with rasterio.open(
+        path, "w", driver="GTiff", count=6, height=70, width=90, dtype=dtype, **place
+    ) as file:
+        file.colorinterp = [*kinds, ColorInterp.alpha]
+        file.write(values)
+        file.descriptions = (*names, "")
+    source = open_source(path)
+    _, valid = read_all(source, source.number_of("nir"), source.number_of("red"))
+    # As with files of four bands, a value that is said to be none goes before alpha.
+    assert valid[:, :30].any() == (nodata is not None)
+    assert valid[:, 40].any() == (nodata is None)
+    assert valid[:, 41:].all()
+    said = open_source(path, nodata=9)
+    assert read_all(said, said.number_of("nir"))[1].all()
+
+
 class TestScalingClues:
     def test_a_small_field_in_a_large_frame_of_missing_pixels(self, tmp_path: Path) -> None:
         values = np.full((1000, 1000), np.nan, dtype=np.float32)
@@ -240,8 +272,10 @@ class TestScalingClues:
         first = [values[window.slices] for window in lattice(*values.shape)]
         assert np.isnan(np.concatenate([part.ravel() for part in first])).all()
         clues = open_source(path).clues
-        assert clues.low is not None and 0.04 < clues.low < 0.1
-        assert clues.high is not None and 0.35 < clues.high < 0.41
+        assert clues.low is not None
+        assert 0.04 < clues.low < 0.1
+        assert clues.high is not None
+        assert 0.35 < clues.high < 0.41
         assert find_scaling(clues).gain == 1
         opened = xr.DataArray(values, dims=("y", "x"))
         assert model_for(opened, "satellite-nir")[1].gain == 1
@@ -454,7 +488,7 @@ class TestStacks:
         options: dict[str, Any] = {"nodata": -9999} if kind == "nodata" else {}
         names: tuple[str, ...] = ("red", "green")
         if kind == "alpha":
-            alpha = np.where(values[:1] > 0, 65535, 0)  # GDAL believes it where it is unsigned
+            alpha = np.where(values[:1] > 0, 65535, 0)
             values, names = np.concatenate((values, alpha)).astype(np.uint16), (*names, "a")
         place = NORTH_UP_10M @ rasterio.Affine.translation(shift, 0)
         path = write_raster(
