@@ -20,8 +20,9 @@ from nirgeo.errors import (
     GridError,
     NirgeoError,
     RadiometryError,
+    SourceError,
 )
-from nirgeo.hrefs import public
+from nirgeo.hrefs import is_remote, public, without_query
 from nirgeo.provenance import NAMESPACE
 from nirgeo.radiometry import DisplayCurve, Quantity, Scaling, find_scaling
 from nirgeo.source import Grid, RasterSource, open_source, stored_scaling
@@ -88,10 +89,18 @@ class RgbSource:
         GridError : either of the two has no CRS
         """
         if grid.crs is None or self.grid.crs is None:
+            bare = [what for what, of in (("the prediction", grid), ("the truth", self.grid))
+                    if of.crs is None]  # fmt: skip
+            lacking = f"{' and '.join(bare)} {'have' if len(bare) > 1 else 'has'} no CRS"
+            if grid.shape == self.grid.shape:
+                raise GridError(
+                    f"both have {grid.width}×{grid.height} px, but not in the same place, and "
+                    f"{lacking}; if their pixels do match, give both the same georeference, or none"
+                )
             raise GridError(
                 f"the truth has {self.grid.width}×{self.grid.height} px and the prediction "
-                f"{grid.width}×{grid.height} px, and without a CRS on both they can't be brought "
-                "onto one grid; resample one of them first"
+                f"{grid.width}×{grid.height} px, and {lacking}, so they can't be brought onto one "
+                "grid; resample one of them first"
             )
         warp = handles.WarpTarget(grid.height, grid.width, grid.transform, grid.crs)
         bands = tuple(replace(band, warp=warp) for band in self.source.bands)
@@ -121,6 +130,7 @@ def open_rgb(
     SourceError, BandError, RadiometryError
     EvaluationError : ``bands`` does not name three
     """
+    _refuse_item(path)
     if bands is not None and len(bands) != 3:
         raise EvaluationError(f"--bands: {len(bands)} named; need three: red, green and blue")
     roles = (
@@ -138,6 +148,21 @@ def open_rgb(
     if scale is None:
         _refuse_uneven(source, path)
     return RgbSource(source, find_scaling(source.clues, scale), _rendering(path))
+
+
+def _refuse_item(path: str) -> None:
+    """An item's colours are files of their own, each with what it says of its values."""
+    from nirgeo.stac.document import has_json_suffix
+    from nirgeo.stac.scene import find_item
+
+    if not has_json_suffix(without_query(path)) or is_remote(path):
+        return
+
+    if find_item(path) is not None:
+        raise SourceError(
+            f"{path}: a STAC item is a scene for `nirgeo colorize`; of its colours make one raster "
+            "(gdalbuildvrt -separate rgb.vrt RED GREEN BLUE), and name that"
+        )
 
 
 def _refuse_uneven(source: RasterSource, path: str) -> None:
@@ -185,7 +210,8 @@ def _find_colours(path: str, advice: str) -> dict[str, str]:
     if not set(COLOURS) <= set(found):
         listed = ", ".join(f"{k}: {name or '–'}" for k, name in enumerate(names, start=1))
         raise BandError(
-            f"{path}: nothing says which bands are red, green and blue; {advice}. Bands: {listed}"
+            f"{public(path)}: nothing says which bands are red, green and blue; {advice}. Bands: "
+            f"{listed}"
         )
     return {colour: str(found[colour]) for colour in COLOURS}
 
@@ -206,4 +232,6 @@ def _rendering(path: str) -> Rendering:
 
 
 def _damaged(path: str) -> NirgeoError:
-    return EvaluationError(f"{path}: its tags record an unreadable display curve; write it anew")
+    return EvaluationError(
+        f"{public(path)}: its tags record an unreadable display curve; write it anew"
+    )

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from nirgeo.baselines import BASELINES, Context
+from nirgeo.baselines import BASELINES, Baseline, Context
 from nirgeo.baselines.storage import BASELINE_PREFIX
 from nirgeo.errors import EvaluationError
 from nirgeo.radiometry import Quantity
@@ -56,6 +56,28 @@ class Trained:
     """Steps done, and the mean angular error then."""
 
 
+def check(name: str) -> None:
+    """Refuse a contestant that there is not.
+
+    Raises
+    ------
+    EvaluationError : no such baseline, or one that does not colour near infrared alone
+    TrainingError : no such preset
+    """
+    if name.startswith(BASELINE_PREFIX):
+        _baseline(name)
+    else:
+        configuration(name)
+
+
+def _baseline(name: str) -> type[Baseline]:
+    kind = BASELINES.get(name.removeprefix(BASELINE_PREFIX))
+    if kind is None or kind.bands != ("nir",):
+        known = ", ".join(n for n, k in BASELINES.items() if k.bands == ("nir",))
+        raise EvaluationError(f"no baseline {name!r} for near infrared; there are {known}")
+    return kind
+
+
 def fit_baseline(name: str, training: Sequence[TrainingScene]) -> Trained:
     """A baseline fitted to whole images, or to some of many patches.
 
@@ -63,10 +85,7 @@ def fit_baseline(name: str, training: Sequence[TrainingScene]) -> Trained:
     ------
     EvaluationError : no such baseline, or one that does not colour near infrared alone
     """
-    kind = BASELINES.get(name.removeprefix(BASELINE_PREFIX))
-    if kind is None or kind.bands != ("nir",):
-        known = ", ".join(n for n, k in BASELINES.items() if k.bands == ("nir",))
-        raise EvaluationError(f"no baseline {name!r} for near infrared; there are {known}")
+    kind = _baseline(name)
     chosen = np.random.default_rng(0).permutation(len(training))[:_FITTED_SCENES]
     began = time.monotonic()
     fitted = kind.fit([training[k] for k in sorted(chosen)], Quantity.COUNTS)

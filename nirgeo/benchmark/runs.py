@@ -60,6 +60,28 @@ class Run:
         return f"{kind}-{self.protocol}-fold{self.fold}-{name}{part}-seed{self.seed}"
 
 
+def split_of(run: Run, images: Sequence[TrainingScene]) -> Split:
+    """What is learnt from, and what is scored.
+
+    Raises
+    ------
+    EvaluationError : there is nothing of one of the two
+    """
+    split = (
+        image_split(images, run.fold, run.learn_from)
+        if run.protocol is Protocol.IMAGE
+        else leaky_split(images, run.fold)
+    )
+    for part, what in ((split.training, "to learn from"), (split.scored, "to score")):
+        if not any(scene.valid.any() for scene in part):
+            kinds = ", ".join(run.categories) or "all categories"
+            raise EvaluationError(
+                f"--fold {run.fold}: of {len(images)} images ({kinds}) none with a valid pixel is "
+                f"there {what}; choose other folds or more categories"
+            )
+    return split
+
+
 def perform(
     run: Run,
     images: Sequence[TrainingScene],
@@ -75,11 +97,7 @@ def perform(
     ------
     EvaluationError, TrainingError : see the parts
     """
-    split = (
-        image_split(images, run.fold, run.learn_from)
-        if run.protocol is Protocol.IMAGE
-        else leaky_split(images, run.fold)
-    )
+    split = split_of(run, images)
     if run.trains:
         trained = _train(run, split, out, device, loaders, progress)
     else:
@@ -127,24 +145,29 @@ def _train(
         device=device,
         loaders=loaders,
     )
-    if folder.exists():  # of a run that did not end; its number of steps was another one
-        shutil.rmtree(folder)
+    begun = folder.with_name(f"{folder.name}.part")
+    if begun.exists():  # of a run that did not end; its number of steps was another one
+        shutil.rmtree(begun)
     # A part of what is scored is enough for a curve.
     some = split.scored[:: max(1, len(split.scored) // 200)]
 
     def error(predict: Predict) -> float:
         return score(some, predict).angular
 
-    return contestants.train(
+    trained = contestants.train(
         config,
         run.contestant,
         split.training,
-        folder,
+        begun,
         device=device,
         loaders=loaders,
         error=error,
         progress=lambda step: progress(step, config.steps),
     )
+    if folder.exists():  # of an earlier run, whose weights nobody needs from now on
+        shutil.rmtree(folder)
+    begun.rename(folder)
+    return trained
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
@@ -169,8 +192,9 @@ def _key(record: dict[str, Any]) -> dict[str, Any]:
     return {name: record[name] for name in names} | {"learn_from": record.get("learn_from")}
 
 
-def is_known(run: Run, records: Iterable[dict[str, Any]]) -> bool:
-    return any(_key(record) == run.key for record in records)
+def known(run: Run, records: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+    """The record of an earlier run of the same, whatever its budget was."""
+    return next((record for record in records if _key(record) == run.key), None)
 
 
 def summary(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

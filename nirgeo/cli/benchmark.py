@@ -55,7 +55,12 @@ def benchmark_command() -> None:
     help="Images of this category; all of them for the word all. Repeatable.",
 )
 @click.option(
-    "--fold", "folds", type=int, multiple=True, metavar="N", help="One of 0 to 4.  [default: all]"
+    "--fold",
+    "folds",
+    type=click.IntRange(min=0),
+    multiple=True,
+    metavar="N",
+    help="One of 0 to 4; the seed of the split with --protocol leaky.  [default: all, or 0]",
 )
 @click.option("--seed", "seeds", type=int, multiple=True, default=(0,), show_default=True)
 @click.option(
@@ -106,8 +111,17 @@ def epfl_command(
     images on both sides). Runs whose results OUT holds already are not run again.
     """
     ctx.meta["nirgeo.reporter"] = Silent() if quiet else Terminal()
+    from nirgeo.benchmark import contestants as taking_part
     from nirgeo.benchmark.protocol import FOLDS, Protocol, read_images
-    from nirgeo.benchmark.runs import RESULTS, Run, is_known, perform, read_results, summary
+    from nirgeo.benchmark.runs import (
+        RESULTS,
+        Run,
+        known,
+        perform,
+        read_results,
+        split_of,
+        summary,
+    )
     from nirgeo.benchmark.table import render
 
     if learn_from is not None and protocol == "leaky":
@@ -118,33 +132,41 @@ def epfl_command(
     target.mkdir(parents=True, exist_ok=True)
     results = target / RESULTS
     wanted_folds = folds or (tuple(range(FOLDS)) if protocol == "image" else (0,))
-    for contestant in contestants or DEFAULT_CONTESTANTS:
-        for fold in wanted_folds:
-            for seed in seeds if not contestant.startswith("baseline/") else (0,):
-                run = Run(
-                    contestant, Protocol(protocol), fold, seed, kinds, budget, steps, learn_from
+    runs = [
+        Run(contestant, Protocol(protocol), fold, seed, kinds, budget, steps, learn_from)
+        for contestant in contestants or DEFAULT_CONTESTANTS
+        for fold in wanted_folds
+        for seed in (seeds if not contestant.startswith("baseline/") else (0,))
+    ]
+    # What can't be run is refused before hours of what can.
+    for contestant in dict.fromkeys(run.contestant for run in runs):
+        taking_part.check(contestant)
+    for run in {run.fold: run for run in runs}.values():
+        split_of(run, images)
+    for run in runs:
+        record = known(run, read_results(results)) if results.exists() else None
+        kept = record is not None and not again
+        if record is None or again:
+            with click.progressbar(
+                length=1000,
+                label=run.folder_name,
+                hidden=quiet or not run.trains,
+                file=sys.stderr,
+            ) as bar:
+
+                def progress(step: int, total: int, bar: Any = bar) -> None:
+                    bar.update(step * 1000 // total - bar.pos)
+
+                record = perform(
+                    run, images, target, device=device, loaders=loaders, progress=progress
                 )
-                if not again and results.exists() and is_known(run, read_results(results)):
-                    continue
-                with click.progressbar(
-                    length=1000,
-                    label=run.folder_name,
-                    hidden=quiet or not run.trains,
-                    file=sys.stderr,
-                ) as bar:
-
-                    def progress(step: int, total: int, bar: Any = bar) -> None:
-                        bar.update(step * 1000 // total - bar.pos)
-
-                    record = perform(
-                        run, images, target, device=device, loaders=loaders, progress=progress
-                    )
-                if not quiet:
-                    click.echo(
-                        f"{run.folder_name}: {record['angular']:.2f}° ± {record['sd']:.2f}° "
-                        f"({record['steps']} steps, {record['spent_minutes']} min)",
-                        err=True,
-                    )
+        if not quiet:
+            click.echo(
+                f"{run.folder_name}: {record['angular']:.2f}° ± {record['sd']:.2f}° "
+                f"({record['steps']} steps, {record['spent_minutes']} min"
+                + (", of an earlier run; --again repeats it)" if kept else ")"),
+                err=True,
+            )
     rows = summary(read_results(results))
     if as_json:
         print_json(rows)

@@ -8,8 +8,10 @@ import click
 
 from nirgeo.cli import options as shared
 from nirgeo.cli.errors import reports_errors
+from nirgeo.cli.options import NumberOrNan
 from nirgeo.cli.reporting import print_json, reporter_for
 from nirgeo.cli.usage import JsonLinesCommand
+from nirgeo.hrefs import public
 
 _ROWS = (
     ("angular", "angle", "°", 2),
@@ -39,6 +41,9 @@ _ROWS = (
 @click.option(
     "--scale", metavar="GAIN[,OFFSET]", help="The TRUTH's digital numbers to reflectance."
 )
+@click.option(
+    "--nodata", type=NumberOrNan(), help="Value of the TRUTH's missing pixels, if it does not say."
+)
 @click.option("--error-map", metavar="FILE", help="Write the angle of every pixel, in degrees.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing error map.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
@@ -53,6 +58,7 @@ def compare_command(
     truth: str,
     bands: str | None,
     scale: str | None,
+    nodata: float | None,
     error_map: str | None,
     overwrite: bool,
     as_json: bool,
@@ -62,8 +68,8 @@ def compare_command(
 ) -> None:
     """Compare PREDICTION with TRUTH, pixel by pixel, on the grid of PREDICTION.
 
-    TRUTH may be a picture, or a scene with red, green and blue bands: reflectance is rendered as
-    the prediction was. A truth on another grid is resampled.
+    TRUTH may be a picture, or a raster of reflectance with red, green and blue bands, which is
+    rendered as the prediction was. A truth on another grid is resampled.
     """
     reporter = reporter_for(progress, quiet=quiet, label="comparing")
     ctx.meta["nirgeo.reporter"] = reporter
@@ -77,6 +83,7 @@ def compare_command(
         truth,
         bands=None if bands is None else [part.strip() for part in bands.split(",")],
         scale=scale,
+        nodata=nodata,
         error_map=error_map,
         overwrite=overwrite,
         on_progress=advance,
@@ -86,7 +93,10 @@ def compare_command(
             reporter.message(note)
         reporter.result(error_map, figures=found.to_json())
         return
-    facts: dict[str, Any] = {"prediction": prediction, "truth": truth} | found.to_json()
+    facts: dict[str, Any] = {
+        "prediction": public(prediction),
+        "truth": public(truth),
+    } | found.to_json()
     facts["error_map"] = error_map
     if as_json:
         print_json(facts)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from io import TextIOWrapper
+
 import click
 
 from nirgeo._version import __version__
@@ -27,7 +30,18 @@ def main() -> None:
 def command() -> None:
     """The ``nirgeo`` of a shell: a process of its own, unlike :func:`main` called by a program."""
     keep_freed_memory()
+    _print_anything()
     main()
+
+
+def _print_anything() -> None:
+    """Have what the terminal, or who reads in its place, has no character for written as \\u0394.
+
+    On Windows that is most of them where the output is no terminal: a Δ would end the command.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 for _command in (

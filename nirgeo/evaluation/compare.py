@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from rasterio.io import DatasetWriter
 from rasterio.windows import Window as RasterioWindow
 
 from nirgeo._version import __version__
+from nirgeo.bands import COLOURS
 from nirgeo.errors import EmptySceneError, EvaluationError, NirgeoError, OptionError, TargetError
 from nirgeo.evaluation.scenes import FloatArray, Mask, render
 from nirgeo.evaluation.score import number
@@ -30,7 +31,7 @@ from nirgeo.interruption import copy_raster
 from nirgeo.radiometry import Quantity
 from nirgeo.rgb_source import RgbSource, open_rgb
 from nirgeo.scene import resolve_scale
-from nirgeo.source import Grid, same_grid
+from nirgeo.source import Grid, same_grid, suspected_nodata
 from nirgeo.target import Target
 from nirgeo.tiling import Window
 
@@ -67,6 +68,7 @@ def compare(
     *,
     bands: Sequence[str] | None = None,
     scale: str | None = None,
+    nodata: float | None = None,
     error_map: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
@@ -81,6 +83,7 @@ def compare(
     prediction, truth : rasters with red, green and blue
     bands : numbers or names of the truth's red, green and blue
     scale : ``"GAIN[,OFFSET]"``, from the truth's numbers to reflectance, or a file made by nirgeo
+    nodata : value of the truth's missing pixels, instead of what it says
     error_map : a Cloud Optimized GeoTIFF to write: float32 degrees, NaN where there is none
     overwrite : replace an existing map
     on_progress : called with (blocks done, blocks in all), the first time with 0 done
@@ -99,7 +102,9 @@ def compare(
     predicted = open_rgb(os.fspath(prediction))
     named = "name them with --bands R,G,B"
     true = open_rgb(os.fspath(truth), bands=bands, scale=resolve_scale(scale), advice=named)
-    notes: list[str] = []
+    if nodata is not None:
+        true = replace(true, source=true.source.with_nodata(nodata))
+    notes = [f"the truth's {true.scaling.describe()}", *suspected_nodata(true.source, COLOURS)]
     resampled = not same_grid(predicted.grid, true.grid)
     if resampled:
         true = true.on_grid(predicted.grid)

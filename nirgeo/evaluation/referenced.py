@@ -117,7 +117,8 @@ def _coarse_file(scene: EvaluationScene, block: int) -> Iterator[str]:
     means, known = coarse_truth(scene, block)
     counts = scene.quantity is Quantity.COUNTS
     values = np.rint(means * 255).astype(np.uint8) if counts else means
-    with TemporaryDirectory(prefix="nirgeo-") as folder:
+    # Threads keep it open for a while, and Windows removes nothing that is open.
+    with TemporaryDirectory(prefix="nirgeo-", ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "reference.tif"
         place = {"transform": grid.affine @ Affine.scale(block), "crs": grid.crs}
         with (

@@ -28,6 +28,8 @@ MANY = 30
 """Scenes from which on a sheet has small pictures and three columns instead of two."""
 
 _GAP, _HEAD, _LINE = 4, 34, 15
+_TALLEST = 60_000
+"""Pixels of a column of scenes; a JPEG has 65,500 at most."""
 _PAPER, _INK = (250, 250, 248), (20, 20, 20)
 
 
@@ -81,9 +83,10 @@ def _draw(
 
     font = ImageFont.load_default(11)
     titles = list(rows[0][1])
+    heights = [max(p.shape[1] for p in panels.values()) + _LINE + _GAP for _, panels in rows]
+    columns = max(columns, -(-sum(heights) // _TALLEST))
     columns = max(1, min(columns, len(rows)))
     per_column = -(-len(rows) // columns)
-    heights = [max(p.shape[1] for p in panels.values()) + _LINE + _GAP for _, panels in rows]
     strips = [slice(c * per_column, (c + 1) * per_column) for c in range(columns)]
     width = len(titles) * (side + _GAP) + 3 * _GAP
     height = _HEAD + max(sum(heights[strip]) for strip in strips) + _GAP

@@ -131,7 +131,7 @@ def find_items(sources: Sequence[str], query: Query) -> Found:
     OptionError : a catalogue is to be searched, and pystac-client is not installed
     """
     found = Found()
-    seen: set[tuple[str, str]] = set()
+    seen: set[tuple[str, ...]] = set()
     for source in sources:
         document = read_document(source)
         for number, member in enumerate(_members(document, query, found), start=1):
@@ -147,7 +147,8 @@ def find_items(sources: Sequence[str], query: Query) -> Found:
                 name = text_of(member.content, "id") or f"{where}, item {number}"
                 found.rejected[name] = str(error)
                 continue
-            key = (item.collection, item.id)
+            # Ids are unique within a collection; without one, items of two folders may share one.
+            key = (item.collection, item.id, "" if item.collection else member.href)
             if key in seen or not query.accepts(item):
                 continue
             if len(found.items) == query.limit:

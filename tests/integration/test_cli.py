@@ -462,3 +462,22 @@ def test_a_reader_that_goes_away(scene: Path, tiny: Model) -> None:
     assert child.wait(timeout=60) != 0
     assert "Traceback" not in err
     assert list(listing(scene.parent)) == ["scene.tif"]
+
+
+def test_output_that_is_read_in_an_older_encoding(tmp_path: Path, scene: Path, tiny: Model) -> None:
+    """As on Windows, where the output goes to a file or a pipe."""
+    name = "łąka.tif"
+    for arguments in (
+        ("colorize", scene, "-o", tmp_path / name, "--model", tiny.path),
+        ("compare", tmp_path / name, tmp_path / name),
+        ("info", scene, "--scale", "0.0001,-0.1"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "nirgeo", *map(str, arguments)],
+            env={**os.environ, "PYTHONIOENCODING": "cp1252"},
+            capture_output=True,
+        )
+        out, err = done.stdout.decode("cp1252"), done.stderr.decode("cp1252")
+        assert done.returncode == 0, err
+        assert "unexpected" not in err
+        assert out

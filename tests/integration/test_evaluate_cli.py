@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from evaluation_scenes import ground, shifted_place, write_index, write_scene
+from evaluation_scenes import BANDS, ground, shifted_place, write_index, write_scene
 from helpers import NORTH_UP_10M, random_model, write_raster
 from pictures import command, events, listing, start
+from stac_items import serve, write_scene_item
 
 from nirgeo.baselines import BASELINES
 from nirgeo.modelfile import Model
@@ -269,6 +270,11 @@ def test_what_compare_refuses(coloured: Callable[..., tuple[Path, Path]], tmp_pa
     picture, _ = coloured("display")
     five = write_raster(tmp_path / "five.tif", np.ones((5, 90, 110), dtype=np.uint8))
     loose = write_raster(tmp_path / "loose.tif", np.ones((3, 9, 9), dtype=np.uint8), crs=None)
+    bare = write_raster(
+        tmp_path / "bare.tif", np.ones((3, 90, 110), dtype=np.uint8), crs=None, transform=None
+    )
+    (tmp_path / "stac").mkdir()
+    item = write_scene_item(tmp_path / "stac")
     far = write_raster(
         tmp_path / "far.tif", np.ones((3, 90, 110), dtype=np.uint8), transform=shifted_place(50)
     )
@@ -278,7 +284,9 @@ def test_what_compare_refuses(coloured: Callable[..., tuple[Path, Path]], tmp_pa
         ((picture, scene, "--bands", "1,2"), "--bands: 2 named; need three"),
         ((picture, picture, "--bands", "1,2,9"), "--bands 1,2,9: 9: the scene has bands 1 to 3"),
         ((picture, picture, "--bands", "x,2,3"), "--bands x,2,3: 'x': no band has this name"),
-        ((picture, loose), "without a CRS on both"),
+        ((picture, loose), "the truth has no CRS, so they can't be brought onto one grid"),
+        ((picture, bare), "both have 110×90 px, but not in the same place, and the truth has no"),
+        ((picture, item), "a STAC item is a scene for `nirgeo colorize`"),
         ((picture, far), "no pixel is valid in both"),
         ((picture, tmp_path / "none.tif"), "no such file"),
         ((picture, scene, "--error-map", scene, "--overwrite"), "one of the rasters"),
@@ -289,6 +297,39 @@ def test_what_compare_refuses(coloured: Callable[..., tuple[Path, Path]], tmp_pa
         assert result.stderr.count("\n") == 1
     ordered = command("compare", picture, scene, "--bands", "red,2,3", "--json", "-q")
     assert json.loads(ordered.stdout)["pixels"] > 0
+
+
+def test_what_a_truth_does_not_say_of_its_values_is_told(
+    coloured: Callable[..., tuple[Path, Path]], tmp_path: Path
+) -> None:
+    prediction, scene = coloured("reflectance")
+    with rasterio.open(scene) as opened:
+        values = opened.read().astype(np.int16)
+    values[:, 40:50] = -9999
+    truth = write_raster(tmp_path / "bare.tif", values, descriptions=BANDS)
+    said = command("compare", prediction, truth).stderr
+    assert "Note: the truth's reflectance = 0.0001 · DN (assumed: reflectance × 10000)" in said
+    assert "of red is -9999, which often marks missing pixels" in said
+    told = command("compare", prediction, truth, "--nodata", -9999, "--json")
+    assert "-9999" not in told.stderr
+    found = json.loads(told.stdout)
+    assert found["masked"] == pytest.approx((200 + 10 * 110) / (90 * 110))
+    plain = json.loads(command("compare", prediction, scene, "--json").stdout)
+    assert found["rmse"] == pytest.approx(plain["rmse"], rel=0.2)
+
+
+def test_signatures_of_urls_are_not_shown(
+    coloured: Callable[..., tuple[Path, Path]], tmp_path: Path
+) -> None:
+    prediction, _ = coloured()
+    write_raster(tmp_path / "five.tif", np.ones((5, 90, 110), dtype=np.uint8))
+    with serve(tmp_path) as server:
+        url = f"{server.url}/{prediction.name}"
+        found = command("compare", prediction, f"{url}?sig=SECRET", "--json", "-q")
+        assert json.loads(found.stdout)["truth"].startswith(url)
+        refused = command("compare", prediction, f"{server.url}/five.tif?sig=SECRET", expect=1)
+    assert "name them with --bands" in refused.stderr
+    assert "SECRET" not in found.stdout + refused.stderr
 
 
 def test_compare_in_json_lines(coloured: Callable[..., tuple[Path, Path]], tmp_path: Path) -> None:

@@ -342,6 +342,21 @@ def test_the_same_conditions_hold_for_files(
         assert bool(found.notes) == (conditions == {"limit": 2})
 
 
+def test_items_without_a_collection_may_share_an_id(tmp_path: Path) -> None:
+    """As those do that a tool writes into one folder after the other."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        item = json.loads(write_item(tmp_path / name).read_text())
+        del item["collection"]
+        (tmp_path / name / "item.json").write_text(json.dumps(item | {"id": "scene"}))
+    paths = [str(tmp_path / name / "item.json") for name in ("a", "b")]
+    assert len(find_items([*paths, paths[0]], Query()).items) == 2
+    same = [json.loads(Path(path).read_text()) | {"collection": "all"} for path in paths]
+    for path, item in zip(paths, same, strict=True):
+        Path(path).write_text(json.dumps(item))
+    assert len(find_items(paths, Query()).items) == 1
+
+
 def test_a_server_that_ignores_conditions(api: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("test_stac_prepare._matches", lambda *_: True)
     found = find_items([api.url], Query(max_cloud_cover=5, limit=1))

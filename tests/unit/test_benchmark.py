@@ -25,11 +25,12 @@ from nirgeo.benchmark.protocol import (
     leaky_split,
     read_images,
 )
-from nirgeo.benchmark.runs import Run, is_known, read_results, summary
+from nirgeo.benchmark.runs import Run, known, read_results, summary
 from nirgeo.benchmark.scores import by_category, linear_light, score
 from nirgeo.cli.main import main
 from nirgeo.errors import EvaluationError
 from nirgeo.training.data import FloatArray, TrainingScene
+from nirgeo.training.loop import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -259,7 +260,7 @@ class TestCommand:
         assert "autoencoder" in output
         assert (out / "urban-image-fold1-autoencoder-seed0" / "last.safetensors").exists()
         assert (out / "urban-image-fold1-autoencoder-seed0.png").read_bytes()[:4] == b"\x89PNG"
-        code, output = self.run(*command, "--json")
+        code, output = self.run(*command, "--json", "--quiet")
         assert code == 0
         assert len(read_results(out / "results.jsonl")) == 2
         assert len((out / "results.jsonl").read_text().splitlines()) == 2
@@ -294,11 +295,70 @@ class TestCommand:
             (("--preset", "paper1999"), "no preset 'paper1999'"),
         ],
     )
-    def test_refused(self, arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    def test_refused_before_anything_is_run(
+        self, arguments: tuple[str, ...], message: str, tmp_path: Path
+    ) -> None:
         data = write_photographs(tmp_path / "data", NAMES[:5])
-        code, output = self.run(str(data), "--out", str(tmp_path / "out"), *arguments)
+        first = ("--preset", "baseline/grey") if "--preset" in arguments else ()
+        code, output = self.run(str(data), "--out", str(tmp_path / "out"), *first, *arguments)
         assert code == 1
         assert re.search(message, output)
+        assert not (tmp_path / "out" / "results.jsonl").exists()
+
+    def test_a_fold_without_images_is_refused_before_anything_is_run(self, tmp_path: Path) -> None:
+        kinds = ("country", "field")
+        mixed = [f"{kinds[0]}_{k:04d}" for k in range(3)] + [
+            f"{kinds[1]}_{k:04d}" for k in range(2)
+        ]
+        (empty, *_) = set(range(FOLDS)) - set(fold_of(mixed).values())
+        data = write_photographs(tmp_path / "data", mixed)
+        chosen = [word for kind in kinds for word in ("--category", kind)]
+        out = tmp_path / "out"
+        command = (str(data), "--out", str(out), "--preset", "baseline/grey", *chosen)
+        code, output = self.run(*command)
+        assert code == 1
+        assert f"--fold {empty}: of 5 images (country, field) none with a valid pixel" in output
+        assert not (out / "results.jsonl").exists()
+        others = [word for k in set(fold_of(mixed).values()) for word in ("--fold", str(k))]
+        code, output = self.run(*command, *others)
+        assert code == 0, output
+
+    def test_images_smaller_than_a_patch_can_not_leak(self, tmp_path: Path) -> None:
+        for k in range(5):
+            pixels = np.full((4, 60, 60), 99, dtype=np.uint8)
+            names = ["red", "green", "blue", "nir"]
+            write_raster(tmp_path / f"urban_{k:04d}.tif", pixels, descriptions=names)
+        code, output = self.run(
+            str(tmp_path), "--out", str(tmp_path / "out"), "--protocol", "leaky"
+        )
+        assert code == 1
+        assert "none with a valid pixel is there to learn from" in output
+
+    def test_an_earlier_runs_weights_stay_until_others_are_there(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data = write_photographs(tmp_path / "data", NAMES[:5])
+        out = tmp_path / "out"
+        command = (str(data), "--out", str(out), "--fold", "1", "--preset", "autoencoder")
+        assert self.run(*command, "--steps", "2")[0] == 0
+        weights = out / "urban-image-fold1-autoencoder-seed0" / "last.safetensors"
+        first = weights.read_bytes()
+        code, output = self.run(*command, "--steps", "3")
+        assert code == 0
+        assert "(2 steps, " in output
+        assert "of an earlier run; --again repeats it" in output
+        with monkeypatch.context() as stopped:
+
+            def stop(*_: object) -> None:
+                raise KeyboardInterrupt
+
+            stopped.setattr(Trainer, "run", stop)
+            assert self.run(*command, "--steps", "3", "--again")[0] != 0
+        assert weights.read_bytes() == first
+        assert self.run(*command, "--steps", "3", "--again")[0] == 0
+        assert weights.read_bytes() != first
+        assert read_results(out / "results.jsonl")[0]["steps"] == 3
+        assert not list(out.glob("*.part"))
 
     def test_damaged_results(self, tmp_path: Path) -> None:
         (tmp_path / "results.jsonl").write_text('{"contestant": "x"}\n')
@@ -307,9 +367,9 @@ class TestCommand:
 
     def test_what_is_known(self) -> None:
         run = Run("x", Protocol.IMAGE, 0, 0, ("urban",), minutes=3)
-        assert is_known(run, [record()])
+        assert known(run, [record(fold=1), record()]) == record()
         others = [record(fold=1), record(protocol="leaky"), record(seed=2), record(learn_from=4)]
-        assert not is_known(run, others)
+        assert known(run, others) is None
 
 
 def test_images_are_read_by_category(tmp_path: Path) -> None:

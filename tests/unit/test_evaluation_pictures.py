@@ -9,6 +9,7 @@ import pytest
 from rasterio.io import MemoryFile
 
 from nirgeo.evaluation.pictures import SCALE_DEGREES, data_uri, error_colours, legend, png, shrink
+from nirgeo.evaluation.sheet import _draw
 
 
 def test_png_is_read_back_by_gdal(rng: np.random.Generator) -> None:
@@ -40,3 +41,16 @@ def test_shrinking_averages_what_is_known() -> None:
     assert small[0, 1, 2] == pytest.approx((16 + 17 + 22 + 23) / 4)
     assert shrink(values, side=6) is values
     assert np.isnan(shrink(np.full((9, 1200), np.nan), side=400)).all()
+
+
+def test_a_sheet_of_very_many_scenes_is_wider_instead_of_too_tall() -> None:
+    from io import BytesIO
+
+    from PIL import Image
+
+    panel = np.zeros((3, 90, 20), dtype=np.uint8)
+    rows = [(f"scene {k}", {"truth": panel}) for k in range(2000)]
+    with Image.open(BytesIO(_draw("a model", rows, 2, 20))) as made:
+        width, height = made.size
+    assert height < 65_500
+    assert width * height > 2000 * panel[0].size
