@@ -162,7 +162,8 @@ class Target:
         lock = FileLock(self.folder / _LOCK, timeout=0)
         with suppress(OSError, Timeout), lock:
             finished = self._mark().get("finished")
-            if isinstance(finished, str) and not (self.folder / finished).exists():
+            named = self._mark_fits()  # it may have both names yet
+            if isinstance(finished, str) and (named or not (self.folder / finished).exists()):
                 self.clear()
             if os.name == "posix":
                 self._remove_lock_if_alone()
@@ -238,7 +239,13 @@ class Target:
                     entry.unlink()
 
     def publish(self, finished: Path, work: str = "") -> None:
-        """Give the finished file its name. ``work`` tells what it is the result of."""
+        """Give the finished file its name. ``work`` tells what it is the result of.
+
+        Raises
+        ------
+        TargetExistsError : another file has got the name meanwhile, and ``overwrite`` is False
+        TargetError : it can't be written
+        """
         if not self.remote:
             with open(finished, "rb+") as file:
                 os.fsync(file.fileno())
@@ -247,13 +254,18 @@ class Target:
                 json.dump(facts, mark)
                 mark.flush()
                 os.fsync(mark.fileno())
+            if not self.overwrite:
+                self._name_if_free(finished)
             # What GDAL or QGIS noted about the file before: statistics, overviews, a mask.
             for beside in (".aux.xml", ".ovr", ".msk"):
                 with suppress(OSError):
                     os.unlink(f"{self.name}{beside}")
-            os.replace(finished, self.name)
+            if self.overwrite:
+                os.replace(finished, self.name)
             _sync_folder(Path(self.name).parent)
             return
+        if not self.overwrite and self._exists():
+            raise self._taken_error()
         try:
             copyfiles(str(finished), self.name)
             # GDAL reports no failure of some of its file systems. A COG ends with the pixels of
@@ -264,6 +276,31 @@ class Target:
         except GDAL_ERRORS as error:
             forget_errors()
             raise TargetError(f"{self.name} can't be written ({error})") from error
+
+    def _name_if_free(self, finished: Path) -> None:
+        """Rename, but not over a file that came while this one was made."""
+        try:
+            if os.name != "posix":  # there a rename never goes over a file
+                os.rename(finished, self.name)
+                return
+            try:
+                os.link(finished, self.name)
+            except FileExistsError:
+                raise
+            except OSError:  # a file system without links, where there is no better way
+                if os.path.lexists(self.name):
+                    raise FileExistsError from None
+                os.rename(finished, self.name)
+            else:
+                os.unlink(finished)
+        except FileExistsError:
+            raise self._taken_error() from None
+
+    def _taken_error(self) -> TargetExistsError:
+        return TargetExistsError(
+            f"{self.name} has come into being meanwhile, and won't be overwritten without the "
+            "`--overwrite` option"
+        )
 
 
 def _sync_folder(folder: Path) -> None:

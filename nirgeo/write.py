@@ -34,7 +34,7 @@ from nirgeo._version import __version__
 from nirgeo.blockstore import MAX_TIFF_TILE_TILES, BlockStore
 from nirgeo.cog_source import Picture
 from nirgeo.cube import with_axes
-from nirgeo.errors import ClusterError, EmptySceneError, GridError, TargetError
+from nirgeo.errors import ClusterError, EmptySceneError, GridError, TargetError, TargetExistsError
 from nirgeo.georeference import grid_of
 from nirgeo.inference import intra_op_threads
 from nirgeo.journal import Journal
@@ -167,11 +167,11 @@ def write_geotiff(
             try:
                 cog.write_cog(store, picture, result, options, areas, levels, share, threads)
                 target.publish(result, work)
-            except TargetError as error:
+            except (TargetError, TargetExistsError) as error:
                 keep = True  # all of it is computed
                 with suppress(OSError):
                     result.unlink()
-                raise TargetError(
+                raise type(error)(
                     f"{error}. What is computed is kept in {folder}: run again with --resume, or "
                     "remove it"
                 ) from error

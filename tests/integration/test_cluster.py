@@ -220,12 +220,21 @@ def note(block: NDArray[Any], folder: Path) -> NDArray[Any]:
     return block
 
 
-def test_from_the_command_line(tmp_path: Path, run: Run, client: Client) -> None:
+@pytest.mark.parametrize("named_by", ["address", "file"])
+def test_from_the_command_line(
+    tmp_path: Path, run: Run, client: Client, writes: list[tuple[int, int]], named_by: str
+) -> None:
     assert client.scheduler is not None
+    scheduler = client.scheduler.address
+    if named_by == "file":
+        told = tmp_path / "scheduler.json"  # what `dask scheduler --scheduler-file` writes, in part
+        told.write_text(json.dumps({"type": "Scheduler", "address": scheduler, "workers": {}}))
+        scheduler = str(told)
     target = tmp_path / "rgb.tif"
     arguments = ["colorize", run.scene, "-o", target, "--model", run.model.path, "--chunk", 1]
-    arguments += ["--scale", "1e-4", "--scheduler", client.scheduler.address]
+    arguments += ["--scale", "1e-4", "--scheduler", scheduler]
     done = command(*arguments)
+    assert writes == []  # here
     assert target.read_bytes() == run.finished
     assert "cluster: 2 workers, 2 threads" in done.stderr
 
@@ -273,7 +282,7 @@ def test_chunks_under_way_are_bounded(
     monkeypatch.setattr(BlockStore, "write", writing)
     run.write(tmp_path / "rgb.tif", scheduler=client)
     assert under_way == 0
-    assert 2 <= most <= pinned.UNDER_WAY_PER_THREAD * 2
+    assert 2 <= most <= 4  # of thirty: two for each of two workers
 
 
 def count_loads() -> None:
@@ -351,6 +360,8 @@ def test_a_worker_that_dies_is_survived(
 
 
 def pause(dask_worker: Any) -> None:
+    # Or its own look at the memory, five times a second, would have it go on.
+    dask_worker.memory_manager.memory_pause_fraction = False
     dask_worker.status = Status.paused
 
 
@@ -523,7 +534,9 @@ def test_no_scheduler(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch)
 # --- many scenes, stores --------------------------------------------------------------------------
 
 
-def test_each_worker_writes_its_own_scene(tmp_path: Path, run: Run, client: Client) -> None:
+def test_each_worker_writes_its_own_scene(
+    tmp_path: Path, run: Run, client: Client, writes: list[tuple[int, int]]
+) -> None:
     assert client.scheduler is not None
     scenes = tmp_path / "scenes"
     for k in range(3):
@@ -532,6 +545,9 @@ def test_each_worker_writes_its_own_scene(tmp_path: Path, run: Run, client: Clie
     options = ("--model", run.model.path, "--scale", "1e-4", "--chunk", 1, "--progress", "jsonl")
     there = ("--scheduler", client.scheduler.address, "--out-dir", tmp_path / "there")
     done = command("colorize", scenes, *options, *there, expect=1)
+    assert writes == []  # here
+    said = [e["message"] for e in events(done.stdout) if e["event"] == "warning"]
+    assert any("broken.tif" in message for message in said)
     results = [e["path"] for e in events(done.stdout) if e["event"] == "result"]
     assert sorted(results) == [str(tmp_path / "there" / f"{k}_rgb.tif") for k in range(3)]
     assert events(done.stdout)[-1]["code"] == "source-unreadable"

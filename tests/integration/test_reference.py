@@ -111,6 +111,21 @@ def test_a_picture_is_turned_back_into_light(tmp_path: Path, tiny: Model) -> Non
     assert np.abs(got - expected)[~saturated].max() <= 4
 
 
+def test_a_picture_is_turned_back_with_the_curve_that_it_records(
+    tmp_path: Path, tiny: Model
+) -> None:
+    """One that nirgeo has made darker and bent tells the same light as a plain one."""
+    scene, _ = reflectance_scene(tmp_path)
+    opened = nirgeo.open_scene(scene, scale="0.0001")
+    found = []
+    for name, options in (("plain", {}), ("bent", {"brightness": 0.4, "gamma": 1.3})):
+        older = tmp_path / f"{name}.tif"
+        nirgeo.write_geotiff(nirgeo.colorize(opened, "baseline/table-colour", **options), older)
+        found.append(colours_of(scene, PLAIN, older).values.astype(int))
+    assert (read(tmp_path / "plain.tif")[0] != read(tmp_path / "bent.tif")[0]).mean() > 0.9
+    assert np.abs(found[0] - found[1]).max() <= 2
+
+
 def test_every_level_of_a_picture_comes_back_from_light() -> None:
     curve, levels = DisplayCurve(2.5), np.arange(256, dtype=np.uint8)
     for options in ({}, {"brightness": 1.3, "gamma": 1.2}):

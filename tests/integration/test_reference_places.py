@@ -105,6 +105,26 @@ def test_degrees_near_a_pole(tmp_path: Path, east: float) -> None:
         assert (painted(scene, reference, chunk) == found).all()
 
 
+def test_where_degrees_are_much_longer_than_wide_the_model_paints(tmp_path: Path) -> None:
+    # Eight times, which is within 4° of the pole for pixels of a tenth of a degree.
+    scene = write_scene(
+        tmp_path / "scene.tif", (500, 500), "EPSG:3413", Affine(1000, 0, -50e3, 0, -1000, 400e3)
+    )
+    random = np.random.default_rng(3)
+    colours = random.integers(20, 250, (3, 300, 3600), dtype=np.uint8)
+    reference = write_colours(
+        tmp_path / "reference.tif", colours, "EPSG:4326", Affine(0.1, 0, -180, 0, -0.1, 90)
+    )
+    found, alone = painted(scene, reference), painted(scene, None)
+    left_out = (found == alone).all(axis=0)
+    assert 0.01 < left_out.mean() < 0.2
+    rows, cols = np.nonzero(left_out)
+    away = np.hypot(cols * 1000 - 50e3, 400e3 - rows * 1000)
+    assert np.percentile(away, 95) < 250e3  # around the pole, and not anywhere else
+    for chunk in (2, 5):
+        assert (painted(scene, reference, chunk) == found).all()
+
+
 DISK = "+proj=geos +h=35785831 +lon_0=0 +datum=WGS84 +units=m +sweep=x"
 """A weather satellite's view: the corners of its pictures see past the Earth."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -842,6 +843,40 @@ def test_an_existing_file_is_kept_unless_told_otherwise(tmp_path: Path, tiny: Mo
     assert target.read_bytes() == b"mine"
     colorize(source, target, tiny, overwrite=True)
     assert cog_validate(target, quiet=True)[0]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_comes_during_the_run_is_kept_too(
+    tmp_path: Path, tiny: Model, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    source = write_raster(tmp_path / "scene.tif", scene_values(200, 64))
+    rgb = nirgeo.colorize(nirgeo.open_scene(source, scale="0.0001", chunk=1), tiny)
+    target, notes = tmp_path / "out.tif", tmp_path / "out.tif.aux.xml"
+    if not links:  # as on FAT
+
+        def refuse(*_: object) -> None:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refuse)
+
+    def appear(done: int, total: int) -> None:
+        if done == total:
+            target.write_bytes(b"mine")
+            notes.write_bytes(b"mine too")
+
+    with pytest.raises(TargetExistsError, match=r"meanwhile.*--overwrite.*--resume"):
+        nirgeo.write_geotiff(rgb, target, on_progress=appear)
+    assert target.read_bytes() == b"mine"
+    assert notes.read_bytes() == b"mine too"
+    # Nothing of the work is lost.
+    computed: list[int] = []
+    nirgeo.write_geotiff(
+        rgb, target, overwrite=True, resume=True, on_start=lambda done, _: computed.append(done)
+    )
+    assert computed == [4]
+    assert cog_validate(target, quiet=True)[0]
+    assert not notes.exists()
+    assert sorted(os.listdir(tmp_path)) == ["out.tif", "scene.tif"]
 
 
 def test_what_was_noted_about_an_older_file_goes_with_it(tmp_path: Path, tiny: Model) -> None:

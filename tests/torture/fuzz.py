@@ -216,18 +216,23 @@ def judged_scene(
         model = counts
         attempt = colorize(place, scene, "--model", model.path)
     if attempt.target.exists():
-        found = differences(scene, attempt, model)
+        found = differences(scene, attempt, model, explicit=explicit)
         if found:
             attempt.outcome = "wrong picture"
             attempt.problems += found
     return attempt.ended
 
 
-def differences(scene: Path, attempt: Attempt, model: Model) -> list[str]:
-    """What a result differs in from the picture made with rasterio and one pass of the network."""
+def differences(
+    scene: Path, attempt: Attempt, model: Model, *, explicit: bool = False
+) -> list[str]:
+    """What a result differs in from the picture made with rasterio and one pass of the network.
+
+    ``explicit``: band 1 and a gain of 0.0001 were asked for.
+    """
     with rasterio.open(attempt.target) as file:
         tags = file.tags(ns=NAMESPACE)
-        place = (file.shape, file.crs, file.transform)
+        shape, crs, transform = file.shape, file.crs, file.transform
     # With libdeflate a damaged block would hold what was in memory, every time something else.
     with rasterio.Env(GDAL_TIFF_DEFLATE_SUBCODEC="ZLIB"), rasterio.open(scene) as file:
         band = attempt.band
@@ -237,15 +242,20 @@ def differences(scene: Path, attempt: Attempt, model: Model) -> list[str]:
         if MaskFlags.all_valid not in flags and not _holds_measurements(file, flags):
             valid = file.read_masks(band) != 0
         wanted = (file.shape, file.crs, file.transform)
+        placed = bool(file.gcps[0]) or file.crs is None
     if values.dtype.kind == "f":
         valid &= np.isfinite(values)
     scaling = Scaling.from_tag(tags["SCALING"], "recorded")
     picture, mask = read(attempt.target)
     problems = []
-    if place[0] != wanted[0]:
-        return [f"a picture of {place[0]} of a scene of {wanted[0]}"]
-    if place[2] != wanted[2]:
-        problems.append(f"transform {place[2]!r} became {wanted[2]!r}")
+    if shape != wanted[0]:
+        return [f"a picture of {shape} of a scene of {wanted[0]}"]
+    if not placed and crs != wanted[1]:
+        problems.append(f"CRS {wanted[1]!r} became {crs!r}")
+    if transform != wanted[2]:
+        problems.append(f"transform {wanted[2]!r} became {transform!r}")
+    if explicit and (band, tags["SCALING"]) != (1, "reflectance:0.0001,0.0"):
+        problems.append(f"told otherwise: band {band}, scaling {tags['SCALING']}")
     if not np.array_equal(mask, valid):
         problems.append(f"{(mask != valid).sum()} pixels differ in the mask")
         return problems

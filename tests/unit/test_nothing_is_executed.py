@@ -30,7 +30,10 @@ OURS = sorted(
 )
 
 # Whatever can make code, or objects with code, out of bytes.
-MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
+MODULES = {
+    *("pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"),
+    *("runpy", "code", "codeop"),
+}
 # To processes that nirgeo starts itself, through a pipe that nobody else has; no file.
 BETWEEN_PROCESSES = {"nirgeo/processes.py": ["import of cloudpickle"]}
 BUILTINS = {"eval", "exec", "compile", "__import__"}
@@ -38,16 +41,31 @@ METHODS = {
     ("torch", "load"),
     ("torch", "hub"),
     ("jit", "load"),
+    ("serialization", "load"),
     ("os", "system"),
     ("os", "popen"),
     ("yaml", "load"),
     ("yaml", "unsafe_load"),
+    ("subprocess", "getoutput"),
+    ("subprocess", "getstatusoutput"),
+    *(("builtins", name) for name in BUILTINS),
 }
+EVERYWHERE = {"read_pickle", "to_pickle"}
+"""Methods that are refused whoever's they are."""
 
 
 def findings(source: str) -> Iterator[str]:
     """What a test below should refuse in this source."""
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    renamed = {
+        alias.asname: alias.name.rpartition(".")[2]
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for alias in node.names
+        if alias.asname
+    }
+    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    for node in ast.walk(tree):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -60,8 +78,17 @@ def findings(source: str) -> Iterator[str]:
         if isinstance(node, ast.Attribute):
             owner = node.value
             named = owner.id if isinstance(owner, ast.Name) else getattr(owner, "attr", "")
-            if (named, node.attr) in METHODS:
+            named = renamed.get(named, named)
+            starts = named == "os" and node.attr.startswith(("exec", "spawn", "posix_spawn"))
+            if (named, node.attr) in METHODS or node.attr in EVERYWHERE or starts:
                 yield f"{named}.{node.attr}"
+        if isinstance(node, ast.Name) and node.id in BUILTINS and id(node) not in called:
+            yield f"another name for {node.id}"
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "getattr":
+            said = [part.value for part in node.args[1:2] if isinstance(part, ast.Constant)]
+            whose = ast.unparse(node.args[0]).rpartition(".")[2]
+            if said and (renamed.get(whose, whose), said[0]) in METHODS:
+                yield f"getattr of {said[0]}"
         if isinstance(node, ast.Call):
             if isinstance(node.func, ast.Name) and node.func.id in BUILTINS:
                 yield f"call of {node.func.id}"
@@ -86,6 +113,16 @@ def findings(source: str) -> Iterator[str]:
         "eval('1')",
         "subprocess.run('ls', shell=True)",
         "os.system('ls')",
+        "import torch as t\nt.load('x', weights_only=False)",
+        "torch.serialization.load('x')",
+        "getattr(torch, 'load')('x')",
+        "builtins.eval('1')",
+        "e = eval\ne('1')",
+        "subprocess.getoutput('ls')",
+        "import runpy",
+        "pd.read_pickle('x')",
+        "os.execvp('ls', [])",
+        "from os import system",
     ],
 )
 def test_the_search_finds_what_it_is_for(source: str) -> None:
