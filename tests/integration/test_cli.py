@@ -18,8 +18,10 @@ import nirgeo
 from nirgeo import errors, registry
 from nirgeo.cli.colorize import colorize_command
 from nirgeo.cli.named_option import named_option
-from nirgeo.engine import reach
+from nirgeo.engine import colouriser_of, reach
+from nirgeo.estimate import estimate
 from nirgeo.modelfile import Model
+from nirgeo.tiling import Window
 
 
 @pytest.fixture
@@ -345,7 +347,10 @@ def test_info_as_text_and_json_say_the_same(tmp_path: Path, tiny: Model) -> None
     assert found["blocks"] == "256 × 256 px"
     assert found["model"] == tiny.spec.full_name
     assert found["halo"] == f"{reach(tiny)[0]} px"
-    assert found["memory"].startswith("about ")
+    whole = Window(0, 0, 700, 800)
+    cost = estimate(whole, (700, 800), 4, colouriser_of(tiny), None)
+    megabytes = cost.memory_bytes / 1e6 / 1.048576
+    assert found["memory"] == f"about {megabytes:.0f} MB with {cost.workers} workers"
     assert found["time"].endswith(" on this machine's processor")
     for key in ("size", "scaling", "chunks", "model", "crs", "pixel"):
         assert found[key] in text

@@ -16,6 +16,7 @@ from rasterio.warp import transform_bounds
 
 import nirgeo
 from nirgeo import hints
+from nirgeo.budget import plan_for
 from nirgeo.engine import reach
 from nirgeo.errors import BandError, GridError, OptionError, RadiometryError, ResumeError
 from nirgeo.modelfile import Model
@@ -482,6 +483,18 @@ def test_scalings_that_are_none_are_refused(
     assert said in str(refused.value)
     with pytest.raises(OptionError, match="there is no --reference"):
         colours_of(scene, tiny, None, reference_scale=scale)
+
+
+def test_a_budget_knows_that_a_reference_makes_chunks_wider(tmp_path: Path) -> None:
+    values = np.zeros((4000, 4000), dtype=np.uint8)
+    scene = write_raster(tmp_path / "scene.tif", values, tiled=True, compress="deflate")
+    reference = write_reference(tmp_path / "coarse.tif", np.full((3, 63, 63), 90, np.uint8), 64)
+    opened = nirgeo.open_scene(scene)
+    cost: dict[bool, Any] = {}
+    for guided in (False, True):
+        told = str(reference) if guided else None
+        cost[guided] = plan_for("800M", opened, "aerial-nir", workers=1, reference=told)
+    assert cost[True].chunk < cost[False].chunk
 
 
 def test_a_raster_without_colours_is_refused(tmp_path: Path, tiny: Model) -> None:

@@ -939,3 +939,50 @@ def test_arrays_can_be_resumed_too(tmp_path: Path, tiny: Model) -> None:
     assert starts[0][0] >= 4
     np.testing.assert_array_equal(read(target)[0], rgb(1000).values)
     assert list(listing(tmp_path)) == ["out.tif"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="names of open files are asked for")
+def test_what_is_said_to_be_safe_was_synced(
+    tmp_path: Path, tiny: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed process loses nothing that it has written; a machine without power does."""
+    log: list[tuple[str, str]] = []
+
+    def name(fd: int) -> str:
+        return os.path.basename(os.readlink(f"/proc/self/fd/{fd}"))
+
+    def note(call: str, what: str) -> None:
+        original = getattr(os, call)
+
+        def noted(fd: int, *rest: Any) -> Any:
+            done = original(fd, *rest)
+            log.append((what, name(fd)))
+            return done
+
+        monkeypatch.setattr(os, call, noted)
+
+    note("pwrite", "write")
+    note("fsync", "sync")
+    note("fdatasync", "sync")
+    link = os.link
+
+    def named(source: Any, target: Any) -> None:
+        link(source, target)
+        log.append(("named", os.path.basename(target)))
+
+    monkeypatch.setattr(os, "link", named)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    scene = write_raster(tmp_path / "scene.tif", scene_values(200, 150))
+    rgb = nirgeo.colorize(nirgeo.open_scene(scene, scale="1e-4", chunk=1), tiny)
+    nirgeo.write_geotiff(rgb, folder / "out.tif", workers=1)
+    lines = [at for at, entry in enumerate(log) if entry == ("sync", "journal.jsonl")]
+    assert len(lines) > 1
+    for at in lines[1:]:  # the first one only says what is being made
+        pixels = [what for what, file in log[:at] if file == "blocks.tif"]
+        assert pixels[-1] == "sync"
+    assert ("write", "blocks.tif") in log
+    finished = log.index(("named", "out.tif"))
+    assert ("sync", "result.tif") in log[:finished]
+    assert ("sync", "published.json") in log[:finished]
+    assert ("sync", "out") in log[finished:]

@@ -238,9 +238,9 @@ def test_the_schemas_of_the_extensions(tmp_path: Path, colorized: Any) -> None:
     item = pystac.Item.from_file(str(out.with_suffix(".json")))
     try:
         item.validate()
-    except pystac.errors.STACValidationError:
-        raise
-    except Exception as error:  # whatever a machine without network raises
+    except Exception as error:
+        if "HTTPSConnection" not in str(error):  # not one of a machine without network
+            raise
         pytest.skip(f"the extensions' schemas are on the network: {error}")
 
 
