@@ -37,7 +37,7 @@ TESTS = Path(__file__).parents[1]
         *(("scenes", 12), ("models", 10), ("ranges", 5), ("shipped-models", 10), ("journals", 4)),
         *(
             pytest.param(name, 1, marks=pytest.mark.slow)
-            for name in ("kills", "interruptions", "full-disk", "changed-scenes", "two-at-once")
+            for name in ("kills", "interruptions", "changed-scenes", "two-at-once")
         ),
     ],
 )
