@@ -119,7 +119,7 @@ def read_window(
     raster = (opened.height, opened.width)
     rows, cols = unit_shape(opened.block_shapes[indexes[0] - 1], raster)
     parts = list(cells(window, rows, cols))
-    dtype = np.dtype(opened.dtypes[indexes[0] - 1])
+    dtype = np.dtype(handles.types(opened)[indexes[0] - 1])
     pixel_bytes = len(indexes) * dtype.itemsize
     if max(len(parts), _UNITS) * rows * cols * pixel_bytes > _sharing.limit:
         return decode(window)  # what this window needs would push itself out

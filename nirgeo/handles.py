@@ -350,6 +350,11 @@ def descriptions(opened: DatasetReader | WarpedVRT) -> tuple[str, ...] | None:
         return None
 
 
+def types(opened: DatasetReader | WarpedVRT) -> tuple[str, ...]:
+    """The data type of each band, by numpy's name; pairs of integers are read as complex floats."""
+    return tuple("complex64" if name == "complex_int16" else name for name in opened.dtypes)
+
+
 def forget_errors() -> None:
     """Clear this thread's last error of GDAL, after a failure that was dealt with.
 

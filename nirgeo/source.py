@@ -18,7 +18,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.enums import ColorInterp, Interleaving, MaskFlags
 from rasterio.errors import CRSError
 from rasterio.windows import Window as RasterioWindow
 
@@ -359,7 +359,8 @@ def as_stored(dtype: np.dtype[Any], value: float) -> float | None:
 
 def _labels(opened: Any, path: str, first_number: int) -> list[BandLabel]:
     stem = Path(without_query(path)).stem
-    told = handles.descriptions(opened) or ("",) * opened.count
+    # Asked for once: of a file of fifty thousand bands, which damage can make, each takes long.
+    told, kinds = handles.descriptions(opened) or ("",) * opened.count, opened.colorinterp
     labels = []
     for index in range(1, opened.count + 1):
         tags = {k.lower(): v for k, v in opened.tags(index).items()}
@@ -368,7 +369,7 @@ def _labels(opened: Any, path: str, first_number: int) -> list[BandLabel]:
                 number=first_number + index - 1,
                 description=told[index - 1],
                 common_name=tags.get("common_name", tags.get("eo:common_name", "")),
-                colorinterp=opened.colorinterp[index - 1].name,
+                colorinterp=kinds[index - 1].name,
                 file_stem=stem,
             )
         )
@@ -427,7 +428,7 @@ def _first_clues(opened: Any, index: int, path: str) -> ScalingClues:
         + [tags.get(k, "") for k in ("LANDSAT_PRODUCT_ID", "PRODUCT_URI", "PRODUCT_ID")]
     )
     return ScalingClues(
-        dtype=opened.dtypes[index - 1],
+        dtype=handles.types(opened)[index - 1],
         reflectance_scale_tag=reflectance_scale,
         gdal_scale=scale if given else None,
         gdal_offset=offset if given else None,
@@ -647,7 +648,8 @@ def _entry_bands(
                 f"{public(file)}: holds no band itself; name one of its subdatasets: "
                 + ", ".join(opened.subdatasets[:8])
             )
-        labels = _labels(opened, file, first_number)
+        _refuse_huge_blocks(opened, file)
+        labels, types = _labels(opened, file, first_number), handles.types(opened)
         numbers = range(1, opened.count + 1)
         if stacked is not None:
             if stacked.index not in numbers:
@@ -668,13 +670,31 @@ def _entry_bands(
                 marked = MaskFlags.all_valid not in opened.mask_flag_enums[index - 1]
                 if nodata is None and not marked:
                     missing = stacked.nodata
-            dtype = opened.dtypes[index - 1]
-            bands.append(SourceBand(file, index, label, dtype, missing, drivers=drivers))
+            bands.append(SourceBand(file, index, label, types[index - 1], missing, drivers=drivers))
         note = ""
         if handles.descriptions(opened) is None:
             name = Path(without_query(file)).name
             note = f"{name}: its descriptions of bands are not UTF-8, and not used"
         return bands, read_grid(opened), note
+
+
+_LARGEST_BLOCK = 2**29
+"""Bytes of a block that GDAL must decode whole for one of its bands. Those of sound files have a
+hundredth of it; a damaged one may say anything."""
+
+
+def _refuse_huge_blocks(opened: Any, file: str) -> None:
+    """Where bands lie pixel by pixel, a block holds all of them."""
+    if opened.count == 1 or opened.interleaving is not Interleaving.pixel:
+        return
+    height, width = opened.block_shapes[0]
+    size = opened.count * height * width * np.dtype(handles.types(opened)[0]).itemsize
+    if size > _LARGEST_BLOCK:
+        raise SourceError(
+            f"{public(file)}: a block holds {width} × {height} px of all its {opened.count} bands, "
+            f"{size / 2**20:.0f} MB; if it is not damaged, write it band by band first: "
+            "gdal_translate -co TILED=YES -co INTERLEAVE=BAND"
+        )
 
 
 def _refuse_bad_transform(band: SourceBand, grid: Grid) -> None:

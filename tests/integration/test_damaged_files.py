@@ -21,9 +21,11 @@ from torture.fuzz import CLEAR
 from torture.rasters import Strange, judged_raster, strange_rasters
 
 import nirgeo
-from nirgeo.errors import GridError, OptionError, SourceError
+from nirgeo.errors import BandError, GridError, OptionError, SourceError
 from nirgeo.modelfile import Model
 from nirgeo.scene import MAX_CHUNKS
+from nirgeo.source import open_source
+from nirgeo.tiling import Window
 
 TESTS = Path(__file__).parents[1]
 
@@ -217,3 +219,34 @@ def test_a_few_bytes_that_declare_a_huge_scene(tmp_path: Path, side: int) -> Non
     assert time.process_time() - begun < 5
     assert "--bounds" in str(caught.value)
     assert ("--chunk 48)" in str(caught.value)) == (side == 2**20)
+
+
+def test_a_file_that_says_it_has_thirty_thousand_bands(tmp_path: Path) -> None:
+    """What is asked of the file for every band once more would take minutes."""
+    count = 30_000
+    tags = {256: 1, 257: 1, 258: 8, 259: 1, 262: 1, 273: 0, 277: count, 278: 1, 279: count, 284: 1}
+    pixels = 8 + 2 + 12 * len(tags) + 4
+    directory = struct.pack("<H", len(tags))
+    for tag, value in tags.items():
+        directory += struct.pack("<HHII", tag, 4, 1, pixels if tag == 273 else value)
+    path = tmp_path / "many.tif"
+    path.write_bytes(b"II*\0" + struct.pack("<I", 8) + directory + bytes(4) + bytes([7]) * count)
+    with pytest.raises(BandError, match="nothing says which band is near infrared"):
+        open_source(path)
+    source = open_source(path, roles={"nir": "29999"})
+    assert len(source.bands) == count
+    assert source.read(Window(0, 0, 1, 1), [source.number_of("nir")])[0] == 7
+
+
+def test_a_block_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    values = np.zeros((3, 64, 64), dtype=np.uint16)
+    path = write_raster(
+        tmp_path / "a.tif", values, tiled=True, blockxsize=64, blockysize=64, compress="deflate"
+    )
+    raw = bytearray(path.read_bytes())
+    for tag, value in ((256, 16384), (257, 16384), (322, 16384), (323, 16384)):
+        at = entry_of(raw, tag)
+        raw[at + 2 : at + 12] = struct.pack("<HII", 4, 1, value)
+    path.write_bytes(raw)
+    with pytest.raises(SourceError, match=r"16384 × 16384 px of all its 3 bands, 1536 MB"):
+        open_source(path)

@@ -703,6 +703,15 @@ class TestRefusals:
         with pytest.raises(SourceError, match=r"a\.tif: no such file"):
             read_all(source)
 
+    def test_pairs_of_integers(self, tmp_path: Path) -> None:
+        """As radar's are stored; numpy has no such type."""
+        path = tmp_path / "slc.tif"
+        profile = {"count": 1, "height": 8, "width": 8, "dtype": "complex_int16"}
+        with rasterio.open(path, "w", driver="GTiff", **profile) as file:
+            file.write(np.ones((1, 8, 8), dtype=np.complex64))
+        with pytest.raises(BandError, match=r"slc\.tif: band 1 is complex \(complex64\)"):
+            open_source(path)
+
     def test_complex_values(self, tmp_path: Path) -> None:
         path = write_raster(tmp_path / "sar.tif", np.ones((8, 8), dtype=np.complex64))
         with pytest.raises(BandError, match=r"sar\.tif: band 1 is complex \(complex64\)"):
