@@ -142,6 +142,13 @@ def test_summary_of_known_angles() -> None:
 # --- differences ---------------------------------------------------------------------------------
 
 
+def test_of_no_pixel_there_is_no_error(rng: np.random.Generator) -> None:
+    prediction, truth = picture(rng, 3, 6, 5), picture(rng, 3, 6, 5)
+    found = metrics.rmse_per_band(prediction, truth, np.zeros((6, 5), dtype=bool))
+    assert found.shape == (3,)
+    assert np.isnan(found).all()
+
+
 def test_differences_against_loops(rng: np.random.Generator) -> None:
     prediction, truth = picture(rng, 3, 6, 5), picture(rng, 3, 6, 5)
     valid = rng.random((6, 5)) < 0.7

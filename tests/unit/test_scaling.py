@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -184,7 +185,7 @@ def test_a_line_in_the_journal_comes_after_its_pixels(
 @given(
     height=st.integers(1, 400),
     width=st.integers(1, 400),
-    tiles=st.integers(1, 4),
+    tiles=st.integers(1, 4) | st.just(17),  # of seventeen only one makes a TIFF tile
     dtype=st.sampled_from([np.uint8, np.float32]),
     data=st.data(),
 )
@@ -229,6 +230,24 @@ def test_a_byte_that_changes_spoils_the_chunk_that_it_lies_in(
         )
         store.path.write_bytes(raw)
         assert spoilt() == [(row * down // (tiles * TILE), col * across // (tiles * TILE))]
+
+
+@pytest.mark.skipif(not hasattr(os, "pwrite"), reason="written otherwise there")
+@pytest.mark.parametrize("size", [(64, 64), (70, 100)])
+def test_a_disk_that_takes_a_part_is_given_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    # As file systems over a network do, and full ones before they say so.
+    pwrite = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: pwrite(fd, data[:999], at))
+    store = BlockStore(tmp_path / "blocks.tif", ChunkGrid(*size, 1), 2, np.uint16)
+    store.create()
+    blocks = np.random.default_rng(1).integers(1, 60_000, (2, *size)).astype(np.uint16)
+    for i, j, window in store.grid.windows():
+        store.write(i, j, blocks[(slice(None), *window.slices)])
+    store.close()
+    with rasterio.open(store.path) as file:
+        np.testing.assert_array_equal(file.read(), blocks)
 
 
 def test_an_empty_chunk_is_written_where_a_resumed_store_is_not_empty(tmp_path: Path) -> None:
