@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import rasterio
-import rasterio.shutil
 from rasterio._err import CPLE_BaseError, CPLE_NotSupportedError, stack_errors
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.env import defenv, get_gdal_config, getenv, hasenv, set_gdal_config, setenv
@@ -228,8 +228,8 @@ def dataset(
 ) -> DatasetReader | WarpedVRT:
     """This thread's dataset for ``path``, opened if need be. Call inside :func:`gdal_env`.
 
-    With ``warp`` it has two bands: that one, and one that is 0 where it has no value. ``drivers``
-    are GDAL's names of the formats that the file may have; none means any.
+    With ``warp`` it is resampled, see :func:`bands_of`. ``drivers`` are GDAL's names of the formats
+    that the file may have; none means any.
 
     Raises
     ------
@@ -244,7 +244,7 @@ def dataset(
         return cached
     opened = open_dataset(path, drivers)
     if warp is not None:
-        opened = _warped(opened, warp)
+        opened = _warped(opened, warp, drivers)
     _handles.open[key] = opened
     while len(_handles.open) > MAX_OPEN_PER_THREAD:
         _, oldest = _handles.open.popitem(last=False)
@@ -252,15 +252,17 @@ def dataset(
     return opened
 
 
-def _warped(source: DatasetReader, warp: Warp) -> WarpedVRT:
+def _warped(source: DatasetReader, warp: Warp, drivers: tuple[str, ...]) -> WarpedVRT:
     """A band of ``source`` on another grid, and an alpha band that says where it has values.
 
     Without one, pixels beyond the source, and those its mask leaves out, would read as valid
     zeros. And GDAL would resample every window by itself instead of in fixed blocks, so that a
     pixel's value depended on the window it is read with, wherever the grids are not parallel.
     """
+    # A VRT would open the file once more, by whatever driver; and one with a place has no GCPs.
+    together = source.count == 1 or bool(drivers) or bool(source.gcps[0])
+    alone = source if together else _alone(source, warp)
     try:
-        alone = _alone(source, warp)
         return WarpedVRT(
             alone,
             crs=warp.target.crs,
@@ -268,7 +270,7 @@ def _warped(source: DatasetReader, warp: Warp) -> WarpedVRT:
             height=warp.target.height,
             width=warp.target.width,
             resampling=Resampling.bilinear,
-            add_alpha=alone.count == 1,  # GDAL refuses a second one
+            add_alpha=ColorInterp.alpha not in alone.colorinterp,  # GDAL refuses a second one
             **({} if warp.nodata is None else {"src_nodata": warp.nodata}),
         )
     except GDAL_ERRORS as error:  # its text holds both CRSs in full, too long for a message
@@ -285,22 +287,67 @@ def _alone(source: DatasetReader, warp: Warp) -> DatasetReader:
     what one of them misses into that one's neighbours. An alpha band that is not believed it would
     believe.
     """
+    name = source.name
+    if os.path.exists(name):
+        name = str(Path(name).absolute())
+    root = ElementTree.Element(
+        "VRTDataset", rasterXSize=str(source.width), rasterYSize=str(source.height)
+    )
+
+    def add(parent: ElementTree.Element, number: int | None, band: str, kind: str) -> Any:
+        made = ElementTree.SubElement(parent, "VRTRasterBand", {"dataType": kind})
+        if number is not None:
+            made.set("band", str(number))
+        simple = ElementTree.SubElement(made, "SimpleSource")
+        ElementTree.SubElement(simple, "SourceFilename", relativeToVRT="0").text = name
+        ElementTree.SubElement(simple, "SourceBand").text = band
+        return made
+
+    if source.crs is not None:
+        ElementTree.SubElement(root, "SRS").text = source.crs.to_wkt()
+    place = ", ".join(repr(float(number)) for number in source.transform.to_gdal())
+    ElementTree.SubElement(root, "GeoTransform").text = place
+    kinds = [_GDAL_TYPES[kind] for kind in source.dtypes]
+    own = add(root, 1, str(warp.index), kinds[warp.index - 1])
+    flags = source.mask_flag_enums[warp.index - 1]
     alpha = None if warp.nodata is not None else alpha_of(source, warp.index, masked=warp.masked)
-    kept = [warp.index] if alpha is None else [warp.index, alpha]
-    with MemoryFile(ext=".vrt") as file:
-        rasterio.shutil.copy(source, file.name, driver="VRT", strict=False)
-        root = ElementTree.fromstring(file.read())
-    bands = {int(band.get("band", 0)): band for band in root.findall("VRTRasterBand")}
-    for number, band in bands.items():
-        if number not in kept:
-            root.remove(band)
-            continue
-        band.set("band", str(kept.index(number) + 1))
-        kind = band.find("ColorInterp")
-        if number == warp.index and kind is not None:
-            band.remove(kind)
+    if MaskFlags.nodata in flags:
+        value = source.nodatavals[warp.index - 1]
+        ElementTree.SubElement(own, "NoDataValue").text = repr(value)
+    elif alpha is not None:
+        second = add(root, ALPHA, str(alpha), kinds[alpha - 1])
+        ElementTree.SubElement(second, "ColorInterp").text = "Alpha"
+    elif MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:
+        mask = ElementTree.SubElement(root, "MaskBand")
+        add(mask, None, f"mask,{warp.index}", "Byte")
     with MemoryFile(ElementTree.tostring(root), ext=".vrt") as file:
         return rasterio.open(file.name)  # which reads all of the file now
+
+
+_GDAL_TYPES = {
+    "uint8": "Byte",
+    "int8": "Int8",
+    "uint16": "UInt16",
+    "int16": "Int16",
+    "uint32": "UInt32",
+    "int32": "Int32",
+    "uint64": "UInt64",
+    "int64": "Int64",
+    "float32": "Float32",
+    "float64": "Float64",
+    "complex_int16": "CInt16",
+    "complex64": "CFloat32",
+    "complex128": "CFloat64",
+}
+"""GDAL's names of data types by rasterio's."""
+
+ALPHA = 2
+
+
+def bands_of(opened: WarpedVRT, warp: Warp) -> tuple[int, int]:
+    """Numbers (from 1) of a resampled band and of the one that is 0 where it has no value."""
+    alpha = int(opened.colorinterp.index(ColorInterp.alpha)) + 1
+    return (1 if opened.count == ALPHA else warp.index), alpha
 
 
 def alpha_of(opened: DatasetReader, index: int, *, masked: bool) -> int | None:
@@ -316,10 +363,6 @@ def alpha_of(opened: DatasetReader, index: int, *, masked: bool) -> int | None:
     flags = opened.mask_flag_enums[index - 1]
     asked = MaskFlags.all_valid in flags or MaskFlags.alpha in flags
     return alpha if asked and alpha != index else None
-
-
-ALPHA = 2
-"""The band (from 1) of a resampled dataset that is 0 where the source has no value."""
 
 
 def open_dataset(path: str, drivers: tuple[str, ...] = ()) -> DatasetReader:

@@ -112,6 +112,7 @@ def open_rgb(
     *,
     bands: Sequence[str] | None = None,
     scale: str | Scaling | None = None,
+    nodata: float | None = None,
     advice: str = "describe them so (rio edit-info, gdal_edit.py)",
 ) -> RgbSource:
     """Find red, green and blue: by ``bands``, names, colour interpretation, or order.
@@ -123,6 +124,7 @@ def open_rgb(
     path : any raster that GDAL opens
     bands : numbers or names of red, green and blue
     scale : ``"GAIN[,OFFSET]"`` to reflectance, instead of what the file says
+    nodata : value of missing pixels, instead of what the file says
     advice : what to do where nothing tells the colours, for people
 
     Raises
@@ -139,7 +141,7 @@ def open_rgb(
     # The reader wants to know which band is near infrared. Here red stands in for it: its scaling
     # is that of the colours, and nothing else is made of it.
     try:
-        source = open_source(path, roles={"nir": roles["red"], **roles})
+        source = open_source(path, roles={"nir": roles["red"], **roles}, nodata=nodata)
     except BandError as error:
         if bands is None:
             raise

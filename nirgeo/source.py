@@ -18,7 +18,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp, Interleaving, MaskFlags
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import CRSError
 from rasterio.windows import Window as RasterioWindow
 
@@ -299,8 +299,13 @@ def _read(opened: Any, bands: Sequence[SourceBand], window: Window) -> decoded.P
     masks: dict[int, Mask] = {}
     for band, out in zip(bands, values, strict=True):
         try:
-            opened.read(1 if band.warp else band.index, window=target, out=out)
-            mask = _mask(opened, band, target, masks)
+            index, alpha = band.index, None
+            if band.resampled is not None:
+                index, alpha = handles.bands_of(opened, band.resampled)
+            elif band.nodata is None:  # a value that is given from outside goes before all else
+                alpha = handles.alpha_of(opened, band.index, masked=band.masked)
+            opened.read(index, window=target, out=out)
+            mask = _mask(opened, band, alpha, target, masks)
         except handles.GDAL_ERRORS as error:
             handles.forget_errors()
             raise SourceError(
@@ -315,25 +320,24 @@ def _read(opened: Any, bands: Sequence[SourceBand], window: Window) -> decoded.P
 
 
 def _mask(
-    opened: Any, band: SourceBand, target: RasterioWindow, alphas: dict[int, Mask]
+    opened: Any,
+    band: SourceBand,
+    alpha: int | None,
+    target: RasterioWindow,
+    alphas: dict[int, Mask],
 ) -> Mask | None:
     """Where the file says that ``band`` is valid; None where nothing but values tell.
 
-    ``band.nodata`` is a value that does, given from outside. ``alphas`` keeps what was read of
-    alpha bands, for the other bands of the file.
+    ``alpha`` is the band that says so, if one does. ``alphas`` keeps what was read of it, for the
+    other bands of the file.
     """
-    alpha: int | None = handles.ALPHA
-    if band.warp is None:
-        if band.nodata is not None:
-            return None
-        alpha = handles.alpha_of(opened, band.index, masked=band.masked)
     if alpha is not None:
         # The alpha band itself: as a mask GDAL honours it for 8 and 16 bits only.
         if alpha not in alphas:
             alphas[alpha] = opened.read(alpha, window=target) != 0
         return alphas[alpha]
     flags = opened.mask_flag_enums[band.index - 1]
-    if MaskFlags.all_valid in flags or MaskFlags.alpha in flags:
+    if band.nodata is not None or MaskFlags.all_valid in flags or MaskFlags.alpha in flags:
         return None
     mask: Mask = opened.read_masks(band.index, window=target) != 0
     return mask
@@ -685,7 +689,8 @@ hundredth of it; a damaged one may say anything."""
 
 def _refuse_huge_blocks(opened: Any, file: str) -> None:
     """Where bands lie pixel by pixel, a block holds all of them."""
-    if opened.count == 1 or opened.interleaving is not Interleaving.pixel:
+    interleaved = opened.tags(ns="IMAGE_STRUCTURE").get("INTERLEAVE", "")
+    if opened.count == 1 or interleaved.upper() != "PIXEL":
         return
     height, width = opened.block_shapes[0]
     size = opened.count * height * width * np.dtype(handles.types(opened)[0]).itemsize

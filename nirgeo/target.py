@@ -286,7 +286,9 @@ class Target:
             try:
                 os.link(finished, self.name)
             except FileExistsError:
-                raise
+                if not os.path.samefile(finished, self.name):
+                    raise
+                os.unlink(finished)  # NFS may say so of a link that it has made
             except OSError:  # a file system without links, where there is no better way
                 if os.path.lexists(self.name):
                     raise FileExistsError from None
@@ -294,6 +296,8 @@ class Target:
             else:
                 os.unlink(finished)
         except FileExistsError:
+            # Or the next run would take the folder for what a published result has left.
+            (self.folder / _MARK).unlink()
             raise self._taken_error() from None
 
     def _taken_error(self) -> TargetExistsError:

@@ -171,8 +171,11 @@ def write_geotiff(
                 keep = True  # all of it is computed
                 with suppress(OSError):
                     result.unlink()
+                again = "--resume"
+                if isinstance(error, TargetExistsError):
+                    again += " --overwrite, or with --resume once the file is away"
                 raise type(error)(
-                    f"{error}. What is computed is kept in {folder}: run again with --resume, or "
+                    f"{error}. What is computed is kept in {folder}: run again with {again}, or "
                     "remove it"
                 ) from error
             journal.close()

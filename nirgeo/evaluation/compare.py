@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -101,9 +101,9 @@ def compare(
     target = None if error_map is None else Target(error_map, overwrite=overwrite)
     predicted = open_rgb(os.fspath(prediction))
     named = "name them with --bands R,G,B"
-    true = open_rgb(os.fspath(truth), bands=bands, scale=resolve_scale(scale), advice=named)
-    if nodata is not None:
-        true = replace(true, source=true.source.with_nodata(nodata))
+    true = open_rgb(
+        os.fspath(truth), bands=bands, scale=resolve_scale(scale), nodata=nodata, advice=named
+    )
     notes = [f"the truth's {true.scaling.describe()}", *suspected_nodata(true.source, COLOURS)]
     resampled = not same_grid(predicted.grid, true.grid)
     if resampled:

@@ -318,6 +318,22 @@ def test_what_a_truth_does_not_say_of_its_values_is_told(
     assert found["rmse"] == pytest.approx(plain["rmse"], rel=0.2)
 
 
+def test_missing_pixels_of_a_truth_do_not_tell_its_scaling(
+    coloured: Callable[..., tuple[Path, Path]], tmp_path: Path
+) -> None:
+    prediction, scene = coloured("reflectance")
+    with rasterio.open(scene) as opened:
+        light = (opened.read() / 10_000).astype(np.float32)
+    light[:, 50:] = 65_535
+    truth = write_raster(tmp_path / "light.tif", light, descriptions=BANDS)
+    found = json.loads(
+        command("compare", prediction, truth, "--nodata", 65_535, "--json", "-q").stdout
+    )
+    plain = json.loads(command("compare", prediction, scene, "--json", "-q").stdout)
+    assert "the truth's values are reflectance (floats up to" in found["notes"][0]
+    assert found["angular"] == pytest.approx(plain["angular"], rel=0.3)
+
+
 def test_signatures_of_urls_are_not_shown(
     coloured: Callable[..., tuple[Path, Path]], tmp_path: Path
 ) -> None:

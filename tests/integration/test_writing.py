@@ -864,11 +864,14 @@ def test_a_file_that_comes_during_the_run_is_kept_too(
             target.write_bytes(b"mine")
             notes.write_bytes(b"mine too")
 
-    with pytest.raises(TargetExistsError, match=r"meanwhile.*--overwrite.*--resume"):
+    with pytest.raises(TargetExistsError, match=r"meanwhile.*--resume --overwrite"):
         nirgeo.write_geotiff(rgb, target, on_progress=appear)
     assert target.read_bytes() == b"mine"
     assert notes.read_bytes() == b"mine too"
-    # Nothing of the work is lost.
+    # Nothing of the work is lost, whoever comes before the advice is followed.
+    for resume in (False, True):
+        with pytest.raises(TargetExistsError):
+            nirgeo.write_geotiff(rgb, target, resume=resume)
     computed: list[int] = []
     nirgeo.write_geotiff(
         rgb, target, overwrite=True, resume=True, on_start=lambda done, _: computed.append(done)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,11 +15,13 @@ import cloudpickle  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 import xarray as xr
 from helpers import NORTH_UP_10M, UTM, write_raster
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 from rasterio.rpc import RPC
+from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform as transform_points
 
 from nirgeo import handles
@@ -509,6 +512,42 @@ class TestStacks:
         assert (found[:, valid] == 1000).all()
         assert valid[:, 31:].all()
         assert not valid[:, :30].any()
+
+    @pytest.mark.parametrize("kind", ["mask", "warped", "warped with alpha", "interleaved"])
+    def test_bands_of_a_vrt_are_resampled_too(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    ) -> None:
+        """Of one that names its file relative to itself, as GDAL's own tools do."""
+        values = np.stack([np.full((70, 90), v, dtype=np.uint16) for v in (5000, 6000, 7000)])
+        path = write_raster(tmp_path / "a.tif", values)
+        if kind == "mask":
+            with rasterio.open(path, "r+") as file:
+                file.write_mask(np.arange(90) >= np.full((70, 1), 30))
+        vrt = tmp_path / "a.vrt"
+        rasterio.shutil.copy(str(path), str(vrt), driver="VRT")
+        if kind.startswith("warped"):
+            with (
+                rasterio.open(path) as file,
+                WarpedVRT(file, add_alpha=kind.endswith("alpha")) as warped,
+            ):
+                rasterio.shutil.copy(warped, str(vrt), driver="VRT")
+            assert 'subClass="VRTWarpedDataset"' in vrt.read_text()
+        if kind == "interleaved":
+            text = vrt.read_text()
+            domain = (
+                '<Metadata domain="IMAGE_STRUCTURE"><MDI key="INTERLEAVE">TILE</MDI></Metadata>'
+            )
+            text = re.sub('<Metadata domain="IMAGE_STRUCTURE">.*?</Metadata>', "", text, flags=re.S)
+            vrt.write_text(text.replace("</VRTDataset>", f"{domain}</VRTDataset>"))
+        place = NORTH_UP_10M @ rasterio.Affine.translation(0.5, 0)
+        nir = write_raster(tmp_path / "n.tif", np.full((70, 90), 50, np.uint16), transform=place)
+        monkeypatch.chdir(tmp_path)
+        source = open_source(vrt.name, stack={"nir": nir}, roles={"red": "2"}).absolute()
+        monkeypatch.chdir("/")
+        found, valid = read_all(source, source.number_of("red"))
+        assert (found[0][valid] == 6000).all()
+        assert valid[:, 31:88].all()
+        assert valid[:, :29].any() == (kind != "mask")
 
     @pytest.mark.parametrize("band", [1, 4])
     def test_an_alpha_band_that_is_none_hides_not_where_the_file_ends(
