@@ -73,7 +73,8 @@ def test_parameters_of_colorize(provider: Any) -> None:
         *("INPUT", "BAND", "RED", "GREEN", "MODEL", "REFERENCE", "EXTENT", "OUTPUT")
     ]
     assert {n for n, p in parameters.items() if p.flags() & advanced} == {
-        *("SCALE", "NODATA", "PRIOR", "UNCERTAINTY", "MAX_ERROR", "DEVICE", "CHUNK", "OPTIONS")
+        *("SCALE", "REFERENCE_SCALE", "NODATA", "PRIOR", "UNCERTAINTY", "MAX_ERROR"),
+        *("DEVICE", "CHUNK", "OPTIONS"),
     }
     for name in ("BAND", "RED", "GREEN", "REFERENCE", "EXTENT"):
         assert parameters[name].flags() & optional
