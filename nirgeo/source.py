@@ -300,8 +300,8 @@ def _read(opened: Any, bands: Sequence[SourceBand], window: Window) -> decoded.P
     for band, out in zip(bands, values, strict=True):
         try:
             index, alpha = band.index, None
-            if band.resampled is not None:
-                index, alpha = handles.bands_of(opened, band.resampled)
+            if (warp := band.resampled) is not None:
+                index, alpha = handles.bands_of(opened, warp)
             elif band.nodata is None:  # a value that is given from outside goes before all else
                 alpha = handles.alpha_of(opened, band.index, masked=band.masked)
             opened.read(index, window=target, out=out)

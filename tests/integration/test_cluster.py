@@ -98,21 +98,26 @@ def far(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nearby, "machine", lambda: "another one")
 
 
+@pytest.fixture
+def away(request: pytest.FixtureRequest) -> bool:
+    """Whether the workers are ``far``, as the test's parameter says."""
+    if request.param:
+        request.getfixturevalue("far")
+    return bool(request.param)
+
+
 # --- one scene ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("away", [True, False])
+@pytest.mark.parametrize("away", [True, False], indirect=True)
 def test_a_cluster_makes_the_same_bytes(
     tmp_path: Path,
     run: Run,
     client: Client,
     writes: list[tuple[int, int]],
     away: bool,
-    request: pytest.FixtureRequest,
 ) -> None:
     """Workers of this machine write their chunks themselves; those of others send them."""
-    if away:
-        request.getfixturevalue("far")
     told: list[tuple[int, int]] = []
     run.write(tmp_path / "rgb.tif", scheduler=client, on_progress=lambda *event: told.append(event))
     assert (tmp_path / "rgb.tif").read_bytes() == run.finished
@@ -333,17 +338,14 @@ def test_other_versions_are_refused(
 # --- what is lost ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("away", [pytest.param(True, marks=pytest.mark.slow), False])
+@pytest.mark.parametrize("away", [pytest.param(True, marks=pytest.mark.slow), False], indirect=True)
 def test_a_worker_that_dies_is_survived(
     tmp_path: Path,
     run: Run,
     client: Client,
     writes: list[tuple[int, int]],
     away: bool,
-    request: pytest.FixtureRequest,
 ) -> None:
-    if away:
-        request.getfixturevalue("far")
     killed: list[int] = []
 
     def kill_one(done: int, total: int) -> None:
@@ -455,17 +457,14 @@ def own_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnCluster
             process.wait()
 
 
-@pytest.mark.parametrize("away", [pytest.param(True, marks=pytest.mark.slow), False])
+@pytest.mark.parametrize("away", [pytest.param(True, marks=pytest.mark.slow), False], indirect=True)
 def test_a_lost_scheduler_leaves_a_state_to_resume(
     tmp_path: Path,
     run: Run,
     own_cluster: OwnCluster,
     writes: list[tuple[int, int]],
     away: bool,
-    request: pytest.FixtureRequest,
 ) -> None:
-    if away:
-        request.getfixturevalue("far")
     target = tmp_path / "rgb.tif"
 
     def lose(done: int, total: int) -> None:
