@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,15 +38,21 @@ from nirgeo.modelfile import Model
 CHUNKS = 30  # of one tile each
 
 
-@pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
-    """Two workers of one thread, each a process that is started again when it dies."""
+@contextmanager
+def two_workers() -> Iterator[Client]:
+    """Of one thread, each a process that is started again when it dies."""
     with (
         LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
         ) as workers,
         Client(workers, set_as_default=False) as client,
     ):
+        yield client
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    with two_workers() as client:
         yield client
 
 
@@ -403,19 +409,18 @@ def die(block: NDArray[Any]) -> NDArray[Any]:
     os._exit(7)
 
 
-def test_a_chunk_that_kills_its_workers_ends_the_run(
-    tmp_path: Path, run: Run, client: Client
-) -> None:
+def test_a_chunk_that_kills_its_workers_ends_the_run(tmp_path: Path, run: Run) -> None:
+    """On a cluster of its own: dask leaves a worker dead that dies while it is started again."""
     picture = run.picture()
     # With meta: dask would try it here otherwise.
     dying = picture.data.map_blocks(die, dtype=np.uint8, meta=picture.data._meta)
     deadly = picture.copy(data=dying)
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        two_workers() as mortals,
         pytest.raises(ClusterError, match=r"2 workers died of the same chunk.*--resume"),
     ):
-        nirgeo.write_geotiff(deadly, tmp_path / "rgb.tif", scheduler=client)
-    client.wait_for_workers(2)
+        nirgeo.write_geotiff(deadly, tmp_path / "rgb.tif", scheduler=mortals)
 
 
 @dataclass
