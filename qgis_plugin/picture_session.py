@@ -131,7 +131,7 @@ def session() -> None:
 
     form = dialog("colorize", INPUT=scene, MODEL="satellite-rgn-toa", EXTENT=RIGHT_HALF)
     form.findChild(QGroupBox, "grpAdvanced").setProperty("collapsed", False)
-    form.resize(900, 1000)
+    form.resize(900, 1110)
     settle()
     for line in form.findChildren(QLineEdit):
         line.setCursorPosition(0)

@@ -17,7 +17,7 @@ COLORIZE: Labels = {
     "--green": "Green band",
     "--model": "Model",
     "--reference": "Colours of this raster",
-    "--reference-scale": "Scaling of these colours to reflectance",
+    "--reference-scale": "Scaling of the raster of colours to reflectance",
     "--bounds": "Only this part",
     "--scale": "Scaling to reflectance",
     "--nodata": "Value of missing pixels",
