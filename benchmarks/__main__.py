@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--check", action="store_true", help="of page: only compare")
     chosen = parser.parse_args(arguments)
     if chosen.what == "page":
-        return page.main(check=chosen.check)
+        return page.main(chosen.records, check=chosen.check)
     here = machine.describe()
     chosen.folder.mkdir(parents=True, exist_ok=True)
     folder = chosen.folder.resolve()
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
     else:
         from benchmarks import scaling
 
-        record = scaling.measure(folder, chosen.sides, chosen.rounds, chosen.middle)
+        record = scaling.measure(folder, chosen.sides, chosen.rounds, chosen.middle, chosen.model)
     record = machine.rounded({"machine": here, **record})
     chosen.records.mkdir(parents=True, exist_ok=True)
     file = chosen.records / f"{chosen.what}.json"

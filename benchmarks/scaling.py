@@ -17,15 +17,23 @@ CHUNKS = (2, 4, 8, 16, 32)
 WAYS = (("torch", "fp32"), ("torch", "int8"))
 
 
-def colorize(scene: Path, target: Path, way: tuple[str, str], *options: str) -> dict[str, Any]:
+def colorize(
+    scene: Path, target: Path, model: str, way: tuple[str, str], *options: str
+) -> dict[str, Any]:
     chosen = ("--runtime", way[0], "--precision", way[1], "--device", "cpu", "--no-prior")
-    common = ("--overwrite", "--progress", "none", "--model", "satellite-nir")
+    common = ("--overwrite", "--progress", "none", "--model", model)
     found = run(["-m", "nirgeo", "colorize", str(scene), "-o", str(target), *chosen, *common,
                  *options])  # fmt: skip
     return {key: found[key] for key in ("wall", "cpu", "peak_mb")}
 
 
-def measure(folder: Path, sides: Sequence[int], rounds: int, middle: int = 4096) -> dict[str, Any]:
+def measure(
+    folder: Path,
+    sides: Sequence[int],
+    rounds: int,
+    middle: int = 4096,
+    model: str = "satellite-nir",
+) -> dict[str, Any]:
     cores = os.cpu_count() or 1
     target = folder / "scaling.tif"
     cases: list[dict[str, Any]] = []
@@ -49,7 +57,9 @@ def measure(folder: Path, sides: Sequence[int], rounds: int, middle: int = 4096)
     rows = []
     for case in cases:
         scene = make_scene(folder / f"scene-{case['side']}.tif", case["side"])
-        runs = [colorize(scene, target, case["way"], *case["options"]) for _ in range(rounds)]
+        runs = [
+            colorize(scene, target, model, case["way"], *case["options"]) for _ in range(rounds)
+        ]
         best = min(runs, key=lambda r: r["wall"])
         rows.append(
             {
@@ -61,4 +71,4 @@ def measure(folder: Path, sides: Sequence[int], rounds: int, middle: int = 4096)
                 "mpix_per_s": case["side"] ** 2 / 1e6 / best["wall"],
             }
         )
-    return {"model": "satellite-nir", "rounds": rounds, "middle": middle, "rows": rows}
+    return {"model": model, "rounds": rounds, "middle": middle, "rows": rows}

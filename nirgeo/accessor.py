@@ -27,6 +27,7 @@ from nirgeo.georeference import (
     CORNERS_ATTR,
     ROW,
     grid_of,
+    recorded_transform,
     with_crs_coordinate,
     with_georeference,
 )
@@ -211,7 +212,8 @@ def _placed(small: xr.DataArray, array: xr.DataArray, factor: int) -> xr.DataArr
         bare = small.drop_vars([name for name in told if name in small.coords])
         region = Window(0, 0, small.sizes["y"], small.sizes["x"])
         return with_georeference(bare, grid_of(small), region)
-    if not {"y", "x"} <= set(array.coords) or min(array.sizes["y"], array.sizes["x"]) < 2:
+    narrow = min(array.sizes["y"], array.sizes["x"]) < 2
+    if not {"y", "x"} <= set(array.coords) or (narrow and recorded_transform(array) is None):
         return small
     whole = grid_of(array).affine
     if whole.b or whole.d:

@@ -74,7 +74,8 @@ def domain_from_json(data: Mapping[str, Any]) -> dict[str, BandDomain]:
         raise ModelError(f"damaged training domain in the model's metadata ({error})") from error
     for role, band in domain.items():
         numbers = tuple(data[role].values())
-        if not all(math.isfinite(float(x)) for x in numbers) or band.low >= band.high:
+        ordered = band.low < band.high and band.median_low <= band.median_high
+        if not all(math.isfinite(float(x)) for x in numbers) or not ordered:
             raise ModelError(f"damaged training domain of {role[:40]!r}: {numbers}")
     return domain
 

@@ -95,7 +95,9 @@ def colorize(
 
     A cube with more dimensions (``time``) is colorized raster by raster.
 
-    The values are identical for every chunking of the scene. Lazy for a dask-backed scene, computed
+    The values are identical for every chunking of a scene as it was opened. One that was loaded,
+    sliced or rechunked is any array: what is missing in its coordinate ``valid`` is missing, so in
+    red and green too, and ``nodata`` adds to that. Lazy for a dask-backed scene, computed
     at once for one in memory. The coordinate ``valid`` (``y``, ``x``) is False where the scene has
     no data; there the colours are 0 (``display``) or NaN (``reflectance``).
 

@@ -119,7 +119,7 @@ def _has_xy(array: xr.DataArray) -> bool:
     return "x" in array.coords and "y" in array.coords
 
 
-def _recorded_transform(array: xr.DataArray) -> Affine | None:
+def recorded_transform(array: xr.DataArray) -> Affine | None:
     name = array.rio.grid_mapping
     text = array.coords[name].attrs.get("GeoTransform") if name in array.coords else None
     return None if text is None else Affine.from_gdal(*(float(v) for v in str(text).split()))
@@ -185,7 +185,7 @@ def grid_of(array: xr.DataArray) -> Grid:
     GridError : the array has a CRS, records no transform, and its coordinates tell none; or they
         are not regular
     """
-    recorded = _recorded_transform(array)
+    recorded = recorded_transform(array)
     frame = _pixel_frame(array, recorded)
     corners = _transform_of_corners(array) if frame is None else None
     if corners is not None:

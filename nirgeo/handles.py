@@ -27,7 +27,7 @@ from rasterio.io import DatasetReader, MemoryFile
 from rasterio.vrt import WarpedVRT
 
 from nirgeo.errors import GridError, SourceError
-from nirgeo.hrefs import conceal, is_remote, public
+from nirgeo.hrefs import absolute, conceal, is_remote, public
 
 MAX_OPEN_PER_THREAD = 16
 
@@ -237,7 +237,10 @@ def dataset(
     GridError : it can't be resampled to the grid of ``warp``
     """
     # repr: a NaN equals no other NaN, and then every call would open the file once more.
-    key = (path, repr(warp), drivers, file_stamp(path))
+    # Absolute, or a run that samples a scene by the name it was given, and reads its chunks by the
+    # whole one, decodes the same blocks twice.
+    known = absolute(path) if os.path.exists(path) else path
+    key = (known, repr(warp), drivers, file_stamp(path))
     cached = _handles.open.get(key)
     if cached is not None and not cached.closed:
         _handles.open.move_to_end(key)

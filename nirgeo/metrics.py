@@ -83,6 +83,8 @@ def angular_summary(
 ) -> AngularSummary:
     """Mean, standard deviation, median and 95th percentile of the angular error of one scene.
 
+    NaN where a valid pixel was not predicted.
+
     Raises
     ------
     ValueError : the shapes differ or do not start with 3, or ``valid`` does not fit them
@@ -93,10 +95,11 @@ def angular_summary(
     kept = angles[np.isfinite(angles)]
     black = (b == 0).all(axis=0) | ~np.isfinite(b).all(axis=0)
     share = 1 / angles.size if angles.size else float("nan")
-    median, p95 = np.quantile(kept, (0.5, 0.95)) if kept.size else (float("nan"), float("nan"))
+    told = kept.size > 0 and bool(np.isfinite(a).all())
+    median, p95 = np.quantile(kept, (0.5, 0.95)) if told else (float("nan"), float("nan"))
     return AngularSummary(
-        mean=float(kept.mean()) if kept.size else float("nan"),
-        standard_deviation=float(kept.std()) if kept.size else float("nan"),
+        mean=float(kept.mean()) if told else float("nan"),
+        standard_deviation=float(kept.std()) if told else float("nan"),
         median=float(median),
         p95=float(p95),
         pixels=kept.size,

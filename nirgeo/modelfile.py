@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from nirgeo.domain import BandDomain, domain_from_json, domain_to_json
 from nirgeo.errors import ModelError, TargetError
@@ -276,7 +276,8 @@ def write_model(
     values = {key: np.ascontiguousarray(value) for key, value in sorted(tensors.items())}
     try:
         with written_whole(target) as partial:
-            save_file(values, partial, metadata={METADATA_KEY: text})
+            # Not by save_file, whose files nobody but their owner may read.
+            partial.write_bytes(save(values, metadata={METADATA_KEY: text}))
     except (SafetensorError, OSError) as error:
         raise TargetError(f"{target} can't be written ({error})") from error
 

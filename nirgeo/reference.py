@@ -434,8 +434,11 @@ class Reference:
             (cols, around.col, around.width),
         ):
             with np.errstate(invalid="ignore"):
-                low = np.nan_to_num(np.rint(middle - half), nan=-1e9)
-                high = np.nan_to_num(np.maximum(np.rint(middle + half), low + 1), nan=-1e9)
+                # Blocks of half pixels end in the middle of one, where the last bit of a
+                # georeference must not decide on which side.
+                first, last = (np.rint(np.round(middle + d, 6)) for d in (-half, half))
+                low = np.nan_to_num(first, nan=-1e9)
+                high = np.nan_to_num(np.maximum(last, low + 1), nan=-1e9)
             spans.append(
                 (
                     np.clip(low - start, 0, side).astype(np.int64),

@@ -305,7 +305,7 @@ def _read(opened: Any, bands: Sequence[SourceBand], window: Window) -> decoded.P
             elif band.nodata is None:  # a value that is given from outside goes before all else
                 alpha = handles.alpha_of(opened, band.index, masked=band.masked)
             opened.read(index, window=target, out=out)
-            mask = _mask(opened, band, alpha, target, masks)
+            mask = _mask(opened, band, alpha, target, masks, out)
         except handles.GDAL_ERRORS as error:
             handles.forget_errors()
             raise SourceError(
@@ -325,11 +325,12 @@ def _mask(
     alpha: int | None,
     target: RasterioWindow,
     alphas: dict[int, Mask],
+    values: NDArray[Any],
 ) -> Mask | None:
-    """Where the file says that ``band`` is valid; None where nothing but values tell.
+    """Where the file says that ``band`` is valid; None where it marks no pixel as missing.
 
     ``alpha`` is the band that says so, if one does. ``alphas`` keeps what was read of it, for the
-    other bands of the file.
+    other bands of the file. ``values`` are the band's own.
     """
     if alpha is not None:
         # The alpha band itself: as a mask GDAL honours it for 8 and 16 bits only.
@@ -340,6 +341,12 @@ def _mask(
     if band.nodata is not None or MaskFlags.all_valid in flags or MaskFlags.alpha in flags:
         return None
     mask: Mask = opened.read_masks(band.index, window=target) != 0
+    if MaskFlags.per_dataset in flags:
+        # GDAL asks the mask alone then; but a value that is said to be missing is no measurement.
+        stored = opened.nodatavals[band.index - 1]
+        marks = None if stored is None else as_stored(values.dtype, stored)
+        if marks is not None:
+            mask &= values != marks
     return mask
 
 

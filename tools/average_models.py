@@ -6,7 +6,7 @@ SHARE (0 to 1) of the weights is OTHER's. Networks that went on from the same we
 long, lie in one valley, and between them is a network that knows something of what either learnt
 (Wortsman et al. 2022, model soups). What a share is worth, validation decides. Table and range of
 values are MODEL's. FILE is a model like any other; its figures are measured anew on the validation
-scenes in FOLDER.
+scenes in FOLDER, and its expected errors have to be (`nirgeo calibrate`).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import sys
 from pathlib import Path
 
 from safetensors.numpy import load_file
-from smooth_model import measure
+from smooth_model import write_measured
 
-from nirgeo.modelfile import read_model, write_model
+from nirgeo.modelfile import read_model
 
 FITTED = ("table.values", "input_range")
 """Not trained by gradients."""
@@ -39,8 +39,7 @@ def average(
         key: value if key in FITTED else (1 - share) * value + share * theirs[key]
         for key, value in ours.items()
     }
-    write_model(target, read_model(name).spec, {k: v.astype("float32") for k, v in mixed.items()})
-    print(measure(target, index, folder, levels))
+    print(write_measured(target, read_model(name).spec, mixed, index, folder, levels))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from nirgeo.evaluation.scenes import find_scenes
 from nirgeo.radiometry import Quantity
 
 FOLDER = Path(__file__).parents[1] / "nirgeo" / "weights" / "baselines"
-VERSION = 1
+VERSION = 2
 LICENCE = "MIT"
 
 

@@ -53,12 +53,18 @@ def main() -> None:
     folder = Path(data)
     entries = find_scenes([folder / "aerial" / "val"], folder / "index.csv", (), None)
     models = [load_model(name, Quantity.COUNTS) for name in names]
-    predictors = [
-        OtherRendering(f"{model.spec.full_name}, {words}", model, gain=gain, exponent=exponent)
-        for model in models
-        for words, gain, exponent in CHANGES
-    ]
-    record = evaluate(entries, predictors, warn=print).to_json()
+    # One evaluation per rendering: a table is what a model has to beat on the same pictures.
+    records = []
+    for words, gain, exponent in CHANGES:
+        predictors = [
+            OtherRendering(f"{model.spec.full_name}, {words}", model, gain=gain, exponent=exponent)
+            for model in models
+        ]
+        records.append(evaluate(entries, predictors, warn=print).to_json())
+    record = records[0]
+    for task, *others in zip(*(one["tasks"] for one in records), strict=True):
+        scores = zip(task["models"], *(other["models"] for other in others), strict=True)
+        task["models"] = [score for of_a_model in scores for score in of_a_model]
     Path(out).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

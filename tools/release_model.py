@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from nirgeo.bands import COLOURS
@@ -344,8 +346,15 @@ a hundredth of the scenes. `nirgeo colorize` and `nirgeo info` warn where a scen
     return "".join(part + "\n" for part in lines)
 
 
-def mlm_item(spec: ModelSpec, sha256: str) -> dict[str, Any]:
-    """A STAC item with the Machine Learning Model extension (v1.5)."""
+def _count(tensors: Mapping[str, NDArray[Any]]) -> int:
+    return sum(values.size for values in tensors.values())
+
+
+def mlm_item(spec: ModelSpec, sha256: str, parameters: int) -> dict[str, Any]:
+    """A STAC item with the Machine Learning Model extension (v1.5).
+
+    ``parameters`` counts what is not trained by gradients too, as the extension wants it.
+    """
     bands = len(spec.bands)
     file = f"{spec.name}-{spec.version}.safetensors"
     scaling = (
@@ -374,7 +383,7 @@ def mlm_item(spec: ModelSpec, sha256: str) -> dict[str, Any]:
             "mlm:architecture": "nirgeo local affine generator",
             "mlm:tasks": ["generative"],
             "mlm:framework": "pytorch",
-            "mlm:total_parameters": spec.training["parameters"],
+            "mlm:total_parameters": parameters,
             "mlm:pretrained": True,
             "mlm:input": [
                 {
@@ -417,6 +426,12 @@ def mlm_item(spec: ModelSpec, sha256: str) -> dict[str, Any]:
 
 def release(source: Path, name: str, version: int) -> None:
     facts = FACTS[name]
+    registry = WEIGHTS / "registry.json"
+    entries = json.loads(registry.read_text()) if registry.exists() else []
+    shipped = [e for e in entries if e["name"] == name]
+    if any(e["version"] > version for e in shipped):
+        sys.exit(f"{name}: the package has version {shipped[0]['version']}, newer than {version}")
+    earlier = [e["file"] for e in shipped if e["version"] < version]
     best = source / "best.safetensors" if source.is_dir() else source
     tensors = load_file(best)
     spec = read_model(best).spec
@@ -439,13 +454,8 @@ def release(source: Path, name: str, version: int) -> None:
     write_model(target, spec, tensors)
     sha256 = read_model(target).sha256
     (WEIGHTS / f"{stem}.md").write_text(card(spec, facts, sha256), encoding="utf-8")
-    item = json.dumps(mlm_item(spec, sha256), indent=2) + "\n"
+    item = json.dumps(mlm_item(spec, sha256, _count(tensors)), indent=2) + "\n"
     (WEIGHTS / f"{stem}.json").write_text(item, encoding="utf-8")
-    registry = WEIGHTS / "registry.json"
-    entries = json.loads(registry.read_text()) if registry.exists() else []
-    for old in (e for e in entries if e["name"] == name and e["version"] < version):
-        for suffix in (".safetensors", ".int8.safetensors", ".md", ".json"):
-            (WEIGHTS / old["file"]).with_suffix(suffix).unlink(missing_ok=True)
     before = next((e for e in entries if (e["name"], e["version"]) == (name, version)), {})
     entry = {"name": name, "version": version, "file": target.name, "sha256": sha256}
     if before.get("sha256") == sha256:
@@ -455,6 +465,9 @@ def release(source: Path, name: str, version: int) -> None:
     entries = [e for e in entries if e["name"] != name] + [entry]
     entries.sort(key=lambda e: (e["name"], e["version"]))
     registry.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    for file in earlier:
+        for suffix in (".safetensors", ".int8.safetensors", ".md", ".json"):
+            (WEIGHTS / file).with_suffix(suffix).unlink(missing_ok=True)
     print(f"{target}: {target.stat().st_size / 2**20:.2f} MiB, best step {training['best_step']}")
 
 
@@ -463,7 +476,8 @@ def rewrite_items() -> None:
     for entry in json.loads((WEIGHTS / "registry.json").read_text()):
         path = WEIGHTS / entry["file"]
         model = read_model(path)
-        item = json.dumps(mlm_item(model.spec, model.sha256), indent=2) + "\n"
+        count = _count(load_file(path))
+        item = json.dumps(mlm_item(model.spec, model.sha256, count), indent=2) + "\n"
         path.with_suffix(".json").write_text(item, encoding="utf-8")
 
 

@@ -11,15 +11,17 @@ takes them away and costs a few pixels of halo. CELLS is odd; what it should be,
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from nirgeo.generator import GeneratorConfig
-from nirgeo.modelfile import Model, load_generator, read_model, write_model
+from nirgeo.generator import GeneratorConfig, LocalAffineGenerator, channels_last
+from nirgeo.modelfile import Model, ModelSpec, write_model
 from nirgeo.registry import load_model
 from nirgeo.training.data import list_scenes, load_scene
 from nirgeo.training.validation import place_means
@@ -36,14 +38,27 @@ def smooth(
     training = dict(model.spec.training)
     training["config"] = dict(training["config"]) | {"smoothing": cells}
     spec = replace(model.spec, generator=shape.to_json(), training=training)
-    write_model(target, spec, tensors)
-    print(measure(target, index, folder, levels))
+    print(write_measured(target, spec, tensors, index, folder, levels))
 
 
-def measure(target: Path, index: Path, folder: Path, levels: list[str]) -> dict[str, float]:
-    """Write into a model file what its network is worth on validation scenes, measured now."""
-    model = read_model(target)
-    spec, network = model.spec, load_generator(model)
+def write_measured(
+    target: Path,
+    spec: ModelSpec,
+    tensors: Mapping[str, NDArray[np.float32]],
+    index: Path,
+    folder: Path,
+    levels: list[str],
+) -> dict[str, float]:
+    """Write a network that was changed, with what it is worth on validation scenes, measured now.
+
+    What the network before it expected of its errors is left out.
+    """
+    shape = replace(GeneratorConfig(**dict(spec.generator)), expects_error=False)
+    spec = replace(spec, generator=shape.to_json(), uncertainty=None)
+    network = LocalAffineGenerator(shape)
+    kept = {name: np.asarray(tensors[name], dtype=np.float32) for name in shape.tensor_shapes()}
+    network.load_state_dict({name: torch.from_numpy(values) for name, values in kept.items()})
+    network = channels_last(network).eval()
     scenes = [
         load_scene(entry, spec.bands, spec.quantity)
         for entry in list_scenes([folder], index, levels)
@@ -54,7 +69,7 @@ def measure(target: Path, index: Path, folder: Path, levels: list[str]) -> dict[
         angular, rmse = np.mean(list(places.values()), axis=0)
         found |= {f"{prefix}angular": float(angular), f"{prefix}rmse": float(rmse)}
     training = dict(spec.training) | {"validation": found}
-    write_model(target, replace(spec, training=training), load_file(target))
+    write_model(target, replace(spec, training=training), kept)
     return found
 
 

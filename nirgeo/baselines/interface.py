@@ -154,10 +154,10 @@ def own_tiles(inputs: FloatArray, valid: Mask) -> Iterator[Tile]:
 
 
 def samples_from(sampler: Sampler, batches: int = 60, first: int = 1_000_000) -> Iterator[Patch]:
-    """Patches as a training draws them: the same weights of places, the same jitter.
+    """Patches as the sampler draws them: of the same places with the same weights.
 
-    The default steps are those that the table under every generator is fitted to, so a baseline
-    and a network learn from the same distribution. The bands are those of the sampler.
+    Steps begin where the table under every generator begins to draw. The bands are those of the
+    sampler.
     """
     for step in range(first, first + batches):
         for inputs, colours, valid in zip(*sampler.batch(step)[:3], strict=True):

@@ -218,6 +218,18 @@ def summary(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["categories"], row["protocol"], row["angular"]))
 
 
+def _seed_spread(runs: Sequence[dict[str, Any]]) -> float | None:
+    """Standard deviation over seeds of the mean angle on the folds that all of them ran."""
+    angles: dict[int, dict[int, float]] = {}
+    for run in runs:
+        angles.setdefault(run["seed"], {})[run["fold"]] = run["angular"]
+    shared = set.intersection(*(set(folds) for folds in angles.values()))
+    if len(angles) < 2 or not shared:
+        return None
+    means = [np.mean([folds[fold] for fold in shared]) for folds in angles.values()]
+    return float(np.std(means, ddof=1))
+
+
 def _pooled(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     pixels = np.array([r["pixels"] for r in runs], dtype=np.float64)
     defined = pixels * (1 - np.array([r["undefined"] for r in runs]))
@@ -235,7 +247,7 @@ def _pooled(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     linear, linear_sd = moments("linear_", "linear_sd")
     images, linear_images = per_image("images"), per_image("linear_images")
     seeds = sorted({r["seed"] for r in runs})
-    by_seed = [np.mean([r["angular"] for r in runs if r["seed"] == seed]) for seed in seeds]
+    spread = _seed_spread(runs)
     squared = np.array([r["rmse"] ** 2 for r in runs])
     return {
         "angular": angular,
@@ -246,7 +258,7 @@ def _pooled(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "linear_image_mean": float(np.mean(list(linear_images.values()))),
         "images": images,
         "linear_images": linear_images,
-        "spread": float(np.std(by_seed)) if len(seeds) > 1 else None,
+        "spread": spread,
         "rmse": float(np.sqrt((squared * pixels).sum() / pixels.sum())),
         "undefined": float(1 - defined.sum() / pixels.sum()),
         "folds": sorted({r["fold"] for r in runs}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -124,7 +125,7 @@ def colorize_command(
         for scene in scenes or (None,)
     ]
     paths = [path for _, (path, _) in jobs]
-    twice = sorted({path for path in paths if paths.count(path) > 1})
+    twice = sorted(path for path, count in Counter(paths).items() if count > 1)
     if twice:
         raise OptionError(
             f"{twice[0]} would be the result of {paths.count(twice[0])} of these scenes; give "

@@ -83,6 +83,7 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
             with terminable(), _unreadable_messages_dropped(), warnings.catch_warnings():
                 # rasterio's, for every scene without a georeference; its pixels are what counts.
                 warnings.filterwarnings("ignore", message="Dataset has no geotransform")
+                warnings.filterwarnings("ignore", message="The dataset's nodata attribute is shad")
                 command(*args, **kwargs)
         except NirgeoError as error:
             if verbose:

@@ -107,7 +107,7 @@ def evaluate_command(
 
     MODEL is a shipped model, a model file, a saved baseline, or baseline/NAME. The headline is the
     mean over places: scenes of one place (column group of --index) are averaged first. Baselines
-    learn from the --fit folders, which must hold other places; baseline/NAME@1 is the shipped one.
+    learn from the --fit folders, which must hold other places; baseline/NAME@2 is the shipped one.
     """
     ctx.meta["nirgeo.reporter"] = Silent()
     if not models and not baselines:
@@ -162,9 +162,9 @@ def evaluate_command(
         ordered = [name for name in BASELINES if name in wanted]
         predictors += _fitted(ordered, quantities, fitted, save_baselines, quiet)
     predictors = with_hints(with_unique_labels(predictors), hint_errors)
-    blocks = [int(text) for text in references if text.isdigit()]
+    blocks = [int(text) for text in references if text.isdecimal()]
     predictors = with_references(predictors, blocks)
-    for text in [text for text in references if not text.isdigit()]:
+    for text in [text for text in references if not text.isdecimal()]:
         pairs = pairs_of(every, Path(text))
         entries = [entry for entry in entries if entry.path.resolve() in pairs]
         if not entries:

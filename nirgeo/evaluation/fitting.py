@@ -16,9 +16,7 @@ from nirgeo.evaluation.predict import UNFITTED
 from nirgeo.radiometry import Quantity
 from nirgeo.training.data import Sampler, SceneEntry, TrainingScene, load_scene
 from nirgeo.training.presets import configuration
-
-MAX_BATCHES = 60
-"""As many as the table under every generator is fitted to."""
+from nirgeo.training.table import PATCHES
 
 
 def check_apart(fitted: Iterable[SceneEntry], scored: Iterable[SceneEntry]) -> None:
@@ -53,14 +51,17 @@ class Patches:
             if self.bands != RED_GREEN_NIR:
                 yield patch
                 continue
-            # Red and green are given, so they are the true ones, whatever jitter NIR has.
+            # Red and green are given, so they are the true ones.
             yield replace(patch, inputs=np.concatenate((patch.colours[:2], patch.inputs)))
 
 
 def fit_baselines(
     names: Sequence[str], entries: Sequence[SceneEntry], quantity: Quantity
 ) -> Iterator[Baseline]:
-    """Each baseline of ``names``, fitted to the same patches that a training would draw.
+    """Each baseline of ``names``, fitted as the table under every generator is.
+
+    That is to as many patches, of the same places with the same weights, as they were measured:
+    fewer, or brighter and darker ones, make a table worse on places it has not seen.
 
     Scenes of another quantity are left out. Baselines that learn nothing need no entries.
 
@@ -99,7 +100,7 @@ def _sampler(entries: Sequence[SceneEntry], quantity: Quantity) -> Sampler:
         except TrainingError:
             continue
     try:
-        return Sampler(scenes, config)
+        return Sampler(scenes, config).unjittered()
     except TrainingError as error:
         raise EvaluationError(
             f"--fit: none of {len(entries)} scenes can be learnt from as {quantity.value} ({error})"
@@ -107,7 +108,8 @@ def _sampler(entries: Sequence[SceneEntry], quantity: Quantity) -> Sampler:
 
 
 def _batches(sampler: Sampler) -> int:
-    """Enough to see every pixel twice on average, up to ``MAX_BATCHES``."""
+    """Enough to see every pixel twice on average, up to ``PATCHES`` patches."""
     area = sum(scene.valid.size for place in sampler.places for scene in place)
     per_batch = sampler.config.batch * sampler.config.patch**2
-    return min(MAX_BATCHES, max(2, math.ceil(2 * area / per_batch)))
+    most = math.ceil(PATCHES / sampler.config.batch)
+    return min(most, max(2, math.ceil(2 * area / per_batch)))

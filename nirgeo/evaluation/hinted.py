@@ -16,9 +16,11 @@ import numpy as np
 
 from nirgeo import hints
 from nirgeo.errors import EvaluationError
-from nirgeo.evaluation.predict import Kind, ModelPredictor, Predictor
+from nirgeo.evaluation.predict import ModelPredictor, Predictor
 from nirgeo.evaluation.scenes import EvaluationScene
 from nirgeo.location_prior import HintField, uniform_hint
+from nirgeo.modelfile import LOCAL_AFFINE, Model
+from nirgeo.registry import AnyModel
 
 
 @dataclass(frozen=True)
@@ -34,19 +36,25 @@ class HintedPredictor(ModelPredictor):
         return uniform_hint(hints.log_ratios(mean) + wrong, self.error, "mean of the truth")
 
 
+def _takes_hints(model: AnyModel) -> bool:
+    return isinstance(model, Model) and model.spec.architecture == LOCAL_AFFINE
+
+
 def with_hints(predictors: Sequence[Predictor], errors: Sequence[float]) -> list[Predictor]:
-    """``predictors``, and the networks among them once more for every error of a hint.
+    """``predictors``, and once more, for every error of a hint, the networks that take one.
 
     Raises
     ------
-    EvaluationError : an error is negative or not finite
+    EvaluationError : an error is negative or not finite, or there is no such network
     """
     found = list(predictors)
     for error in dict.fromkeys(errors):
         if not 0 <= error < math.inf:
             raise EvaluationError(f"--hint-error {error}: need a number from 0 on")
         for predictor in predictors:
-            if type(predictor) is ModelPredictor and predictor.kind is Kind.MODEL:
+            if type(predictor) is ModelPredictor and _takes_hints(predictor.model):
                 label = f"{predictor.label} + colour ± {error:g}"
                 found.append(HintedPredictor(label, predictor.model, predictor.device, error=error))
+    if errors and len(found) == len(predictors):
+        raise EvaluationError("--hint-error: none of the models takes a hint of its scene's colour")
     return found

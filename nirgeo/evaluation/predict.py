@@ -40,6 +40,14 @@ class Kind(StrEnum):
     MODEL = "model"
     BASELINE = "baseline"
     ORACLE = "oracle"
+    """Fitted to each scene's own truth."""
+    REFERENCE = "reference"
+    """Colours that a model may be given, without the model."""
+
+    @property
+    def competes(self) -> bool:
+        """Whether it has near infrared alone to go by, as a user has."""
+        return self in (Kind.MODEL, Kind.BASELINE)
 
 
 @dataclass(frozen=True)
@@ -217,7 +225,7 @@ def load_predictors(
 def baseline_name(text: str) -> str | None:
     """``"grey"`` for ``"baseline/grey"``; None for anything that does not name a baseline to fit.
 
-    With a version (``"baseline/grey@1"``) it is a shipped model like others.
+    With a version (``"baseline/grey@2"``) it is a shipped model like others.
 
     Raises
     ------

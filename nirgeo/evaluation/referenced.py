@@ -47,7 +47,7 @@ class ReferenceAlone:
     label: str
     quantity: Quantity
     colours: Callable[[EvaluationScene], Prediction]
-    kind: Kind = Kind.ORACLE
+    kind: Kind = Kind.REFERENCE
     bands: tuple[str, ...] = ("nir",)
 
     def predict(self, scene: EvaluationScene) -> Prediction:
@@ -55,13 +55,19 @@ class ReferenceAlone:
 
 
 def interpolated_truth(scene: EvaluationScene, block: int) -> Prediction:
-    """A scene's colours averaged over blocks of pixels, and interpolated from there (bilinear)."""
+    """A scene's colours averaged over blocks of pixels, and interpolated from there (bilinear).
+
+    Far from every known block it is their mean colour: a pixel without one would have no angle, and
+    what is scored beside it has one everywhere.
+    """
     means, known = coarse_truth(scene, block)
     height, width = scene.shape
     field = np.concatenate((means * known, known[None])).astype(np.float32)
     positions = [(np.arange(side) + 0.5) / block - 0.5 for side in (height, width)]
     spread = hints.interpolate(field, *positions)
     values = spread[:3] / np.maximum(spread[3], np.float32(1e-6))
+    if known.any():
+        values[:, spread[3] <= 0] = means[:, known].mean(axis=1)[:, None]
     return Prediction(values, render(values, scene.quantity))
 
 

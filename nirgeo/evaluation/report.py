@@ -39,7 +39,8 @@ th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid var(-
   white-space: nowrap; vertical-align: top; }
 th:first-child, td:first-child { text-align: left; }
 td small, th small { display: block; opacity: .7; font-weight: normal; }
-tr.model { background: var(--soft); font-weight: 600; } tr.oracle { font-style: italic; }
+tr.model { background: var(--soft); font-weight: 600; }
+tr.oracle, tr.reference { font-style: italic; }
 caption { text-align: left; opacity: .8; padding-bottom: .3rem; }
 .warning { border-left: 4px solid var(--mark); padding: .5rem 1rem; background: var(--soft); }
 .scene { display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: .75rem; }
@@ -102,7 +103,7 @@ def _figures(task: TaskScore, evaluation: Evaluation) -> list[Child]:
             "lookup tables, on the same places"
         )
         for score, cells in rows:
-            apart = score is table or score.kind is Kind.ORACLE
+            apart = score is table or not score.kind.competes
             cells.append(None if apart else _cell(task.relative(score, table), 2))
     return [
         element("h2", f"Scenes in {task.quantity.value}"),

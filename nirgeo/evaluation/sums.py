@@ -52,7 +52,7 @@ class ErrorSums:
         return ErrorSums(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in _ALL})
 
     def figures(self) -> dict[str, float]:
-        """Every figure by its name; NaN where there is nothing to tell.
+        """Every figure by its name; NaN where nothing is to tell, or a pixel was not predicted.
 
         ``masked`` is the share of all pixels not scored, ``undefined`` the share of the scored ones
         where either colour has no direction, ``undefined_prediction`` the part of it that the
@@ -69,7 +69,7 @@ class ErrorSums:
         undefined = self.pixels - self.angles
         return {
             "angular": mean,
-            "angular_sd": float(np.sqrt(max(0.0, variance))) if self.angles else nan,
+            "angular_sd": float(np.sqrt(np.maximum(0.0, variance))) if self.angles else nan,
             "angular_median": self.quantile(0.5),
             "angular_p95": self.quantile(0.95),
             "rmse": float(np.sqrt(mse)),
@@ -91,7 +91,7 @@ class ErrorSums:
 
     def quantile(self, share: float) -> float:
         """Angle in degrees that ``share`` of the pixels do not exceed, to 0.01°."""
-        if not self.angles:
+        if not self.angles or np.isnan(self.angle):
             return float("nan")
         if self.angle == 0:
             return 0.0
@@ -128,12 +128,13 @@ def measure_block(
     angles = metrics.angular_error(a, b)
     kept = angles[~np.isnan(angles)]
     black = (b == 0).all(axis=0) | ~np.isfinite(b).all(axis=0)
+    missed = 0.0 if np.isfinite(a).all() else float("nan")
     sums = ErrorSums(
         total=inner.size,
         pixels=a.shape[1],
         angles=kept.size,
-        angle=float(kept.sum()),
-        angle_squared=float((kept**2).sum()),
+        angle=float(kept.sum()) + missed,
+        angle_squared=float((kept**2).sum()) + missed,
         undefined_prediction=int((np.isnan(angles) & ~black).sum()),
         squared=((a - b) ** 2).sum(axis=1),
         absolute=np.abs(a - b).sum(axis=1),

@@ -45,6 +45,11 @@ def explanation(task: TaskScore) -> str:
             "An oracle is a lookup table fitted to each scene's own truth: the best that single "
             "pixels can tell, not a competitor."
         )
+    if any(score.kind is Kind.REFERENCE for score in task.predictors):
+        sentences.append(
+            "A reference alone is what the models beside it are given, interpolated: with it they "
+            "have to be better than that."
+        )
     if any(set(score.bands) > {"nir"} for score in task.predictors):
         sentences.append("Where +red, green is written, these two bands were given, not made.")
     if task.leaky:
@@ -91,7 +96,7 @@ def rank(predictors: Sequence[PredictorScore]) -> list[PredictorScore]:
 
     def key(score: PredictorScore) -> tuple[bool, bool, bool, float]:
         value = score.over_places().value
-        return score.kind is Kind.ORACLE, set(score.bands) > {"nir"}, math.isnan(value), value
+        return not score.kind.competes, set(score.bands) > {"nir"}, math.isnan(value), value
 
     return sorted(predictors, key=key)
 
@@ -100,6 +105,8 @@ def name(score: PredictorScore) -> str:
     """The label, with a word for what does not play by the same rules."""
     if score.kind is Kind.ORACLE:
         return f"{score.label} (oracle)"
+    if score.kind is Kind.REFERENCE:
+        return f"{score.label} alone"
     extra = [band for band in score.bands if band != "nir"]
     return score.label + (f" (+{', '.join(extra)})" if extra else "")
 
@@ -140,7 +147,7 @@ def _relative(task: TaskScore, ranked: Sequence[PredictorScore], width: int) -> 
     yield ""
     yield f"angle as a part of that of {table.label}, on the same places"
     for score in ranked:
-        if score is table or score.kind is Kind.ORACLE:
+        if score is table or not score.kind.competes:
             continue
         ratio = task.relative(score, table)
         yield _row(name(score), [decimal(ratio.value, 2), bounds(ratio, 2)], width)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from nirgeo.errors import TrainingError
@@ -65,7 +65,8 @@ def save_checkpoint(
     contiguous = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     try:
         with written_whole(path) as partial:
-            save_file(contiguous, partial, metadata={METADATA_KEY: json.dumps(dict(facts))})
+            # Not by save_file, whose files nobody but their owner may read.
+            partial.write_bytes(save(contiguous, {METADATA_KEY: json.dumps(dict(facts))}))
     except (SafetensorError, OSError) as error:
         raise TrainingError(f"{path} can't be written ({error}); the last one stays") from error
 

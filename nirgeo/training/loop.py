@@ -162,7 +162,7 @@ class Trainer:
             self._fit_table(self.network)
             if self.config.whiten:
                 whiten_stem(self.network, self.sampler, self.config.seed)
-            if self.teacher is not None:
+            if self.teacher is not None and not new_table:
                 self.teacher.lend_tables(self.network)
         self.average.load_state_dict(self.network.state_dict())
         if self.selects:

@@ -31,6 +31,10 @@ VALIDATION_HINT_ERROR = 0.15
 """Error of the hints given in validation: that of a map of the world's colours (log ratios)."""
 
 
+FARTHEST = 90.0
+"""Degrees between the two colours that differ most; counted where the prediction has no colour."""
+
+
 def validation_hint(scene: TrainingScene, quantity: Quantity) -> FloatArray:
     """One wrong hint for a whole scene, (3,): its true mean colour with an error.
 
@@ -52,7 +56,8 @@ def place_means(
 ) -> dict[str, tuple[float, float]]:
     """Angular error and RMSE of every place, its scenes averaged first.
 
-    A scene whose true colours are all black has no angle, and is left out.
+    A scene whose true colours are all black has no angle, and is left out. One that the network
+    paints all black, or not at all, is as far off as a colour can be.
     """
     network.eval()
     by_place: dict[str, list[tuple[float, float]]] = {}
@@ -65,8 +70,9 @@ def place_means(
             from_working(scene.colours, quantity) / unit,
             scene.valid,
         )
-        if error.pixels and np.isfinite(error.angular):
-            by_place.setdefault(scene.place, []).append((error.angular, error.rmse))
+        if scene.colours[:, scene.valid].any():
+            angular = error.angular if np.isfinite(error.angular) else FARTHEST
+            by_place.setdefault(scene.place, []).append((angular, error.rmse))
     return {
         place: (float(np.mean([e[0] for e in errors])), float(np.mean([e[1] for e in errors])))
         for place, errors in by_place.items()

@@ -396,3 +396,18 @@ def test_rioxarrays_own_arrays_are_scenes(tmp_path: Path, tiny: Model) -> None:
     opened = opened.assign_coords(band=["red", "green", "nir"])
     expected = nirgeo.colorize(nirgeo.open_scene(path), tiny)
     np.testing.assert_array_equal(opened.nirgeo.colorize(tiny).values, expected.values)
+
+
+@pytest.mark.parametrize("shape", [(1, 97), (97, 1)])
+def test_a_preview_of_one_line_lies_where_the_line_lies(
+    tmp_path: Path, tiny: Model, shape: tuple[int, int]
+) -> None:
+    scene = nirgeo.open_scene(
+        write_raster(tmp_path / "scene.tif", scene_values(*shape)), scale=1e-4
+    )
+    for small in (
+        scene.nirgeo.preview(7, tiny),
+        nirgeo.colorize(scene, tiny).nirgeo.preview(7),
+    ):
+        along = rasterio.Affine.scale(14, 1) if shape[0] == 1 else rasterio.Affine.scale(1, 14)
+        assert small.rio.transform() == NORTH_UP_10M @ along

@@ -271,14 +271,14 @@ def test_tags_and_mask(tmp_path: Path) -> None:
     result = command(
         *("colorize", path, "-o", out, "--model", "baseline/trees", "--scale", "0.0001"),
     )
-    assert "model: baseline/trees@1" in result.stderr
+    assert "model: baseline/trees@2" in result.stderr
     with rasterio.open(out) as file:
         tags = file.tags(ns="NIRGEO")
         assert file.crs.to_epsg() == 32632
         assert file.transform == NORTH_UP_10M
         assert file.descriptions == COLOURS
         np.testing.assert_array_equal(file.dataset_mask() != 0, valid)
-    assert tags["MODEL"] == "baseline/trees@1"
+    assert tags["MODEL"] == "baseline/trees@2"
     assert tags["MODEL_SHA256"] == shipped("trees").sha256
     assert tags["SYNTHETIC"] == "yes"
     assert tags["COLOUR_HINT"] == "none"
@@ -341,7 +341,7 @@ def test_info_about_a_baseline(tmp_path: Path) -> None:
     path, _, _ = make_scene(tmp_path, ("nir",))
     for name, halo in (("trees", 16), ("welsh", 2), ("grey", 0)):
         found = json.loads(command("info", path, "--model", f"baseline/{name}", "--json").stdout)
-        assert found["model"] == f"baseline/{name}@1"
+        assert found["model"] == f"baseline/{name}@2"
         assert found["model_reason"] == "asked for"
         assert found["halo"] == f"{halo} px"
         assert found["time"].endswith(" on this machine's processor")
@@ -431,10 +431,10 @@ def test_what_is_refused(tmp_path: Path) -> None:
     before = listing(tmp_path)
     for scene, model, code, said in [
         (path, "baseline/oracle-direction", "model-unusable", "nirgeo evaluate"),
-        (path, "baseline/oracle-colour@1", "model-unusable", "nirgeo evaluate"),
+        (path, "baseline/oracle-colour@2", "model-unusable", "nirgeo evaluate"),
         (path, oracle, "model-unusable", "nirgeo evaluate"),
-        (path, "baseline/nothing", "model-unknown", "baseline/trees@1"),
-        (path, "baseline/cubic@9", "model-unknown", "baseline/cubic@1"),
+        (path, "baseline/nothing", "model-unknown", "baseline/trees@2"),
+        (path, "baseline/cubic@9", "model-unknown", "baseline/cubic@2"),
         (path, "baseline/linear-blue", "band-not-found", "--red"),
         (path, damaged, "model-unusable", "'colours'"),
         (path, truncated, "model-unusable", "truncated.safetensors"),
@@ -453,7 +453,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
 
 def test_arrays_without_the_bands_are_refused() -> None:
     array = xr.DataArray(scene_values(40, 40), dims=("y", "x"))
-    with pytest.raises(BandError, match="baseline/spot@1 needs bands red, green, nir"):
+    with pytest.raises(BandError, match="baseline/spot@2 needs bands red, green, nir"):
         nirgeo.colorize(array, "baseline/spot", scale="0.0001")
     with pytest.raises(RadiometryError, match="eats reflectance"):
         nirgeo.colorize(array.astype(np.uint8), shipped("cubic"))
@@ -462,11 +462,11 @@ def test_arrays_without_the_bands_are_refused() -> None:
 
 
 def test_names_need_a_quantity_and_versions_must_exist() -> None:
-    assert load_model("baseline/grey@1", COUNTS).spec.quantity is COUNTS
+    assert load_model("baseline/grey@2", COUNTS).spec.quantity is COUNTS
     with pytest.raises(ModelError, match="which quantity"):
         load_model("baseline/grey")
     with pytest.raises(UnknownModelError, match=r"baseline/grey@1"):
-        load_model("baseline/grey@2", COUNTS)
+        load_model("baseline/grey@1", COUNTS)
     with pytest.raises(ModelError, match="true colours"):
         BaselineModel.of(BASELINES["oracle-colour"].fit([], COUNTS))
 
@@ -496,7 +496,7 @@ def test_a_baseline_is_scored_on_the_pixels_that_the_product_makes(
     values = ground()
     values[:, 10:20, 30:40] = 0
     path = write_scene(tmp_path / "scene.tif", values)
-    (predictor,) = load_predictors([f"baseline/{name}@1"], quantities=[REFLECTANCE])
+    (predictor,) = load_predictors([f"baseline/{name}@2"], quantities=[REFLECTANCE])
     assert isinstance(predictor, ModelPredictor)
     prediction = predictor.predict(read_scene(SceneEntry(path, "here")))
     picture = nirgeo.colorize(nirgeo.open_scene(path), f"baseline/{name}")
@@ -507,16 +507,16 @@ def test_evaluate_scores_shipped_baselines_without_a_fit(tmp_path: Path) -> None
     write_scene(tmp_path / "data" / "a.tif", ground(seed=1))
     write_scene(tmp_path / "data" / "b.tif", np.rint(ground(seed=2) * 255).astype(np.uint8))
     report = tmp_path / "r.json"
-    names = ("baseline/table-colour@1", "baseline/cubic@1", "baseline/oracle-colour")
+    names = ("baseline/table-colour@2", "baseline/cubic@2", "baseline/oracle-colour")
     command("evaluate", *names, "--data", tmp_path / "data", "--json", report, "-q")
     tasks = json.loads(report.read_text())["tasks"]
     assert [task["quantity"] for task in tasks] == ["reflectance", "counts"]
     for task in tasks:
         by_label = {m["label"]: m for m in task["models"]}
         assert set(by_label) == set(names)
-        assert by_label["baseline/cubic@1"]["kind"] == "baseline"
-        assert by_label["baseline/cubic@1"]["relative_to_table"]["table"] == names[0]
-        assert by_label["baseline/cubic@1"]["card"]["licence"] == "MIT"
+        assert by_label["baseline/cubic@2"]["kind"] == "baseline"
+        assert by_label["baseline/cubic@2"]["relative_to_table"]["table"] == names[0]
+        assert by_label["baseline/cubic@2"]["card"]["licence"] == "MIT"
 
 
 def test_two_files_of_one_baseline_are_both_scored(tmp_path: Path) -> None:

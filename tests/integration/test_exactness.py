@@ -337,3 +337,21 @@ def test_chunks_are_computed_in_other_processes(tmp_path: Path, tiny: Model) -> 
     rgb = nirgeo.colorize(nirgeo.open_scene(path, chunk=1, scale=SCALE), tiny)
     elsewhere = rgb.compute(scheduler="processes", num_workers=1)
     np.testing.assert_array_equal(elsewhere.values, whole_picture(values[None], valid, tiny))
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_mask_and_a_nodata_value_count_both(tmp_path: Path, tiny: Model, inside: bool) -> None:
+    # GDAL asks the mask alone; but a value that is said to be missing is no measurement.
+    values = scene_values(150, 170)
+    values[:30] = 0
+    mask = np.ones(values.shape, dtype=bool)
+    mask[:, :40] = False
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=inside):
+        path = write_raster(tmp_path / "scene.tif", values, nodata=0, mask=mask)
+    known = mask & (values != 0)
+    expected = whole_picture(values[None], known, tiny)
+    scene = nirgeo.open_scene(path, chunk=1, scale=SCALE)
+    for array in (scene, scene.chunk({"y": 64}), scene.compute()):
+        picture = nirgeo.colorize(array, tiny)
+        np.testing.assert_array_equal(picture.valid.values, known)
+        np.testing.assert_array_equal(picture.values, expected)

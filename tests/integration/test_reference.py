@@ -546,3 +546,30 @@ def test_a_reference_is_not_written_over(tmp_path: Path, tiny: Model) -> None:
     assert done.exit_code != 0
     assert "is a file of the scene itself" in done.output
     assert reference.read_bytes() == before
+
+
+@pytest.mark.parametrize("width", [9.3, 10.5, 12.5])
+def test_the_last_bit_of_a_georeference_moves_no_block(
+    tmp_path: Path, tiny: Model, width: float
+) -> None:
+    # Blocks of half pixels end in the middle of a pixel: on one side of it or the other.
+    degrees = rasterio.Affine(1e-4, 0, 10, 0, -1e-4, 45)
+    values = scene_values(130, 140)
+    path = write_raster(tmp_path / "scene.tif", values, crs="EPSG:4326", transform=degrees)
+    scene = nirgeo.open_scene(path, scale="1e-4")
+    colours = np.random.default_rng(0).integers(1, 255, (3, 16, 16), dtype=np.uint8)
+    pictures = []
+    for shift in (0.0, 1e-13, -1e-13):
+        there = degrees @ rasterio.Affine.scale(width)
+        moved = rasterio.Affine.translation(shift, shift) @ there
+        reference = write_raster(
+            tmp_path / f"{shift}.tif",
+            colours,
+            crs="EPSG:4326",
+            transform=moved,
+            descriptions=("red", "green", "blue"),
+        )
+        pictures.append(nirgeo.colorize(scene, tiny, reference=reference).values)
+    assert pictures[0].any()
+    np.testing.assert_array_equal(pictures[1], pictures[0])
+    np.testing.assert_array_equal(pictures[2], pictures[0])

@@ -140,7 +140,7 @@ def test_folders_of_a_training(tmp_path: Path) -> None:
 def test_reports_need_a_file_each(tmp_path: Path) -> None:
     write_scene(tmp_path / "set" / "a.tif", ground(80, 72))
     there = ("--data", tmp_path / "set", "--json", tmp_path / "q", "--html", tmp_path / "q")
-    done = command("evaluate", "baseline/grey@1", *there, expect=2)
+    done = command("evaluate", "baseline/grey@2", *there, expect=2)
     assert "a file each" in done.stderr
     assert not (tmp_path / "q").exists()
 

@@ -230,7 +230,7 @@ class TestSummary:
 
     def test_seeds_spread(self) -> None:
         (row,) = summary([record(), record(seed=1, angular=6.0, images={"urban_0": 6.0})])
-        assert row["spread"] == pytest.approx(1.0)
+        assert row["spread"] == pytest.approx(2**0.5)
         assert row["images"] == {"urban_0": 5.0}
 
     def test_protocols_and_categories_are_never_mixed(self) -> None:

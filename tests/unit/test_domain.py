@@ -145,3 +145,10 @@ def test_json_and_back(domain: dict[str, BandDomain]) -> None:
 def test_damaged_domains_are_refused(damage: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match="training domain"):
         domain_from_json(damage)
+
+
+@pytest.mark.parametrize("numbers", [(0.1, 0.5, 0.4, 0.3), (0.5, 0.5, 0.1, 0.2)])
+def test_numbers_out_of_order_are_damage(numbers: tuple[float, ...]) -> None:
+    names = ("low", "high", "median_low", "median_high")
+    with pytest.raises(ModelError, match="damaged training domain of 'nir'"):
+        domain_from_json({"nir": dict(zip(names, numbers, strict=True))})

@@ -238,3 +238,19 @@ def test_place_means_are_those_of_the_statistics(three_scenes: list[SceneEntry])
     for measure in score.MEASURES:
         pairs = [(s.place, s.figures[measure]) for s in result.scenes]
         assert result.places(measure) == place_means(pairs)
+
+
+def test_baselines_are_fitted_to_scenes_as_they_were_measured(tmp_path: Path) -> None:
+    # Brighter and darker by chance, a table of one value could not be that value's colour.
+    values = np.full((4, 96, 96), 0.1, dtype=np.float32)
+    values[3] = 0.3
+    write_scene(tmp_path / "fit" / "a.tif", values)
+    (table,) = fitting.fit_baselines(
+        ["table-colour"], find_scenes([tmp_path / "fit"]), Quantity.REFLECTANCE
+    )
+    told = table.predict(
+        to_working(np.full((1, 8, 8), 0.3, np.float32), Quantity.REFLECTANCE),
+        np.ones((8, 8), dtype=bool),
+        Context(),
+    )
+    np.testing.assert_allclose(told, np.sqrt(np.float32(0.1)), atol=1e-3)

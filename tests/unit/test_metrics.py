@@ -85,6 +85,9 @@ def test_nan_prediction_is_the_models_fault() -> None:
     assert summary.undefined == summary.undefined_prediction == pytest.approx(0.2)
     assert math.isnan(metrics.rmse(prediction, truth))
     assert math.isnan(metrics.mae(prediction, truth))
+    assert math.isnan(metrics.sam(prediction, truth))
+    assert math.isnan(summary.median)
+    assert math.isnan(metrics.scene_error(prediction, truth, np.ones(5, dtype=bool)).angular)
 
 
 def test_angles_of_integers_do_not_overflow() -> None:

@@ -51,6 +51,18 @@ def test_the_pupil_comes_closer_to_its_teacher_than_the_table_is(
     assert distance(trainer, master) < 0.7 * before
 
 
+def test_a_new_table_is_none_of_the_teachers(tmp_path: Path, teacher: Path) -> None:
+    trainer = Trainer(PUPIL, TRAINING, VALIDATION, tmp_path / "alone", spec=None)
+    trainer.start()
+    master = Teacher([teacher], PUPIL, CPU)
+    pupil = Trainer(PUPIL, TRAINING, VALIDATION, tmp_path / "run", teacher=master)
+    pupil.start(new_table=True)
+    for name in ("table.values", "input_range"):
+        own = state(pupil)[f"network/{name}"]
+        np.testing.assert_array_equal(own, state(trainer)[f"network/{name}"])
+        assert (own != master.networks[0].state_dict()[name].numpy()).any()
+
+
 def test_the_pupil_starts_from_its_teachers_table(tmp_path: Path, teacher: Path) -> None:
     master = Teacher([teacher], PUPIL, CPU)
     trainer = Trainer(PUPIL, TRAINING, VALIDATION, tmp_path / "run", teacher=master)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+import torch
+from helpers import write_random_model
 
+from nirgeo.training.checkpoint import save_checkpoint
 from nirgeo.whole_file import written_whole
 
 
@@ -40,3 +44,13 @@ def test_a_name_that_is_a_folder_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="folder"), written_whole(target) as partial:
         partial.write_text("new")
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are those of POSIX")
+def test_models_are_for_everybody_who_may_read_new_files(tmp_path: Path) -> None:
+    (tmp_path / "any").touch()
+    model = write_random_model(tmp_path, width=8, depth=1)
+    save_checkpoint(tmp_path / "checkpoint", {"a": torch.nn.Linear(2, 2)}, {}, {})
+    usual = (tmp_path / "any").stat().st_mode
+    assert model.stat().st_mode == usual
+    assert (tmp_path / "checkpoint").stat().st_mode == usual
