@@ -573,7 +573,9 @@ def test_models_are_scored_with_a_reference_and_beside_it_alone(
     model = random_model(tmp_path)
     figures = tmp_path / "figures.json"
     arguments = ["evaluate", model.path, "--data", folders / "data", "--json", figures, "-q"]
-    command(*arguments, "--reference", 8, "--reference", 16)
+    said = command(*arguments, "--reference", 8, "--reference", 16).stdout
+    assert "reference 8 px alone" in said
+    assert "oracle" not in said
     (task,) = json.loads(figures.read_text())["tasks"]
     angles = {p["label"]: p["mean_over_places"]["angular"]["value"] for p in task["models"]}
     name = model.spec.full_name
@@ -589,6 +591,47 @@ def test_models_are_scored_with_a_reference_and_beside_it_alone(
     assert angles[f"{name} + reference 8 px"] < 0.6 * angles[name]
     assert angles["reference 8 px"] < angles["reference 16 px"]
     assert command(*arguments, "--reference", 65, "--overwrite", expect=None).exit_code != 0
+
+
+def test_a_reference_with_gaps_is_scored_on_every_pixel(tmp_path: Path) -> None:
+    # Where it knows nothing it would have no angle, and its gaps would be no fault of it.
+    for name in ("a", "b"):
+        write_scene(tmp_path / "data" / f"{name}.tif", ground(72, 68))
+    with rasterio.open(tmp_path / "data" / "b.tif", "r+") as file:
+        values = file.read()
+        values[:, :, 24:] = 0
+        file.write(values)
+    (tmp_path / "half.csv").write_text("file,reference\na.tif,b.tif\n")
+    (tmp_path / "full.csv").write_text("file,reference\na.tif,a.tif\n")
+    model, figures = random_model(tmp_path), tmp_path / "figures.json"
+    command(
+        *("evaluate", model.path, "--data", tmp_path / "data", "--json", figures, "-q"),
+        *("--reference", tmp_path / "half.csv"),
+    )
+    (task,) = json.loads(figures.read_text())["tasks"]
+    found = {p["label"]: p["per_scene"][0] for p in task["models"]}
+    command(
+        *("evaluate", model.path, "--data", tmp_path / "data", "--json", figures, "-q"),
+        *("--reference", tmp_path / "full.csv", "--overwrite"),
+    )
+    (task,) = json.loads(figures.read_text())["tasks"]
+    found |= {p["label"]: p["per_scene"][0] for p in task["models"]}
+    assert found["half"]["undefined_prediction"] == 0
+    assert found["half"]["angular"] > 1.5 * found["full"]["angular"]
+
+
+def test_hints_are_for_networks_that_take_one(folders: Path, tmp_path: Path) -> None:
+    asked = ("--data", folders / "data", "--hint-error", 0.15)
+    refused = command("evaluate", "baseline/grey", *asked, expect=1)
+    assert "none of the models takes a hint" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_reference_that_is_a_digit_and_no_number(folders: Path, tmp_path: Path) -> None:
+    asked = ("--data", folders / "data", "--reference", "²")
+    refused = command("evaluate", random_model(tmp_path).path, *asked, expect=None)
+    assert refused.exit_code in (1, 2)
+    assert "can't be read" in refused.stderr or "no such file" in refused.stderr.lower()
 
 
 def test_models_are_scored_with_the_references_of_a_table(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from nirgeo.evaluation.predict import (
 from nirgeo.evaluation.scenes import EvaluationScene, find_scenes, read_scene, render
 from nirgeo.evaluation.text import rank, render_text
 from nirgeo.place_statistics import place_means
-from nirgeo.radiometry import Quantity
+from nirgeo.radiometry import Quantity, to_working
 from nirgeo.training.data import SceneEntry
 
 
@@ -251,6 +251,6 @@ def test_baselines_are_fitted_to_scenes_as_they_were_measured(tmp_path: Path) ->
     told = table.predict(
         to_working(np.full((1, 8, 8), 0.3, np.float32), Quantity.REFLECTANCE),
         np.ones((8, 8), dtype=bool),
-        Context(),
+        Context(Quantity.REFLECTANCE),
     )
     np.testing.assert_allclose(told, np.sqrt(np.float32(0.1)), atol=1e-3)

@@ -306,6 +306,17 @@ class TestPlaces:
         with pytest.raises(TrainingError, match="no validation scene has a true colour but black"):
             Trainer(config, TRAINING, [black], tmp_path / "c").start()
 
+    def test_a_place_that_is_painted_black_is_far_off(self) -> None:
+        class Black(torch.nn.Module):
+            stride = 4
+
+            def forward(self, x: torch.Tensor, *_: object) -> torch.Tensor:
+                return x.new_zeros(x.shape[0], 3, *x.shape[2:])
+
+        places = place_means(Black(), VALIDATION, CONFIG.quantity, CPU)
+        assert set(places) == {scene.place for scene in VALIDATION}
+        assert all(angle == 90 for angle, _ in places.values())
+
     def test_a_run_goes_on_with_its_own_scenes_only(self, tmp_path: Path) -> None:
         config = replace(CONFIG, steps=10)
         for training, validation in (
