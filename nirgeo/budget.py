@@ -12,17 +12,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nirgeo import decoded
 from nirgeo.errors import OptionError
 from nirgeo.estimate import Estimate, estimate
 from nirgeo.handles import CACHE_BYTES
 from nirgeo.modelfile import Model
 from nirgeo.runtimes.choice import FP32, ONNX, TORCH, Runtime, choose_runtime
-from nirgeo.tiling import DEFAULT_CHUNK_TILES, Window
+from nirgeo.tiling import DEFAULT_CHUNK_TILES, TILE, Window
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from nirgeo.colouriser import Colouriser
     from nirgeo.registry import AnyModel
+    from nirgeo.source import RasterSource
 
 SIDES = (16, 12, 8, 6, 4, 3, 2, 1)
 """Sides of a chunk in tiles that are tried."""
@@ -35,6 +38,9 @@ _SMALLER = 8
 
 _LEAST_CACHE = 2**25
 """Holds a row of blocks of a scene that a small budget may be for."""
+
+_MOST_CACHE = 2**29
+"""Where it would take more, strips of a very wide scene are decoded more than once."""
 
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT])(?:i?B)?", re.IGNORECASE)
@@ -53,9 +59,28 @@ def parse_size(text: str) -> int:
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
-def cache_within(memory: int) -> int:
-    """Bytes for decoded blocks in a budget: a sixteenth of it, what it is anyway at most."""
-    return min(CACHE_BYTES, max(memory // 16, _LEAST_CACHE))
+def cache_within(memory: int, wanted: int = 0) -> int:
+    """Bytes for decoded blocks in a budget: a sixteenth of it, what it is anyway at most.
+
+    A quarter of it where so many are ``wanted``.
+    """
+    usual = min(CACHE_BYTES, max(memory // 16, _LEAST_CACHE))
+    return max(usual, min(wanted, memory // 4))
+
+
+def cache_for(source: RasterSource, chunk_tiles: int, colouriser: Colouriser) -> int:
+    """Bytes for decoded blocks, so that none of a scene is decoded twice, or nearly none.
+
+    Chunks of a scene in tiles are taken from columns of a fixed width, which the usual cache holds.
+    One in strips comes in whole rows of chunks: until a row is done all its strips are needed.
+    """
+    rows, cols = source.block_shape
+    if cols < source.grid.width:
+        return CACHE_BYTES
+    row_bytes = cols * source.dtype.itemsize * len(colouriser.spec.bands)
+    window = min(source.grid.height, chunk_tiles * TILE + 2 * colouriser.halo)
+    wanted = decoded.cache_for_strips(window, (rows, cols), source.grid.shape, row_bytes)
+    return CACHE_BYTES if wanted > _MOST_CACHE else max(CACHE_BYTES, wanted)
 
 
 @dataclass(frozen=True)
@@ -76,6 +101,7 @@ def fit(
     *,
     chunk: int | None = None,
     workers: int | None = None,
+    cache_bytes: int | None = None,
 ) -> Plan:
     """Chunk and workers for a budget of ``memory`` bytes.
 
@@ -83,6 +109,7 @@ def fit(
     ----------
     cost_of : estimate for (side of a chunk in tiles, workers)
     chunk, workers : what was asked for, and stays
+    cache_bytes : what the estimates count for decoded blocks, if not :func:`cache_within`
 
     Raises
     ------
@@ -100,7 +127,7 @@ def fit(
                 continue
             rate = min(count, cores) * cost.useful
             if rate > most:
-                best, most = Plan(side, count, cache_within(memory)), rate
+                best, most = Plan(side, count, cache_bytes or cache_within(memory)), rate
             break  # fewer workers would be slower
     if best is None:
         assert least is not None
@@ -161,9 +188,13 @@ def plan_for(
     view = view_of(scene)
     if isinstance(model, str):
         model, _ = model_for(scene, model)
+    usual = chunk or usual_chunk(model, choose_runtime(runtime, precision, device), device)
+    wanted = CACHE_BYTES
+    if view is not None:
+        chosen = colouriser_of(model, device=device, runtime=runtime, precision=precision)
+        wanted = cache_for(view.source, usual, chosen)
     if memory is None:
-        chosen = choose_runtime(runtime, precision, device)
-        return Plan(chunk or usual_chunk(model, chosen, device), workers)
+        return Plan(usual, workers, wanted)
     size = parse_size(memory)
     if view is None:  # its chunks are those of the file behind it
         shape = grid_of(scene).shape
@@ -171,7 +202,7 @@ def plan_for(
     else:
         shape, region = view.source.grid.shape, view.region
     colouriser = colouriser_of(model, device=device, runtime=runtime, precision=precision)
-    cache, beyond = cache_within(size), 0
+    cache, beyond = cache_within(size, wanted if wanted > CACHE_BYTES else 0), 0
     if reference is not None:
         from nirgeo.reference import open_reference
 
@@ -183,4 +214,4 @@ def plan_for(
             region, shape, side, colouriser, count, rate=1.0, cache_bytes=cache, beyond=beyond
         )
 
-    return fit(size, cost_of, chunk=chunk, workers=workers)
+    return fit(size, cost_of, chunk=chunk, workers=workers, cache_bytes=cache)

@@ -145,6 +145,23 @@ def unit_shape(block: tuple[int, int], raster: tuple[int, int]) -> tuple[int, in
     return min(rows, raster[0]), min(cols, raster[1])
 
 
+def cache_for_strips(
+    window: int, block: tuple[int, int], raster: tuple[int, int], row_bytes: int
+) -> int:
+    """Bytes that GDAL's cache has to have, for a row of windows of a striped file to be shared.
+
+    Parameters
+    ----------
+    window : rows of such a window
+    block, raster : shapes of the file's blocks and of its raster
+    row_bytes : of one row of all bands that are read
+    """
+    rows, _ = unit_shape(block, raster)
+    units = max(-(-window // rows) + 1, _UNITS)
+    # With room for some more, since threads do not all read the same rows.
+    return int(1.25 * units * rows * row_bytes / _OF_CACHE)
+
+
 class _Sharing:
     """The blocks of the runs that are going on."""
 

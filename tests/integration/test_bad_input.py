@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import rasterio.shutil
 from helpers import write_random_model, write_raster
-from pictures import command, events, listing, process, scene_values
+from pictures import command, events, listing, process, scene_values, start
 from rasterio.enums import Resampling
 
 from nirgeo.modelfile import Model
@@ -453,3 +453,19 @@ def test_resampling_names_are_those_of_gdal(tmp_path: Path, scene: Path, tiny: M
         name = "CUBICSPLINE" if method.name == "cubic_spline" else method.name.upper()
         options = ("--co", f"OVERVIEW_RESAMPLING={name}", "--overwrite", "-q")
         command("colorize", scene, "--model", tiny.path, *SCALE, *options)
+
+
+def test_a_false_alpha_band_beside_nodata_is_told_once(tmp_path: Path, tiny: Model) -> None:
+    values = np.random.default_rng(0).integers(1, 255, (4, 70, 70), dtype=np.uint8)
+    scene = write_raster(
+        tmp_path / "scene.tif",
+        values,
+        nodata=0,
+        descriptions=("red", "green", "blue", "nir"),
+        colorinterp=("red", "green", "blue", "alpha"),
+    )
+    said = start("colorize", scene, "--model", tiny.path, "--scale", "1e-2", "-q")
+    _, text = said.communicate(timeout=120)
+    assert said.returncode == 0
+    assert "NodataShadowWarning" not in text
+    assert "source.py" not in text

@@ -9,20 +9,21 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import pytest
 import rasterio
 import torch
-from helpers import write_raster
+from helpers import NORTH_UP_10M, UTM, write_raster
 from large_scenes import dense_scene
 from peak_memory import peak_memory
 from pictures import command, listing, scene_values, start
 from rasterio.env import get_gdal_config
 
 import nirgeo
-from nirgeo import handles
+from nirgeo import budget, decoded, handles
 from nirgeo.errors import SourceError
 from nirgeo.inference import intra_op_threads
 from nirgeo.modelfile import Model
@@ -250,3 +251,63 @@ def test_a_run_of_two_workers_stays_within_600_mb(tmp_path: Path, full_size: Mod
             pictures.append(file.read())
     np.testing.assert_array_equal(pictures[0], pictures[1])
     np.testing.assert_array_equal(pictures[0], pictures[2])
+
+
+# --- wide strips ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [(), ("--memory", "900M")])
+def test_strips_of_a_wide_scene_are_decoded_once(
+    tmp_path: Path, tiny: Model, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    # Rows of chunks need all strips that they touch; the usual cache holds none of a wide scene's.
+    monkeypatch.setattr(budget, "CACHE_BYTES", 2**20)
+    decoded_of_run: list[int] = []
+    end = decoded._Sharing.end
+
+    def ended(self: decoded._Sharing) -> None:
+        if self.blocks is not None:
+            decoded_of_run.append(self.blocks.decoded)
+        end(self)
+
+    monkeypatch.setattr(decoded._Sharing, "end", ended)
+    values = scene_values(700, 2100)
+    scene = write_raster(tmp_path / "scene.tif", values, compress="deflate", blockysize=4)
+    command(
+        *("colorize", scene, "--model", tiny.path, "--scale", "1e-4", "--chunk", 2, "-q"),
+        *("--workers", 1, *options),
+    )
+    # Of 64 rows each; sampling the scene beforehand decodes by itself.
+    assert decoded_of_run == [-(-700 // 64)]
+
+
+@pytest.mark.parametrize(
+    ("width", "dtype", "layout", "cache"),
+    [
+        (24576, "float32", {}, 2 * 24576 * 4 * (768 + 2 * 37)),
+        (8192, "uint16", {}, 0),
+        (24576, "float32", {"tiled": True, "blockxsize": 512, "blockysize": 512}, 0),
+        (
+            12288,
+            "float32",
+            {"blockysize": 900, "compress": "deflate"},
+            0,
+        ),  # a strip alone is more than a cache
+        (300_000, "float32", {}, 0),
+    ],
+)
+def test_a_cache_for_a_row_of_chunks(
+    tmp_path: Path, width: int, dtype: str, layout: dict[str, Any], cache: int
+) -> None:
+    path = tmp_path / "scene.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", width=width, height=900, count=1, dtype=dtype, **layout,
+        SPARSE_OK=True, transform=NORTH_UP_10M, crs=UTM,
+    ):  # fmt: skip
+        pass
+    scene = nirgeo.open_scene(path, scale="1e-4")
+    plan = budget.plan_for(None, scene, "satellite-nir")
+    if cache:
+        assert cache < plan.cache_bytes < 2 * cache
+    else:
+        assert plan.cache_bytes == handles.CACHE_BYTES

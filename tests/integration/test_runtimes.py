@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from pictures import painting_model, punch_holes, read, scene_values, whole_pict
 from safetensors.numpy import save_file
 
 import nirgeo
-from nirgeo import heap, registry
+from nirgeo import heap, idle_threads, registry
 from nirgeo.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from nirgeo.engine import colouriser_of
 from nirgeo.errors import ModelError, OptionError, ResumeError
@@ -322,6 +323,28 @@ def test_only_the_command_changes_the_heap() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split("program")[0].count("command") == 0
     assert done.stdout.split("program")[1].strip().startswith("command")
+
+
+@pytest.mark.parametrize("name", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT", None])
+def test_threads_of_the_command_sleep_while_they_wait(name: str | None) -> None:
+    own = {key: value for key, value in os.environ.items() if key not in idle_threads.USERS_OWN}
+    code = (
+        "import os, sys, nirgeo.cli.main as m, nirgeo.engine\n"
+        "assert 'torch' not in sys.modules\n"
+        "m.main(['models', '--json'], standalone_mode=False)\n"
+        "print('program', os.environ.get('OMP_WAIT_POLICY'))\nsys.argv = ['nirgeo', '--version']\n"
+        "try:\n    m.command()\nfinally:\n    print('command', os.environ.get('OMP_WAIT_POLICY'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=own if name is None else own | {name: "7"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    users = "7" if name == "OMP_WAIT_POLICY" else "None"
+    assert f"program {users}\n" in done.stdout
+    assert f"command {'PASSIVE' if name is None else users}\n" in done.stdout
 
 
 def test_a_users_own_allocator_settings_win(monkeypatch: pytest.MonkeyPatch) -> None:
