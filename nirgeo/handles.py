@@ -163,7 +163,7 @@ def leave_to_gdal(share: float) -> None:
 
 @contextmanager
 def cache_of(size: int) -> Iterator[None]:
-    """A smaller block cache than ``CACHE_BYTES`` for the runs that begin in this context."""
+    """Another size than ``CACHE_BYTES`` for the block cache of runs that begin in this context."""
     token = _cache_bytes.set(size)
     try:
         yield
