@@ -19,7 +19,7 @@ from nirgeo.cli.models import models_command
 from nirgeo.cli.prepare import prepare_command
 from nirgeo.cli.train import train_command
 from nirgeo.heap import keep_freed_memory
-from nirgeo.idle_threads import sleep_while_waiting
+from nirgeo.idle_threads import sleep_soon
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -31,7 +31,7 @@ def main() -> None:
 def command() -> None:
     """The ``nirgeo`` of a shell: a process of its own, unlike :func:`main` called by a program."""
     keep_freed_memory()
-    sleep_while_waiting()
+    sleep_soon()
     _print_anything()
     main()
 

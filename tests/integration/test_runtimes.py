@@ -326,14 +326,14 @@ def test_only_the_command_changes_the_heap() -> None:
 
 
 @pytest.mark.parametrize("name", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT", None])
-def test_threads_of_the_command_sleep_while_they_wait(name: str | None) -> None:
+def test_threads_of_the_command_fall_asleep_soon(name: str | None) -> None:
     own = {key: value for key, value in os.environ.items() if key not in idle_threads.USERS_OWN}
     code = (
         "import os, sys, nirgeo.cli.main as m, nirgeo.engine\n"
         "assert 'torch' not in sys.modules\n"
         "m.main(['models', '--json'], standalone_mode=False)\n"
-        "print('program', os.environ.get('OMP_WAIT_POLICY'))\nsys.argv = ['nirgeo', '--version']\n"
-        "try:\n    m.command()\nfinally:\n    print('command', os.environ.get('OMP_WAIT_POLICY'))"
+        "print('program', os.environ.get('GOMP_SPINCOUNT'))\nsys.argv = ['nirgeo', '--version']\n"
+        "try:\n    m.command()\nfinally:\n    print('command', os.environ.get('GOMP_SPINCOUNT'))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -342,9 +342,9 @@ def test_threads_of_the_command_sleep_while_they_wait(name: str | None) -> None:
         text=True,
         check=True,
     )
-    users = "7" if name == "OMP_WAIT_POLICY" else "None"
+    users = "7" if name == "GOMP_SPINCOUNT" else "None"
     assert f"program {users}\n" in done.stdout
-    assert f"command {'PASSIVE' if name is None else users}\n" in done.stdout
+    assert f"command {'10000' if name is None else users}\n" in done.stdout
 
 
 def test_a_users_own_allocator_settings_win(monkeypatch: pytest.MonkeyPatch) -> None:
