@@ -189,10 +189,10 @@ def plan_for(
     if isinstance(model, str):
         model, _ = model_for(scene, model)
     usual = chunk or usual_chunk(model, choose_runtime(runtime, precision, device), device)
-    wanted = CACHE_BYTES
-    if view is not None:
-        chosen = colouriser_of(model, device=device, runtime=runtime, precision=precision)
-        wanted = cache_for(view.source, usual, chosen)
+    if view is None and memory is None:
+        return Plan(usual, workers)
+    colouriser = colouriser_of(model, device=device, runtime=runtime, precision=precision)
+    wanted = CACHE_BYTES if view is None else cache_for(view.source, usual, colouriser)
     if memory is None:
         return Plan(usual, workers, wanted)
     size = parse_size(memory)
@@ -201,7 +201,6 @@ def plan_for(
         region, chunk = Window(0, 0, *shape), chunk or DEFAULT_CHUNK_TILES
     else:
         shape, region = view.source.grid.shape, view.region
-    colouriser = colouriser_of(model, device=device, runtime=runtime, precision=precision)
     cache, beyond = cache_within(size, wanted if wanted > CACHE_BYTES else 0), 0
     if reference is not None:
         from nirgeo.reference import open_reference

@@ -247,7 +247,6 @@ def _pooled(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     linear, linear_sd = moments("linear_", "linear_sd")
     images, linear_images = per_image("images"), per_image("linear_images")
     seeds = sorted({r["seed"] for r in runs})
-    spread = _seed_spread(runs)
     squared = np.array([r["rmse"] ** 2 for r in runs])
     return {
         "angular": angular,
@@ -258,7 +257,7 @@ def _pooled(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "linear_image_mean": float(np.mean(list(linear_images.values()))),
         "images": images,
         "linear_images": linear_images,
-        "spread": spread,
+        "spread": _seed_spread(runs),
         "rmse": float(np.sqrt((squared * pixels).sum() / pixels.sum())),
         "undefined": float(1 - defined.sum() / pixels.sum()),
         "folds": sorted({r["fold"] for r in runs}),
