@@ -27,6 +27,7 @@ from pictures import command, events, listing, punch_holes, read, scene_values, 
 from rasterio.io import MemoryFile
 
 import nirgeo
+from nirgeo.blockstore import BlockStore
 from nirgeo.errors import ResumeError, TargetLockedError
 from nirgeo.journal import Finished, Journal
 from nirgeo.modelfile import Model
@@ -947,41 +948,55 @@ def test_what_is_said_to_be_safe_was_synced(
 ) -> None:
     """A killed process loses nothing that it has written; a machine without power does."""
     log: list[tuple[str, str]] = []
+    stood: list[str] = []  # the journal, as each of its syncs found it
+    store_write = BlockStore.write
+    link = os.link
 
     def name(fd: int) -> str:
         return os.path.basename(os.readlink(f"/proc/self/fd/{fd}"))
 
-    def note(call: str, what: str) -> None:
+    def note(call: str) -> None:
         original = getattr(os, call)
 
-        def noted(fd: int, *rest: Any) -> Any:
-            done = original(fd, *rest)
-            log.append((what, name(fd)))
-            return done
+        def noted(fd: int) -> None:
+            if name(fd).startswith("journal"):
+                stood.append(Path(os.readlink(f"/proc/self/fd/{fd}")).read_text())
+            # Chunks are written while others are synced: only what stood when a sync began is safe.
+            log.append(("sync begins", name(fd)))
+            original(fd)
+            log.append(("sync", name(fd)))
 
         monkeypatch.setattr(os, call, noted)
 
-    note("pwrite", "write")
-    note("fsync", "sync")
-    note("fdatasync", "sync")
-    link = os.link
+    def written(store: BlockStore, i: int, j: int, *rest: Any, **options: Any) -> int:
+        checksum = store_write(store, i, j, *rest, **options)
+        log.append(("written", f"{i} {j}"))
+        return checksum
 
     def named(source: Any, target: Any) -> None:
         link(source, target)
         log.append(("named", os.path.basename(target)))
 
+    note("fsync")
+    note("fdatasync")
+    monkeypatch.setattr(BlockStore, "write", written)
     monkeypatch.setattr(os, "link", named)
     folder = tmp_path / "out"
     folder.mkdir()
     scene = write_raster(tmp_path / "scene.tif", scene_values(200, 150))
     rgb = nirgeo.colorize(nirgeo.open_scene(scene, scale="1e-4", chunk=1), tiny)
     nirgeo.write_geotiff(rgb, folder / "out.tif", workers=1)
-    lines = [at for at, entry in enumerate(log) if entry == ("sync", "journal.jsonl")]
-    assert len(lines) > 1
-    for at in lines[1:]:  # the first one only says what is being made
-        pixels = [what for what, file in log[:at] if file == "blocks.tif"]
-        assert pixels[-1] == "sync"
-    assert ("write", "blocks.tif") in log
+    journal = [at for at, entry in enumerate(log) if entry == ("sync begins", "journal.jsonl")]
+    assert len(journal) == len(stood) > 1
+    seen = 0
+    for at, text in zip(journal, stood, strict=True):
+        lines = [json.loads(line) for line in text.splitlines()]
+        for line in lines[max(seen, 1) :]:  # the first one only says what is being made
+            stands = log.index(("written", "{} {}".format(*line["chunk"])))
+            begins = log.index(("sync begins", "blocks.tif"), stands)
+            assert log.index(("sync", "blocks.tif"), begins) < at
+        seen = len(lines)
+    assert seen - 1 == sum(what == "written" for what, _ in log) > 1
     finished = log.index(("named", "out.tif"))
     assert ("sync", "result.tif") in log[:finished]
     assert ("sync", "published.json") in log[:finished]
