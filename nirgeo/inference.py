@@ -495,7 +495,8 @@ def _referenced(
 
     spec = recipe.spec
     wide = window.grown(reference.halo)
-    painted = recipe.colouriser.paint(inputs, valid, wide)
+    reference = reference.holding()
+    painted = recipe.colouriser.guided(reference).paint(inputs, valid, wide)
     # Green goes with blue better than near infrared does.
     green = "green" in spec.bands
     guide = inputs[spec.bands.index("green" if green else "nir")]

@@ -33,8 +33,9 @@ order, so that chunks can't show.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ from nirgeo.tiling import TILE, Window
 Doubles = NDArray[np.float64]
 FloatArray = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+Light = Callable[[NDArray[Any]], FloatArray]
 
 COARSEST = 64
 """Widest pixel of a reference, in scene pixels. Beyond, the line is fitted over too much ground."""
@@ -76,7 +78,7 @@ sharp picture of another day would otherwise be copied, changes, shadows and all
 _ROWS = 64
 """Rows of a chunk that are guided at once: a dozen fields of double numbers lie over each."""
 
-_STRIP = 1 << 22
+_STRIP = 1 << 20
 """Pixels of a reference that are held at once before they are averaged."""
 
 RIDGE = {Quantity.REFLECTANCE: 3e-4, Quantity.COUNTS: 1e-2}
@@ -137,6 +139,26 @@ class Alone:
 
 
 @dataclass(frozen=True)
+class _Blocks:
+    """Averaged pixels of a reference in working space: (3, h, w), where they are known (h, w),
+    and the row and column of the first one."""
+
+    colours: Doubles
+    known: Mask
+    top: int
+    left: int
+
+    def within(self, top: int, left: int, bottom: int, right: int) -> _Blocks | None:
+        """Those of some rows and columns; None if not all of them are here."""
+        height, width = self.known.shape
+        down, across = top - self.top, left - self.left
+        if min(down, across) < 0 or bottom > self.top + height or right > self.left + width:
+            return None
+        part = slice(down, bottom - self.top), slice(across, right - self.left)
+        return _Blocks(self.colours[:, *part], self.known[part], top, left)
+
+
+@dataclass(frozen=True)
 class Reference:
     """A reference for one scene.
 
@@ -144,6 +166,7 @@ class Reference:
     make them at least ``LEAST`` wide: the side of a square as large. ``longest`` is how far one of
     them reaches along the scene's rows or columns: degrees, say, are oblong on the ground.
     ``found`` tells whether any pixel of it that was looked at is valid and lies over the scene.
+    ``held`` are the blocks that were read last, see :meth:`holding`.
     """
 
     rgb: RgbSource
@@ -152,6 +175,7 @@ class Reference:
     size: float
     longest: float
     found: bool = True
+    held: list[_Blocks] | None = field(default=None, compare=False, repr=False)
 
     @property
     def halo(self) -> int:
@@ -182,6 +206,10 @@ class Reference:
         elif scaling.origin == SCALE_OPTION:
             said += f"; {scaling.describe()}"
         return said if self.found else f"{said}; {NOTHING_FOUND}"
+
+    def holding(self) -> Reference:
+        """The same for one chunk: what its hint is made of is not read again to paint it."""
+        return replace(self, held=[])
 
     def hint(
         self,
@@ -299,8 +327,8 @@ class Reference:
         fetched = None if spots is None else self._fetch(*spots, quantity, curve)
         if spots is None or fetched is None:
             return None
-        colours, known, top, left = fetched
-        return colours, known, (top, left), (spots[0] - top, spots[1] - left)
+        top, left = fetched.top, fetched.left
+        return fetched.colours, fetched.known, (top, left), (spots[0] - top, spots[1] - left)
 
     def _in_reference(self, rows: Doubles, cols: Doubles) -> tuple[Doubles, Doubles] | None:
         """Rows and columns in the reference, in blocks, of every crossing of scene positions.
@@ -373,11 +401,10 @@ class Reference:
 
     def _fetch(
         self, rows: Doubles, cols: Doubles, quantity: Quantity, curve: DisplayCurve
-    ) -> tuple[Doubles, Mask, int, int] | None:
+    ) -> _Blocks | None:
         """Blocks of the reference around these positions, two beyond them on every side.
 
-        Working-space colours (3, h, w), where they are known (h, w), and the first block's row and
-        column. None if the positions lie beside the reference.
+        None if the positions lie beside the reference.
         """
         height, width = (-(-side // self.block) for side in self.rgb.grid.shape)
         if (rows > _NOWHERE / 2).any():
@@ -388,28 +415,55 @@ class Reference:
         right = min(width, math.floor(cols.max()) + 4)
         if top >= bottom or left >= right:
             return None
-        block = self.block
-        col, stop_col = left * block, min(right * block, self.rgb.grid.width)
-        strip = max(1, _STRIP // (block * (stop_col - col)))
+        if self.held is None:
+            return self._averages(top, left, bottom, right, quantity, curve)
+        for blocks in self.held:
+            found = blocks.within(top, left, bottom, right)
+            if found is not None:
+                return found
+        # One more on every side: at a scene's edge the middles of a hint's cells lie farther in
+        # than those of pixels.
+        beyond = max(0, top - 1), max(0, left - 1), min(height, bottom + 1), min(width, right + 1)
+        blocks = self._averages(*beyond, quantity, curve)
+        self.held[:] = [blocks]
+        return blocks.within(top, left, bottom, right)
+
+    def _averages(
+        self,
+        top: int,
+        left: int,
+        bottom: int,
+        right: int,
+        quantity: Quantity,
+        curve: DisplayCurve,
+    ) -> _Blocks:
+        """Blocks of these rows and columns."""
+        block, (height, width) = self.block, self.rgb.grid.shape
+        col, stop_col = left * block, min(right * block, width)
+        light = self._light(quantity, curve)
+        strip = max(1, _STRIP // (block * block * (right - left)))
         parts = []
         for start in range(top, bottom, strip):
             row = start * block
-            stop_row = min(min(start + strip, bottom) * block, self.rgb.grid.height)
-            values, valid = self.rgb.read(Window(row, col, stop_row - row, stop_col - col))
-            parts.append(_block_means(self._light(values, quantity, curve), valid, block))
+            stop_row = min(min(start + strip, bottom) * block, height)
+            window = Window(row, col, stop_row - row, stop_col - col)
+            parts.append(_block_means(*self.rgb.read_numbers(window), block, light))
         means = np.concatenate([part for part, _ in parts], axis=1)
         known = np.concatenate([part for _, part in parts])
-        return to_working(means, quantity).astype(np.float64), known, top, left
+        return _Blocks(to_working(means, quantity).astype(np.float64), known, top, left)
 
-    def _light(self, values: FloatArray, quantity: Quantity, curve: DisplayCurve) -> FloatArray:
-        """Reflectance or counts / 255 as the model's quantity."""
-        if quantity is Quantity.REFLECTANCE:
-            if self.rgb.quantity is Quantity.COUNTS:
-                return self.rgb.rendering.reflectance(values)
-            return values
-        if self.rgb.quantity is Quantity.REFLECTANCE:
-            return curve.apply(values).astype(np.float32)
-        return values * np.float32(255)
+    def _light(self, quantity: Quantity, curve: DisplayCurve) -> Light:
+        """From the file's numbers, of any shape, to reflectance or counts as the model's quantity.
+
+        Of integers of few values from a table: finer references have hundreds of pixels to a block.
+        """
+        light = partial(_light, self.rgb, quantity, curve)
+        dtype = self.rgb.source.dtype
+        if self.block == 1 or dtype.kind not in "ui" or dtype.itemsize > 2:
+            return light
+        kind = np.dtype(f"u{dtype.itemsize}")
+        table = light(np.arange(1 << 8 * dtype.itemsize, dtype=kind).view(dtype))
+        return lambda values: table[values.view(kind)]
 
     def _averaged(
         self,
@@ -650,22 +704,39 @@ def _crs(grid: Grid) -> CRS:
     return CRS.from_user_input(grid.crs)
 
 
-def _block_means(light: FloatArray, valid: Mask, block: int) -> tuple[FloatArray, Mask]:
+def _light(
+    rgb: RgbSource, quantity: Quantity, curve: DisplayCurve, values: NDArray[Any]
+) -> FloatArray:
+    """Numbers of a reference as reflectance or counts, whichever the model has."""
+    light = rgb.scaled(values)
+    if quantity is Quantity.REFLECTANCE:
+        return rgb.rendering.reflectance(light) if rgb.quantity is Quantity.COUNTS else light
+    if rgb.quantity is Quantity.REFLECTANCE:
+        return curve.apply(light).astype(np.float32)
+    return light * np.float32(255)
+
+
+def _block_means(
+    values: NDArray[Any], valid: Mask, block: int, light: Light
+) -> tuple[FloatArray, Mask]:
     """Means of the valid pixels of whole blocks, added in a fixed order, and where half is valid.
 
     A block that the reference's edge cuts counts with what there is of it.
     """
     if block == 1:
-        return np.where(valid, light, np.float32(0)), valid
+        return np.where(valid, light(values), np.float32(0)), valid
     pad = [(0, -side % block) for side in valid.shape]
-    light = np.pad(np.where(valid, light, np.float32(0)), ((0, 0), *pad))
-    valid = np.pad(valid, pad)
-    shape = (3, valid.shape[0] // block, valid.shape[1] // block)
+    values, valid = np.pad(values, ((0, 0), *pad)), np.pad(valid, pad)
+    shape = (3, valid.shape[0] // block, valid.shape[1])
     total, count = np.zeros(shape), np.zeros(shape[1:], dtype=np.int64)
     for down in range(block):
-        for across in range(block):
-            total += light[:, down::block, across::block]
-            count += valid[down::block, across::block]
+        seen = valid[down::block]
+        total += np.where(seen, light(values[:, down::block]), np.float32(0))
+        count += seen
+    total, count = (
+        reduce(np.add, [part[..., across::block] for across in range(block)])
+        for part in (total, count)
+    )
     means = total / np.maximum(count, 1)
     return means.astype(np.float32), count * 2 >= block * block
 

@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,13 +74,20 @@ class RgbSource:
 
     def read(self, window: Window) -> tuple[FloatArray, Mask]:
         """(3, h, w) reflectance or counts / 255, not below 0, and (h, w) where all are valid."""
-        numbers = [self.source.number_of(colour) for colour in COLOURS]
-        values, valid = self.source.read(window, numbers)
+        values, valid = self.read_numbers(window)
+        return np.where(valid, self.scaled(values), np.float32(0)), valid
+
+    def read_numbers(self, window: Window) -> tuple[NDArray[Any], Mask]:
+        """(3, h, w) as the file has them, and (h, w) where all are valid."""
+        return self.source.read(window, [self.source.number_of(colour) for colour in COLOURS])
+
+    def scaled(self, values: NDArray[Any]) -> FloatArray:
+        """Numbers of the file as reflectance or counts / 255, not below 0. Any shape."""
         with np.errstate(invalid="ignore", over="ignore"):
             scaled = self.scaling.apply(values)
         if self.quantity is Quantity.COUNTS:
             scaled = scaled / np.float32(255)
-        return np.where(valid, np.maximum(scaled, 0), np.float32(0)), valid
+        return np.maximum(scaled, np.float32(0))
 
     def on_grid(self, grid: Grid) -> RgbSource:
         """The same raster resampled (bilinear) to another grid, pixels beyond it not valid.

@@ -22,7 +22,9 @@ from nirgeo.errors import BandError, GridError, OptionError, RadiometryError, Re
 from nirgeo.modelfile import Model
 from nirgeo.radiometry import DisplayCurve, Quantity, Scaling
 from nirgeo.reference import ERROR, _belief, open_reference
+from nirgeo.rgb_source import RgbSource
 from nirgeo.scene import view_of
+from nirgeo.tiling import Window
 
 COLOURS = ("red", "green", "blue")
 
@@ -573,3 +575,67 @@ def test_the_last_bit_of_a_georeference_moves_no_block(
     assert pictures[0].any()
     np.testing.assert_array_equal(pictures[1], pictures[0])
     np.testing.assert_array_equal(pictures[2], pictures[0])
+
+
+def fine_reference(folder: Path, dtype: str, side: int = 4) -> Path:
+    """Numbers 0…250 of quarter pixels, some missing, under a scene of 96×80 px."""
+    rng = np.random.default_rng(5)
+    colours = np.kron(
+        rng.integers(1, 200, (3, 12, 10)), np.ones((1, 8 * side, 8 * side), dtype=np.int64)
+    )
+    colours += rng.integers(0, 50, colours.shape)
+    colours[:, ~punch_holes(*colours.shape[1:])] = 0
+    return write_reference(folder / f"{dtype}.tif", colours.astype(dtype), 1 / side, nodata=0)
+
+
+@pytest.mark.parametrize("scale", ["0.004", None])
+def test_a_table_of_a_references_numbers_says_what_each_of_them_does(
+    tmp_path: Path, tiny: Model, scale: str | None
+) -> None:
+    scene = write_raster(tmp_path / "scene.tif", scene_values(96, 80))
+    pictures = {}
+    for dtype in ("uint8", "uint16", "int16", "int32", "float64"):
+        reference = fine_reference(tmp_path, dtype)
+        how = scale if scale or dtype == "uint8" else Scaling(Quantity.COUNTS, 1, 0, "test")
+        made = colours_of(scene, tiny, reference, reference_scale=how)
+        pictures[dtype] = made.values
+    for dtype, picture in pictures.items():
+        np.testing.assert_array_equal(picture, pictures["float64"], err_msg=dtype)
+
+
+def windows_read(monkeypatch: pytest.MonkeyPatch) -> list[Window]:
+    """Those of references, from now on."""
+    windows: list[Window] = []
+    read_numbers = RgbSource.read_numbers
+
+    def noted(source: RgbSource, window: Window) -> Any:
+        windows.append(window)
+        return read_numbers(source, window)
+
+    monkeypatch.setattr(RgbSource, "read_numbers", noted)
+    return windows
+
+
+def test_a_chunk_reads_its_reference_once(
+    tmp_path: Path, tiny: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = write_raster(tmp_path / "scene.tif", scene_values(96, 80))
+    reference = fine_reference(tmp_path, "uint8")
+    rgb = nirgeo.colorize(nirgeo.open_scene(scene, scale="1e-4"), tiny, reference=reference)
+    windows = windows_read(monkeypatch)
+    rgb.compute()
+    assert windows == [Window(0, 0, 96 * 4, 80 * 4)]
+
+
+def test_a_fine_reference_is_held_strip_by_strip(
+    tmp_path: Path, tiny: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = write_raster(tmp_path / "scene.tif", scene_values(96, 80))
+    reference = fine_reference(tmp_path, "uint8")
+    at_once = colours_of(scene, tiny, reference).values
+    monkeypatch.setattr("nirgeo.reference._STRIP", 2 * 32 * 320)
+    windows = windows_read(monkeypatch)
+    in_strips = colours_of(scene, tiny, reference).values
+    np.testing.assert_array_equal(in_strips, at_once)
+    read_later = windows[-6:]  # after those by which it is told whether anything is valid
+    assert read_later == [Window(row, 0, 64, 320) for row in range(0, 384, 64)]
