@@ -2,7 +2,8 @@
 
 There is one task per chunk. For a scene from :func:`nirgeo.open_scene` it reads its own window with
 halo and runs the colouriser, a network or a baseline; for any other array it is handed the
-neighbouring blocks that its window touches. Both end in :func:`nirgeo.inference.colorize_block`.
+neighbouring blocks that its window touches (:mod:`nirgeo.array_blocks`). Both end in
+:func:`nirgeo.inference.colorize_block`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
-from operator import itemgetter
 from typing import Any
 
 import dask.array as da
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from rioxarray.rioxarray import DEFAULT_GRID_MAP
 
 from nirgeo import provenance
+from nirgeo.array_blocks import Cuts, chunk_tasks, known_pixels, pick
 from nirgeo.attributes import of_the_scene
 from nirgeo.bands import COLOURS, find_roles
 from nirgeo.baselines.model import BaselineColouriser, BaselineModel
@@ -60,7 +61,7 @@ from nirgeo.scene import (
     resolve_scale,
     view_of,
 )
-from nirgeo.source import Grid, RasterSource, as_stored, suspected_nodata
+from nirgeo.source import Grid, RasterSource, suspected_nodata
 from nirgeo.tiling import (
     DEFAULT_CHUNK_TILES,
     TILE,
@@ -415,11 +416,19 @@ def _assemble(
     chunks: tuple[tuple[int, ...], tuple[int, ...]],
     identity: dict[str, Any],
     dependencies: tuple[da.Array, ...],
+    cuts: Cuts | None = None,
 ) -> xr.DataArray:
-    """Colours and mask of tasks that return both, as one DataArray like ``scene``."""
+    """Colours and mask of tasks that return both, as one DataArray like ``scene``.
+
+    ``cuts`` tells of every chunk in which task it lies, and where if it is not all of it.
+    """
     name, valid_name = (work.replace("chunk", part) for part in ("rgb", "rgb-valid"))
-    picks = {(name, 0, i, j): (itemgetter(0), (work, i, j)) for _, i, j in tasks}
-    valid_picks = {(valid_name, i, j): (itemgetter(1), (work, i, j)) for _, i, j in tasks}
+    if cuts is None:
+        cuts = {(i, j): ((work, i, j), None) for _, i, j in tasks}
+    picks, valid_picks = {}, {}
+    for (i, j), (key, part) in cuts.items():
+        picks[name, 0, i, j] = partial(pick, 0, part), key
+        valid_picks[valid_name, i, j] = partial(pick, 1, part), key
     bands = recipe.bands
     shared: dict[str, Any] = {"dependencies": dependencies, "more_layers": {work: tasks}}
     data = array_from_tasks(
@@ -537,56 +546,6 @@ def _array_scaling(
     return find_scaling(clues)
 
 
-def _spans(sizes: tuple[int, ...], start: int, stop: int) -> list[tuple[int, int, int]]:
-    """Blocks along one axis that touch start…stop, as (block, its start, its stop)."""
-    touched, position = [], 0
-    for block, size in enumerate(sizes):
-        if position < stop and position + size > start:
-            touched.append((block, position, position + size))
-        position += size
-    return touched
-
-
-def _colorize_parts(
-    placed: Sequence[tuple[int, int]],
-    valid_count: int,
-    window: InputWindow,
-    nodata: float | None,
-    recipe: Recipe,
-    *parts: NDArray[Any],
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """One chunk from the blocks its window touches: values first, then masks if there are any.
-
-    ``placed`` holds the raster position (row, col) of each value block's origin.
-    """
-    read = window.read
-    blocks = parts[: len(parts) - valid_count]
-    bands = blocks[0].shape[0]
-    values = np.empty((bands, read.height, read.width), dtype=blocks[0].dtype)
-    valid = np.ones((read.height, read.width), dtype=np.bool_)
-    for k, (row, col) in enumerate(placed):
-        block = blocks[k]
-        r0, r1 = max(read.row, row), min(read.row_stop, row + block.shape[1])
-        c0, c1 = max(read.col, col), min(read.col_stop, col + block.shape[2])
-        into = (slice(r0 - read.row, r1 - read.row), slice(c0 - read.col, c1 - read.col))
-        out_of = (slice(r0 - row, r1 - row), slice(c0 - col, c1 - col))
-        values[(slice(None), *into)] = block[(slice(None), *out_of)]
-        if valid_count:
-            valid[into] = parts[len(blocks) + k][out_of]
-    return colorize_block(values, valid & known_pixels(values, nodata), window, recipe)
-
-
-def known_pixels(values: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:
-    """Where no band (bands, …) holds nodata, NaN or infinity: (…)."""
-    known = np.ones(values.shape[1:], dtype=np.bool_)
-    marks = None if nodata is None else as_stored(values.dtype, nodata)
-    if marks is not None:  # NaN equals nothing; it is masked below
-        known &= (values != marks).all(axis=0)
-    if values.dtype.kind == "f":
-        known &= np.isfinite(values).all(axis=0)
-    return known
-
-
 def _read_blocks(
     blocks: da.Array,
     mask: da.Array | None,
@@ -604,48 +563,27 @@ def _read_blocks(
 def _from_blocks(
     scene: xr.DataArray, blocks: da.Array, recipe: Recipe, nodata: float | None
 ) -> xr.DataArray:
-    """Keep the array's own chunks; give every one the neighbours that its halo touches."""
+    """Keep the array's own chunks; give every one the neighbours that its halo touches.
+
+    Small ones are computed together and then cut apart.
+    """
     blocks = blocks.rechunk({0: -1})
     if min(max(sizes) for sizes in blocks.chunks[1:]) < TILE <= min(blocks.shape[1:]):
         # Slivers would read their halo many times over.
         side = DEFAULT_CHUNK_TILES * TILE
         blocks = blocks.rechunk({1: side, 2: side})
-    rows, cols = blocks.chunks[1], blocks.chunks[2]
+    rows, cols = blocks.chunks[1:]
     mask: da.Array | None = None
     if VALID in scene.coords and scene.coords[VALID].dims == ("y", "x"):
         mask = da.asarray(scene.coords[VALID].data).astype(np.bool_).rechunk((rows, cols))
-    raster = (int(sum(rows)), int(sum(cols)))
+    raster = blocks.shape[1:]
     read_windows = partial(_read_blocks, blocks, mask, nodata, recipe)
     recipe = _informed(recipe, Overview(raster, lambda: grid_of(scene), read_windows))
-    halo, stride = recipe.halo, recipe.colouriser.stride
     identity = {
         "array": [blocks.name, mask.name if mask is not None else None, repr(nodata)],
         "chunk": [list(rows), list(cols)],
     } | recipe.identity()
     work = f"nirgeo-chunk-{digest(identity)}"
-    tasks: dict[Any, Any] = {}
-    for i, r0, r1 in _spans(rows, 0, raster[0]):
-        for j, c0, c1 in _spans(cols, 0, raster[1]):
-            window = input_window(
-                Window(r0, c0, r1 - r0, c1 - c0), halo=halo, stride=stride, raster=raster
-            )
-            read = window.read
-            near = [
-                (a, b, top, left)
-                for a, top, _ in _spans(rows, read.row, read.row_stop)
-                for b, left, _ in _spans(cols, read.col, read.col_stop)
-            ]
-            keys: list[Any] = [(blocks.name, 0, a, b) for a, b, _, _ in near]
-            if mask is not None:
-                keys += [(mask.name, a, b) for a, b, _, _ in near]
-            function = partial(
-                _colorize_parts,
-                [(top, left) for _, _, top, left in near],
-                len(near) if mask is not None else 0,
-                window,
-                nodata,
-                recipe,
-            )
-            tasks[(work, i, j)] = (function, *keys)
+    tasks, cuts = chunk_tasks(blocks, mask, nodata, recipe, work)
     dependencies = (blocks,) if mask is None else (blocks, mask)
-    return _assemble(scene, recipe, work, tasks, (rows, cols), identity, dependencies)
+    return _assemble(scene, recipe, work, tasks, (rows, cols), identity, dependencies, cuts)

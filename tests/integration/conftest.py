@@ -11,6 +11,12 @@ from pictures import painting_model
 from nirgeo.modelfile import Model
 
 
+@pytest.fixture(autouse=True)
+def scenes_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrays of a few hundred pixels would be computed at once, and no border be seen."""
+    monkeypatch.setattr("nirgeo.array_blocks.WIDE_ENOUGH", 100)
+
+
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for model files."""

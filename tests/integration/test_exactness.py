@@ -26,6 +26,7 @@ from pictures import (
 )
 
 import nirgeo
+from nirgeo import array_blocks
 from nirgeo.modelfile import Model
 from nirgeo.scene import VALID
 
@@ -299,6 +300,62 @@ def test_a_mask_of_ones_own_counts(tmp_path: Path, tiny: Model) -> None:
         pixels, mask = read(target)
         np.testing.assert_array_equal(mask, clear)
         np.testing.assert_array_equal(pixels, whole)
+
+
+def irregular(total: int) -> tuple[int, ...]:
+    """Chunks of all sizes that together are ``total`` wide."""
+    sizes = [64, 1, 70, 3, 128, 2, 90]
+    kept = [size for k, size in enumerate(sizes) if sum(sizes[: k + 1]) < total]
+    return (*kept, total - sum(kept))
+
+
+@pytest.mark.parametrize("wide", [1, 100, 300, 512])
+@pytest.mark.parametrize("chunks", ["64", "irregular", "strips"])
+def test_an_array_keeps_its_chunks_and_small_ones_are_computed_together(
+    tmp_path: Path, tiny: Model, monkeypatch: pytest.MonkeyPatch, wide: int, chunks: str
+) -> None:
+    monkeypatch.setattr("nirgeo.array_blocks.WIDE_ENOUGH", wide)
+    path, values, valid = make_scene(tmp_path, (301, 205))
+    how: dict[str, Any] = {
+        "64": {"y": 64, "x": 64},
+        "irregular": {"y": irregular(301), "x": irregular(205)},
+        "strips": {"y": 64, "x": 205},
+    }[chunks]
+    array = nirgeo.open_scene(path, scale=SCALE).compute().chunk(how)
+    rgb = nirgeo.colorize(array, tiny)
+    assert rgb.chunks[1:] == array.chunks[1:]
+    assert rgb.valid.chunks == array.chunks[1:]
+    whole = whole_picture(values[None], valid, tiny)
+    np.testing.assert_array_equal(rgb.values, whole)
+    np.testing.assert_array_equal(rgb.valid.values, valid)
+    one = rgb.isel(y=slice(60, 75), x=slice(130, 140)).compute()
+    np.testing.assert_array_equal(one.values, whole[:, 60:75, 130:140])
+    target = tmp_path / "rgb.tif"
+    nirgeo.write_geotiff(rgb, target, workers=2)
+    np.testing.assert_array_equal(read(target)[0], whole)
+
+
+def test_tiles_of_64_pixels_do_not_each_read_a_halo(
+    tiny: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # groups as wide as those of real scenes
+    calls = []
+    colorize_block = array_blocks.colorize_block
+
+    def counted(values: Any, *rest: Any) -> Any:
+        calls.append(values.shape)
+        return colorize_block(values, *rest)
+
+    monkeypatch.setattr(array_blocks, "colorize_block", counted)
+    values = scene_values(1024, 704).astype(np.float32) * 1e-4
+    array = xr.DataArray(values, dims=("y", "x")).chunk(64)
+    rgb = nirgeo.colorize(array, tiny, scale="1")
+    rgb.compute(scheduler="synchronous")
+    assert len(calls) == 4
+    calls.clear()
+    part = rgb.isel(y=slice(0, 64), x=slice(0, 64)).compute()
+    assert part.shape == (3, 64, 64)
+    assert len(calls) == 1  # and nothing else of the scene
 
 
 @pytest.mark.parametrize(
