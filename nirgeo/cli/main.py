@@ -18,6 +18,7 @@ from nirgeo.cli.info import info_command
 from nirgeo.cli.models import models_command
 from nirgeo.cli.prepare import prepare_command
 from nirgeo.cli.train import train_command
+from nirgeo.garbage import look_seldom
 from nirgeo.heap import keep_freed_memory
 from nirgeo.idle_threads import sleep_soon
 
@@ -32,6 +33,7 @@ def command() -> None:
     """The ``nirgeo`` of a shell: a process of its own, unlike :func:`main` called by a program."""
     keep_freed_memory()
     sleep_soon()
+    look_seldom()
     _print_anything()
     main()
 

@@ -22,7 +22,7 @@ from pictures import painting_model, punch_holes, read, scene_values, whole_pict
 from safetensors.numpy import save_file
 
 import nirgeo
-from nirgeo import heap, idle_threads, registry
+from nirgeo import garbage, heap, idle_threads, registry
 from nirgeo.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from nirgeo.engine import colouriser_of
 from nirgeo.errors import ModelError, OptionError, ResumeError
@@ -323,6 +323,19 @@ def test_only_the_command_changes_the_heap() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split("program")[0].count("command") == 0
     assert done.stdout.split("program")[1].strip().startswith("command")
+
+
+def test_the_command_looks_for_cycles_seldom_and_a_program_as_it_likes() -> None:
+    code = (
+        "import gc, sys\nprint(*gc.get_threshold())\nimport nirgeo, nirgeo.cli.main as m\n"
+        "m.main(['models', '--json'], standalone_mode=False)\n"
+        "print()\nprint(*gc.get_threshold())\nsys.argv = ['nirgeo', '--version']\n"
+        "try:\n    m.command()\nfinally:\n    print(*gc.get_threshold(), gc.isenabled())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    usual, *_, program, _, command = done.stdout.splitlines()
+    assert program == usual
+    assert command.split() == [str(garbage.NEW_OBJECTS), *usual.split()[1:], "True"]
 
 
 @pytest.mark.parametrize("name", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT", None])
