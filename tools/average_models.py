@@ -16,6 +16,7 @@ from pathlib import Path
 
 from safetensors.numpy import load_file
 from smooth_model import write_measured
+from usage import arguments
 
 from nirgeo.modelfile import read_model
 
@@ -43,5 +44,5 @@ def average(
 
 
 if __name__ == "__main__":
-    _, name, other, share, target, index, folder, *levels = sys.argv
+    name, other, share, target, index, folder, *levels = arguments(__doc__)
     average(Path(name), Path(other), float(share), Path(target), Path(index), Path(folder), levels)

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from usage import arguments
 
 from nirgeo import hints
 from nirgeo.location_prior import ToneMap, look_up
@@ -86,4 +86,4 @@ def main(name: str, index: str, folder: str, *levels: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*arguments(__doc__))

@@ -10,9 +10,10 @@ and the same versions of numpy and scikit-learn give the same files.
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from usage import arguments
 
 from nirgeo.baselines import BASELINES, save_baseline
 from nirgeo.baselines.model import read_baseline_model
@@ -97,4 +98,4 @@ def make(data: Path) -> None:
 
 
 if __name__ == "__main__":
-    make(Path(sys.argv[1]))
+    make(Path(*arguments(__doc__)))

@@ -10,13 +10,13 @@ does not turn blue; cells without land are nodata.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from PIL import Image
+from usage import arguments
 
 from nirgeo.hints import log_ratios
 from nirgeo.location_prior import LEVELS, NODATA, PRIOR_FILE, RANGE
@@ -79,4 +79,4 @@ def main(source: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*arguments(__doc__))

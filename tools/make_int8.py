@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
 from torch import nn
+from usage import arguments
 
 import nirgeo
 from nirgeo import inference
@@ -175,12 +175,13 @@ def write_cards(records: list[dict[str, Any]]) -> None:
 
 
 def main() -> None:
+    given = arguments(__doc__)
     known = json.loads(RECORD.read_text("utf-8")) if RECORD.exists() else []
-    if sys.argv[1:] == ["--registry"]:
+    if given == ["--registry"]:
         list_ranges()
         return
-    if sys.argv[1:] != ["--cards"]:
-        data, names = Path(sys.argv[1]), sys.argv[2:]
+    if given != ["--cards"]:
+        data, names = Path(given[0]), given[1:]
         for name in names or [model.full_name for model in shipped_models()]:
             made = make(data, name)
             print(json.dumps(made), flush=True)

@@ -12,6 +12,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from usage import arguments
+
 from nirgeo.generator import GeneratorConfig
 from nirgeo.modelfile import Model, load_generator, write_model
 from nirgeo.registry import load_model
@@ -31,4 +33,5 @@ def main(name: str, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    name, target = arguments(__doc__)
+    main(name, Path(target))

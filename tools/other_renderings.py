@@ -10,11 +10,11 @@ file tells which. OUT is a record like those of ``nirgeo evaluate --json``.
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from usage import arguments
 
 from nirgeo.evaluation.predict import ModelPredictor, Prediction
 from nirgeo.evaluation.scenes import EvaluationScene, find_scenes
@@ -49,7 +49,7 @@ class OtherRendering(ModelPredictor):
 
 
 def main() -> None:
-    data, out, *names = sys.argv[1:]
+    data, out, *names = arguments(__doc__)
     folder = Path(data)
     entries = find_scenes([folder / "aerial" / "val"], folder / "index.csv", (), None)
     models = [load_model(name, Quantity.COUNTS) for name in names]

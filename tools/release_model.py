@@ -20,6 +20,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
+from usage import arguments
 
 from nirgeo.bands import COLOURS
 from nirgeo.modelfile import ModelSpec, read_model, write_model
@@ -482,7 +483,8 @@ def rewrite_items() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--items"]:
+    given = arguments(__doc__)
+    if given == ["--items"]:
         rewrite_items()
         sys.exit()
-    release(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    release(Path(given[0]), given[1], int(given[2]))

@@ -12,7 +12,6 @@ squares over places of log(R/G) and log(B/G), are kept in docs/results/scene-sta
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.model_selection import GroupKFold
+from usage import arguments
 
 from nirgeo import hints
 from nirgeo.modelfile import Model, load_generator
@@ -145,4 +145,4 @@ def main(name: str, index: str, training: str, validation: str, *levels: str) ->
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*arguments(__doc__))

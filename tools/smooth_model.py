@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
+from usage import arguments
 
 from nirgeo.generator import GeneratorConfig, LocalAffineGenerator, channels_last
 from nirgeo.modelfile import Model, ModelSpec, write_model
@@ -74,5 +75,5 @@ def write_measured(
 
 
 if __name__ == "__main__":
-    _, name, cells, target, index, folder, *levels = sys.argv
+    name, cells, target, index, folder, *levels = arguments(__doc__)
     smooth(name, int(cells), Path(target), Path(index), Path(folder), levels)
