@@ -285,11 +285,9 @@ class Reference:
         slopes = _slopes(colours - known_model, under, detail, RIDGE[quantity])
         fields = np.concatenate(
             (
-                colours * known,
+                colours * known - (slopes * under + known_model) * detail,
                 slopes * detail,
-                (slopes * under + known_model) * detail,
-                (own * detail)[None],
-                known[None].astype(np.float64),
+                (known - own * detail)[None],
             )
         )
         changes = None
@@ -305,9 +303,7 @@ class Reference:
             part = slice(top, top + _ROWS)
             spots = tuple(axis[part] if len(axis) > 1 else axis for axis in at)
             spread = _interpolate(fields, *spots)
-            taken, share = spread[-2:]
-            offset = (spread[:3] - spread[6:9]) + spread[3:6] * shown[part]
-            made = model[:, part] * (1 - share + taken) + offset
+            made = model[:, part] * (1 - spread[6]) + (spread[:3] + spread[3:6] * shown[part])
             if changes is not None:
                 unguided, belief = changes
                 believed = _interpolate(belief, *spots)
@@ -502,20 +498,17 @@ class Reference:
         (top, bottom), (left, right) = spans
         wanted = np.broadcast_to(np.maximum(1.0, self.size) ** 2, shape)
 
-        def boxes(values: NDArray[np.int64]) -> NDArray[np.int64]:
-            total = np.zeros((values.shape[0] + 1, values.shape[1] + 1), dtype=np.int64)
-            total[1:, 1:] = values.cumsum(axis=0).cumsum(axis=1)
-            result: NDArray[np.int64] = (
-                total[bottom, right] - total[top, right] - total[bottom, left] + total[top, left]
-            )
-            return np.broadcast_to(result, shape)
-
-        counts = boxes(valid.astype(np.int64))
+        boxes = _Boxes(top, bottom, left, right, shape)
+        counts = boxes.sums(lambda rows: valid[rows].astype(np.int64), around)
         seen = counts >= np.maximum(1, 0.5 * wanted)
         means = np.zeros((len(planes), *shape))
         for mean, plane in zip(means, planes, strict=True):
-            known = np.where(valid, np.nan_to_num(plane), 0).astype(np.float64)
-            sums = boxes(np.rint(known * _ONE).astype(np.int64))
+
+            def whole(rows: slice, plane: FloatArray = plane) -> NDArray[np.int64]:
+                known = np.where(valid[rows], np.nan_to_num(plane[rows]), 0).astype(np.float64)
+                return np.rint(known * _ONE).astype(np.int64)
+
+            sums = boxes.sums(whole, around)
             mean[seen] = (sums / np.maximum(counts, 1) / _ONE)[seen]
         return means, seen
 
@@ -542,6 +535,41 @@ class Reference:
             x, y = ~self.scene.affine @ place
         x = _turned(self.scene, np.where(np.isfinite(x), x, np.nan))
         return np.where(np.isfinite(y), y, np.nan), x
+
+
+@dataclass(frozen=True)
+class _Boxes:
+    """Boxes of pixels, one per block of shape (h, w), and the sums over them.
+
+    Edges of all rows and of all columns, (h, 1) and (1, w), if the grids are parallel; else (h, w).
+    """
+
+    top: NDArray[np.int64]
+    bottom: NDArray[np.int64]
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+    shape: tuple[int, int]
+
+    def sums(
+        self, whole: Callable[[slice], NDArray[np.int64]], around: Window
+    ) -> NDArray[np.int64]:
+        """Sums over every box (h, w) of whole numbers, which ``whole`` tells of some rows."""
+        if self.top.shape[1] > 1 or self.left.shape[0] > 1:
+            total = np.zeros((around.height + 1, around.width + 1), dtype=np.int64)
+            total[1:, 1:] = whole(slice(None)).cumsum(axis=0).cumsum(axis=1)
+            found: NDArray[np.int64] = (
+                total[self.bottom, self.right]
+                - total[self.top, self.right]
+                - total[self.bottom, self.left]
+                + total[self.top, self.left]
+            )
+            return np.broadcast_to(found, self.shape)
+        lines = np.zeros((self.shape[0], around.width + 1), dtype=np.int64)
+        for line, first, last in zip(lines, self.top[:, 0], self.bottom[:, 0], strict=True):
+            if last > first:
+                whole(slice(int(first), int(last))).sum(axis=0).cumsum(out=line[1:])
+        result: NDArray[np.int64] = lines[:, self.right[0]] - lines[:, self.left[0]]
+        return result
 
 
 def own_detail(bands: Sequence[str], quantity: Quantity) -> float:
