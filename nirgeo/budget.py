@@ -83,6 +83,17 @@ def cache_for(source: RasterSource, chunk_tiles: int, colouriser: Colouriser) ->
     return CACHE_BYTES if wanted > _MOST_CACHE else max(CACHE_BYTES, wanted)
 
 
+def block_beside(source: RasterSource, bands: int, cache_bytes: int) -> int:
+    """Bytes that a worker needs for a block of a scene that the cache can't hold; 0 if it can.
+
+    Such as that of a large scene in one strip. Decoded and, while it is read, as it is stored,
+    which is no more than that.
+    """
+    rows, cols = source.block_shape
+    decoded_bytes = rows * cols * source.dtype.itemsize * bands
+    return 2 * decoded_bytes if decoded_bytes > cache_bytes else 0
+
+
 @dataclass(frozen=True)
 class Plan:
     """Side of a chunk in tiles, number of workers, bytes for decoded blocks.
@@ -202,6 +213,7 @@ def plan_for(
     else:
         shape, region = view.source.grid.shape, view.region
     cache, beyond = cache_within(size, wanted if wanted > CACHE_BYTES else 0), 0
+    block = 0 if view is None else block_beside(view.source, len(colouriser.spec.bands), cache)
     if reference is not None:
         from nirgeo.reference import open_reference
 
@@ -210,7 +222,15 @@ def plan_for(
 
     def cost_of(side: int, count: int) -> Estimate:
         return estimate(
-            region, shape, side, colouriser, count, rate=1.0, cache_bytes=cache, beyond=beyond
+            region,
+            shape,
+            side,
+            colouriser,
+            count,
+            rate=1.0,
+            cache_bytes=cache,
+            block_bytes=block,
+            beyond=beyond,
         )
 
     return fit(size, cost_of, chunk=chunk, workers=workers, cache_bytes=cache)

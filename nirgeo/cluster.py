@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -190,7 +191,7 @@ def compute(
     """
     resources = {"GPU": 1} if on_gpu and has_gpus(client) else None
     left: list[Future[Any]] = []
-    own = pieces.cut(graph, blocks)
+    own = None if pieces.has_futures(graph) else pieces.cut(graph, blocks)
     try:
         if own is None:
             results = _together(client, graph, blocks, resources, left)
@@ -220,10 +221,14 @@ def _together(
 ) -> Results:
     """Chunks that need each other's blocks, which are computed once: as the graph has them.
 
-    ``left`` holds what is under way.
+    ``left`` holds what is under way. What several chunks need is held until the last of them has
+    it: the scheduler forgets, and computes again, what nobody asks for at the moment.
     """
     from distributed import as_completed
 
+    needs = pieces.shared(graph, blocks)
+    users = Counter(key for keys in needs.values() for key in keys)
+    held: dict[Any, Future[Any]] = {}
     waiting = iter(blocks)
     under_way: dict[Future[Any], tuple[Chunk, list[Future[Any]]]] = {}
     completed = as_completed(loop=client.loop)
@@ -234,14 +239,21 @@ def _together(
         if room > 0 and (not under_way or room >= len(under_way) // 4):
             chunks = [chunk for _, chunk in zip(range(room), waiting, strict=False)]
             keys = [list(blocks[chunk]) for chunk in chunks]
-            needed, _ = dask.optimization.cull(graph, keys)
-            sent = client.get(needed, keys, sync=False, resources=resources)
-            for chunk, futures in zip(chunks, sent, strict=True):
+            new = [*dict.fromkeys(k for c in chunks for k in needs[c] if k not in held)]
+            needed, _ = dask.optimization.cull(graph, [*keys, *new])
+            sent = client.get(needed, [*keys, *new], sync=False, resources=resources)
+            held.update(zip(new, sent[len(keys) :], strict=True))
+            for chunk, futures in zip(chunks, sent, strict=False):
                 under_way[futures[0]] = chunk, futures
                 completed.add(futures[0])
         left[:] = [future for _, futures in under_way.values() for future in futures]
+        left += held.values()
         chunk, futures = under_way.pop(next(completed))
         yield chunk, client.gather(futures)
+        for key in needs[chunk]:
+            users[key] -= 1
+            if not users[key]:
+                del held[key]
 
 
 def each(

@@ -53,6 +53,7 @@ def estimate(
     *,
     rate: float | None = None,
     cache_bytes: int = CACHE_BYTES,
+    block_bytes: int = 0,
     beyond: int = 0,
 ) -> Estimate:
     """Costs of colorizing a region of a raster of (height, width), on all cores by default.
@@ -60,8 +61,9 @@ def estimate(
     Of a run on the CPU. The memory is a bound that a test holds. The time is that of the command,
     from start to file: scaled up from ``rate``, the network's pixels per second on one core, which
     is measured now on one small block if it is not given, and a constant for the rest; that is
-    right within a factor of two. ``cache_bytes`` are for decoded blocks. ``beyond`` is how much
-    farther a reference makes it look, in pixels; 0 without one.
+    right within a factor of two. ``cache_bytes`` are for decoded blocks, ``block_bytes`` for one
+    that is too large for them, which every worker then has. ``beyond`` is how much farther a
+    reference makes it look, in pixels; 0 without one.
     """
     halo = colouriser.halo + beyond
     grid = ChunkGrid(region.height, region.width, chunk_tiles)
@@ -87,7 +89,7 @@ def estimate(
         [-(-size // TILE) * TILE for size in sizes] for sizes in (grid.row_sizes, grid.col_sizes)
     )
     per_pixel = colouriser.bytes_per_pixel + (_GUIDED_BYTES if beyond else 0)
-    one_worker = max(heights) * max(widths) * per_pixel
+    one_worker = max(heights) * max(widths) * per_pixel + block_bytes
     rate = pixels_per_second(colouriser) if rate is None else rate
     return Estimate(
         halo=halo,

@@ -8,6 +8,8 @@ be computed once: those graphs stay as they are.
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,6 +43,46 @@ def cut(graph: Graph, blocks: Mapping[Chunk, Sequence[Any]]) -> dict[Chunk, dict
         taken.update(piece)
         pieces[chunk] = piece
     return pieces
+
+
+def shared(graph: Graph, blocks: Mapping[Chunk, Sequence[Any]]) -> dict[Chunk, list[Any]]:
+    """What every chunk needs of the graph that others need too, by chunk.
+
+    Of a chain of tasks that the same chunks need only the last: with it the others are done with.
+    """
+    needs: dict[Any, list[Any]] = {}
+    reached: dict[Chunk, set[Any]] = {}
+    users: Counter[Any] = Counter()
+    for chunk, keys in blocks.items():
+        found: set[Any] = set()
+        wanted = list(keys)
+        while wanted:
+            key = wanted.pop()
+            if key in found:
+                continue
+            found.add(key)
+            if key not in needs:
+                needs[key] = list(get_dependencies(graph, key))
+            wanted += needs[key]
+        reached[chunk] = found
+        users.update(found)
+    ends = {near for key, nears in needs.items() for near in nears if users[near] > users[key]}
+    return {chunk: [key for key in found if key in ends] for chunk, found in reached.items()}
+
+
+def has_futures(graph: Graph) -> bool:
+    """Whether some of it lies on a cluster already: an array that was persisted there."""
+    return any(map(_is_future, graph.values()))
+
+
+def fetched(graph: Graph) -> dict[Any, Any]:
+    """The same with tasks that fetch what lies on a cluster."""
+    return {key: (task.result,) if _is_future(task) else task for key, task in dict(graph).items()}
+
+
+def _is_future(task: Any) -> bool:
+    distributed = sys.modules.get("distributed")
+    return distributed is not None and isinstance(task, distributed.Future)
 
 
 def run(piece: Graph, keys: Sequence[Any]) -> tuple[Any, ...]:

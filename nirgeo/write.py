@@ -29,7 +29,7 @@ import dask.threaded
 import numpy as np
 import xarray as xr
 
-from nirgeo import cluster, cog, decoded, handles, nearby, pieces, provenance
+from nirgeo import array_blocks, cluster, cog, decoded, handles, nearby, pieces, provenance
 from nirgeo._version import __version__
 from nirgeo.blockstore import MAX_TIFF_TILE_TILES, BlockStore
 from nirgeo.cog_source import Picture
@@ -256,12 +256,21 @@ def _blocks(rgb: xr.DataArray) -> tuple[da.Array, da.Array | None, ChunkGrid]:
         alone = single and step <= MAX_TIFF_TILE_TILES * TILE  # then it is one tile of the store
         step = -(-step // TILE) * TILE if alone else DEFAULT_CHUNK_TILES * TILE
         data = data.rechunk({0: -1, 1: step, 2: step})
+    elif step < array_blocks.WIDE_ENOUGH and _in_groups(rgb):
+        step *= -(-array_blocks.WIDE_ENOUGH // step)  # what is computed together is kept together
+        data = data.rechunk({1: step, 2: step})
     grid = ChunkGrid(data.shape[1], data.shape[2], step // TILE)
     valid = None
     if VALID in rgb.coords and set(rgb.coords[VALID].dims) == {"y", "x"}:
         mask = da.asarray(rgb.coords[VALID].transpose("y", "x").data).astype(np.bool_)
         valid = mask.rechunk((grid.row_sizes, grid.col_sizes))
     return data.rechunk({0: -1}), valid, grid
+
+
+def _in_groups(rgb: xr.DataArray) -> bool:
+    """Whether small chunks are computed together, as those of arrays are."""
+    facts = facts_of(rgb.data)
+    return isinstance(facts, dict) and "array" in facts
 
 
 def _in_order(data: da.Array, grid: ChunkGrid) -> list[tuple[int, int]]:
@@ -327,13 +336,13 @@ def _compute(
         for i, j in todo
     }
     if isinstance(others, Processes):
-        own = pieces.cut(graph, blocks)
+        own = None if pieces.has_futures(graph) else pieces.cut(graph, blocks)
         if own is not None and there is not None:
             others.compute(own, blocks, there, keeper.written, report)
             return
-        others = None  # they need each other's blocks
+        others = None  # they need each other's blocks, or what lies on a cluster
     if others is None:
-        _in_threads(graph, blocks, keeper, workers, report)
+        _in_threads(pieces.fetched(graph), blocks, keeper, workers, report)
         return
     cluster.compute(
         others, graph, blocks, keeper.put, report, on_gpu=on_gpu, there=there, done=keeper.written

@@ -67,7 +67,7 @@ def describe_scene(
     path: str | None, stack: dict[str, str], options: dict[str, Any]
 ) -> dict[str, Any]:
     from nirgeo import engine
-    from nirgeo.budget import plan_for
+    from nirgeo.budget import block_beside, plan_for
     from nirgeo.estimate import estimate
     from nirgeo.georeference import grid_of
     from nirgeo.inference import NetworkColouriser
@@ -104,19 +104,26 @@ def describe_scene(
         roles: dict[str, int] = dict(source.roles)
         notes = list(source.notes)
         blocks = f"{source.block_shape[1]} × {source.block_shape[0]} px"
+        block_bytes = block_beside(source, len(model.spec.bands), plan.cache_bytes)
     else:
         grid, tiles = grid_of(scene), options["chunk"] or DEFAULT_CHUNK_TILES
         region = Window(0, 0, grid.height, grid.width)
         bands = [f"{k}: {name}" for k, name in enumerate(scene["band"].values, start=1)]
         roles = engine.band_numbers(scene)
-        notes, blocks = [], "as the variables have them"
+        notes, blocks, block_bytes = [], "as the variables have them", 0
     gsd = grid.ground_sampling_distance()
     asked = options["model"] != AUTO
     reason = "asked for" if asked else reason_for(model.spec, scaling.quantity, gsd)
     computing = {name: options[name] for name in ("runtime", "precision")}
     colouriser = engine.colouriser_of(model, **computing)
     cost = estimate(
-        region, grid.shape, tiles, colouriser, plan.workers, cache_bytes=plan.cache_bytes
+        region,
+        grid.shape,
+        tiles,
+        colouriser,
+        plan.workers,
+        cache_bytes=plan.cache_bytes,
+        block_bytes=block_bytes,
     )
     notes = warned + notes + doubts(scene, model, scaling, gsd, nodata=options["nodata"])
     rows, cols = (-(-side // (tiles * 64)) for side in (region.height, region.width))

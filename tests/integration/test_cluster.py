@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from pictures import COLOURS, command, events, listing, punch_holes, read, scene_values
 
 import nirgeo
-from nirgeo import cluster, nearby, pinned
+from nirgeo import array_blocks, cluster, nearby, pinned
 from nirgeo.blockstore import BlockStore
 from nirgeo.errors import ClusterError, OptionError, SourceError, TargetError
 from nirgeo.modelfile import Model
@@ -269,6 +269,65 @@ def test_arrays_whose_chunks_need_each_other(tmp_path: Path, run: Run, client: C
     nirgeo.write_geotiff(picture, tmp_path / "there.tif", scheduler=client)
     nirgeo.write_geotiff(picture, tmp_path / "here.tif", scheduler="threads")
     assert (tmp_path / "there.tif").read_bytes() == (tmp_path / "here.tif").read_bytes()
+
+
+@pytest.mark.parametrize("side", [32, 64, 96, 128])
+def test_what_chunks_share_is_computed_once(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, side: int
+) -> None:
+    calls, reads = [], []
+    colorize_block = array_blocks.colorize_block
+
+    def counted(*arguments: Any) -> Any:
+        calls.append(1)
+        return colorize_block(*arguments)
+
+    def read(block: NDArray[Any]) -> NDArray[Any]:
+        reads.append(1)
+        return block
+
+    monkeypatch.setattr(array_blocks, "colorize_block", counted)
+    values = scene_values(300, 260).astype(np.float32) * 1e-4
+    blocks = da.from_array(values, chunks=side)
+    blocks = blocks.map_blocks(read, dtype=blocks.dtype, meta=np.empty((0, 0), np.float32))
+    picture = nirgeo.colorize(xr.DataArray(blocks, dims=("y", "x")), run.model, scale="1")
+    nirgeo.write_geotiff(picture, tmp_path / "here.tif", scheduler="threads", workers=2)
+    expected = len(calls), len(reads)
+    assert expected[0] > 3
+    calls.clear()
+    reads.clear()
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+        ) as own,
+        Client(own) as client,
+    ):
+        nirgeo.write_geotiff(picture, tmp_path / "there.tif", scheduler=client)
+    assert (len(calls), len(reads)) == expected
+    assert (tmp_path / "there.tif").read_bytes() == (tmp_path / "here.tif").read_bytes()
+
+
+@pytest.mark.parametrize("scheduler", [None, "threads", "processes"])
+@pytest.mark.parametrize("what", ["picture", "part", "rechunked", "scene"])
+def test_what_was_persisted_on_a_cluster_can_be_written(
+    tmp_path: Path, run: Run, client: Client, scheduler: str | None, what: str
+) -> None:
+    with client.as_current():
+        scene = nirgeo.open_scene(run.scene, scale="1e-4", chunk=1)
+        if what == "scene":
+            array = scene.copy().persist()
+            picture = nirgeo.colorize(array.isel(y=slice(0, 200)), run.model)
+        else:
+            picture = nirgeo.colorize(scene, run.model).persist()
+            if what == "part":
+                picture = picture.isel(x=slice(10, 150))
+            elif what == "rechunked":
+                picture = picture.chunk(x=70)
+        expected = picture.compute()
+        target = tmp_path / "rgb.tif"
+        nirgeo.write_geotiff(picture, target, scheduler=scheduler)
+    np.testing.assert_array_equal(read(target)[0], expected.values)
+    np.testing.assert_array_equal(read(target)[1] > 0, expected.valid.values)
 
 
 @pytest.mark.usefixtures("far")

@@ -253,6 +253,30 @@ def test_a_run_of_two_workers_stays_within_600_mb(tmp_path: Path, full_size: Mod
     np.testing.assert_array_equal(pictures[0], pictures[2])
 
 
+def test_a_block_that_no_cache_holds_is_counted_for_every_worker(
+    tmp_path: Path, full_size: Model
+) -> None:
+    side = 8192  # 128 MiB of 16 bits
+    values = np.zeros((side, side), dtype=np.uint16)
+    stated = {}
+    for name, rows in (("strips", 64), ("one", side)):
+        scene = write_raster(
+            tmp_path / f"{name}.tif", values, compress="deflate", tiled=False, blockysize=rows
+        )
+        for workers in (1, 2):
+            options = ("--model", full_size.path, "--scale", "1e-4", "--workers", workers)
+            said = json.loads(command("info", scene, *options, "--json").stdout)["memory"]
+            found = re.fullmatch(rf"about (\d+) MB with {workers} workers?", said)
+            assert found is not None, said
+            stated[name, workers] = int(found[1])
+    for workers in (1, 2):
+        more = stated["one", workers] - stated["strips", workers]
+        assert more == pytest.approx(256 * workers, abs=1)
+    # Two blocks and all else at its smallest would not fit.
+    plan = json.loads(command("info", scene, *options[:4], "--memory", "900M", "--json").stdout)
+    assert "with 1 worker" in plan["memory"]
+
+
 # --- wide strips ----------------------------------------------------------------------------------
 
 
