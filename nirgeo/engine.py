@@ -487,11 +487,17 @@ def _array_parts(
 ) -> tuple[xr.DataArray, da.Array, dict[str, int], Scaling]:
     """An array as bands, its blocks, band numbers by role, and its scaling."""
     array = _as_bands(scene)
-    blocks = array.data if isinstance(array.data, da.Array) else da.from_array(array.values)
+    blocks = array.data if isinstance(array.data, da.Array) else _in_chunks(array.values)
     refuse_unknown_chunks(blocks)
     numbers = band_numbers(array)
     scaling = _array_scaling(array, blocks[numbers["nir"] - 1], scale, nodata)
     return array, blocks, numbers, scaling
+
+
+def _in_chunks(values: NDArray[Any]) -> da.Array:
+    """An array in memory (bands, H, W) in chunks as those of a file, not in dask's of 128 MB."""
+    side = DEFAULT_CHUNK_TILES * TILE
+    return da.from_array(values, chunks=(-1, side, side))
 
 
 def _eaten(
@@ -526,7 +532,7 @@ def _array_scaling(
     The range is looked at only where nothing else tells: floats without a word about their unit.
     """
     if scale is not None:
-        return _scaling(ScalingClues(str(array.dtype)), scale)
+        return _scaling(ScalingClues(array.dtype.name), scale)
     recorded = array.attrs.get(SCALING_ATTR)
     if recorded is not None:
         origin = array.attrs.get(SCALING_ORIGIN_ATTR, "recorded in the array")
@@ -534,13 +540,13 @@ def _array_scaling(
     stated = cf_scaling(array.attrs)
     if stated is not None:
         return stated
-    clues = ScalingClues(str(array.dtype))
+    clues = ScalingClues(array.dtype.name)
     if array.dtype != np.uint8:
         for per_side in TILES_PER_SIDE:
             windows = lattice(nir.shape[0], nir.shape[1], per_side)
             tiles = [nir[window.slices].ravel() for window in windows]
             sample = da.concatenate(tiles).compute()
-            clues = sampled_clues(str(array.dtype), sample, array_nodata(array, nodata))
+            clues = sampled_clues(array.dtype.name, sample, array_nodata(array, nodata))
             if clues.high is not None:
                 break
     return find_scaling(clues)

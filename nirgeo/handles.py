@@ -8,11 +8,12 @@ change: a file that is replaced while a notebook is open is opened anew.
 from __future__ import annotations
 
 import os
+import re
 import threading
 import xml.etree.ElementTree as ElementTree
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,10 +213,46 @@ class _ThreadHandles(threading.local):
 _handles = _ThreadHandles()
 
 
+_ARCHIVE = re.compile(r"/vsi(?:zip|tar|gzip|7z|rar)/\{?(?P<inner>[^}]*)")
+
+
+def _archive_of(path: str) -> str:
+    """The archive that a file lies in, if its name says so and there is one; else the file."""
+    found = _ARCHIVE.match(path)
+    if found is None:
+        return path
+    inner = found["inner"]
+    candidates = [inner, *map(str, Path(inner).parents)]
+    return next((name for name in candidates if os.path.isfile(name)), path)
+
+
+def files_behind(path: str) -> list[str]:
+    """Every file that GDAL reads for ``path``: itself, masks beside it, the sources of a VRT.
+
+    Not what comes and goes when somebody looks at it: statistics, and overviews, which are never
+    read.
+
+    Raises
+    ------
+    SourceError : GDAL can't open it
+    """
+    with gdal_env(path):
+        found = [path, *dataset(path).files]
+    # Of a VRT only its own sources are named, which may be VRTs.
+    for file in found:
+        if file != path and file.lower().endswith(".vrt") and os.path.isfile(file):
+            with suppress(SourceError), gdal_env(file):
+                found += [deeper for deeper in dataset(file).files if deeper not in found]
+    return [f for f in dict.fromkeys(found) if not f.endswith((".aux.xml", ".ovr"))]
+
+
 def file_stamp(path: str) -> tuple[int, int] | None:
-    """(size, time of change in ns) of a local file; None for what is not a local file."""
+    """(size, time of change in ns) of a local file; None for what is not a local file.
+
+    Of a file in a local archive (``/vsizip/…``) those of the archive.
+    """
     try:
-        status = os.stat(path)
+        status = os.stat(_archive_of(path))
     except (OSError, ValueError):
         return None
     return status.st_size, status.st_mtime_ns

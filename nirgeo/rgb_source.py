@@ -188,6 +188,28 @@ def _refuse_uneven(source: RasterSource, path: str) -> None:
         )
 
 
+_SENTINEL_2 = {"red": "b04", "green": "b03", "blue": "b02"}
+"""With a zero before the number they are nobody else's."""
+
+
+def _colours_in_words(names: Sequence[str]) -> dict[str, str] | None:
+    """Numbers of the bands that words in their names call red, green and blue, one of each.
+
+    Or that are called as Sentinel-2's. ``names`` are lower case.
+    """
+    words = [set(re.findall(r"[a-z]+\d*", name)) for name in names]
+    plain = [own if not own & {"edge", "rededge", "near", "nir"} else set() for own in words]
+    for called in ({colour: colour for colour in COLOURS}, _SENTINEL_2):
+        found = {
+            colour: [number for number, own in enumerate(plain, start=1) if word in own]
+            for colour, word in called.items()
+        }
+        numbers = [hits[0] for hits in found.values() if len(hits) == 1]
+        if len(set(numbers)) == len(COLOURS):
+            return {colour: str(hits[0]) for colour, hits in found.items()}
+    return None
+
+
 def _find_colours(path: str, advice: str) -> dict[str, str]:
     with handles.gdal_env(path):
         opened = handles.dataset(path)
@@ -201,6 +223,9 @@ def _find_colours(path: str, advice: str) -> dict[str, str]:
         )
     if all(names.count(colour) == 1 for colour in COLOURS):
         return {colour: str(names.index(colour) + 1) for colour in COLOURS}
+    by_words = _colours_in_words(names)
+    if by_words is not None:
+        return by_words
     try:
         with warnings.catch_warnings():  # of what would be near infrared, which nobody wants
             warnings.simplefilter("ignore", BandWarning)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -282,12 +282,21 @@ class RasterSource:
         Asked after reading: what changes a moment later is found by the next read.
         """
         stamps = dict(self.stamps)
-        for path in dict.fromkeys(paths):
+        own = {band.path for band in self.bands}
+        behind = [path for path in stamps if path not in own]
+        for path in dict.fromkeys([*paths, *behind]):
             if stamps.get(path) not in (None, handles.file_stamp(path)):
                 raise SourceError(
                     f"{public(path)}: has changed since it was opened; open it again, or run again "
                     "when nothing writes to it"
                 )
+
+
+def _stamps(files: Iterable[str]) -> tuple[tuple[str, tuple[int, int] | None], ...]:
+    """Of the files that are named, and of the local ones behind them."""
+    named = {file: handles.file_stamp(file) for file in files}
+    behind = {f: handles.file_stamp(f) for file in named for f in handles.files_behind(file)}
+    return tuple((named | {f: at for f, at in behind.items() if at is not None}).items())
 
 
 def _read(opened: Any, bands: Sequence[SourceBand], window: Window) -> decoded.Pixels:
@@ -622,7 +631,7 @@ def _look(
         roles=tuple(found.items()),
         clues=clues,
         block_shape=block_shape,
-        stamps=tuple((file, handles.file_stamp(file)) for file in files),
+        stamps=_stamps(files),
         notes=tuple(notes),
         acquisition=acquisition,
         uneven=tuple(

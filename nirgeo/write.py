@@ -264,7 +264,16 @@ def _blocks(rgb: xr.DataArray) -> tuple[da.Array, da.Array | None, ChunkGrid]:
     if VALID in rgb.coords and set(rgb.coords[VALID].dims) == {"y", "x"}:
         mask = da.asarray(rgb.coords[VALID].transpose("y", "x").data).astype(np.bool_)
         valid = mask.rechunk((grid.row_sizes, grid.col_sizes))
-    return data.rechunk({0: -1}), valid, grid
+    data = data.rechunk({0: -1})
+    filler = rgb.rio.nodata
+    if facts_of(rgb.data) is None and filler is not None and not np.isnan(filler):
+        # Others have put it there, such as rioxarray's reproject beyond the picture's edge.
+        known = (data != data.dtype.type(filler)).any(axis=0)
+        valid = known if valid is None else valid & known
+    if facts_of(rgb.data) is None and data.dtype.kind == "f":
+        finite = da.isfinite(data).all(axis=0)
+        valid = finite if valid is None else valid & finite
+    return data, valid, grid
 
 
 def _in_groups(rgb: xr.DataArray) -> bool:

@@ -227,10 +227,10 @@ def colorize_one(
     from nirgeo.acquisition import parse_interval
     from nirgeo.budget import plan_for
     from nirgeo.cog import check_creation_options
-    from nirgeo.handles import cache_of
+    from nirgeo.handles import cache_of, files_behind
     from nirgeo.modelfile import Model
     from nirgeo.registry import check_model
-    from nirgeo.scene import open_scene, view_of, with_chunk
+    from nirgeo.scene import open_scene, stamps_of, view_of, with_chunk
     from nirgeo.target import Target
     from nirgeo.write import write_geotiff
 
@@ -293,7 +293,11 @@ def colorize_one(
         precision=options["precision"],
     )
     view = view_of(opened)
-    _spare([] if view is None else [band.path for band in view.source.bands], made)
+    # A VRT, a mask beside the scene, a file in an archive: what is measured may have other names.
+    behind = [] if view is None else [file for file, _ in stamps_of(view.source)]
+    if options["reference"] is not None:
+        behind += files_behind(options["reference"])
+    _spare(behind, made)
     if taken is None and view is not None:
         taken = view.source.acquisition
     if options["stac"] and taken is None:

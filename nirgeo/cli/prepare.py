@@ -133,7 +133,7 @@ def prepare_command(
         click.echo(f"Warning: {note}", err=True)
     for file, reason in made.rejected.items():
         click.echo(f"Rejected {file}: {reason}", err=True)
-    if not made.validation_places:
+    if not made.validation_places and made.places == 1:
         click.echo(
             "Warning: all scenes are one place, so there is nothing to validate on; add scenes of "
             "other places",

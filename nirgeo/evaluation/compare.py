@@ -26,7 +26,7 @@ from nirgeo.errors import EmptySceneError, EvaluationError, NirgeoError, OptionE
 from nirgeo.evaluation.scenes import FloatArray, Mask, render
 from nirgeo.evaluation.score import number
 from nirgeo.evaluation.sums import Block, ErrorSums, blocks, measure_block
-from nirgeo.handles import GDAL_ERRORS
+from nirgeo.handles import GDAL_ERRORS, files_behind
 from nirgeo.interruption import copy_raster
 from nirgeo.radiometry import Quantity
 from nirgeo.rgb_source import RgbSource, open_rgb
@@ -104,6 +104,10 @@ def compare(
     true = open_rgb(
         os.fspath(truth), bands=bands, scale=resolve_scale(scale), nodata=nodata, advice=named
     )
+    if error_map is not None:
+        for file in (*files_behind(os.fspath(prediction)), *files_behind(os.fspath(truth))):
+            if os.path.exists(file) and _same_file(file, error_map):
+                raise OptionError(f"--error-map {error_map} is a file of the rasters compared")
     notes = [f"the truth's {true.scaling.describe()}", *suspected_nodata(true.source, COLOURS)]
     resampled = not same_grid(predicted.grid, true.grid)
     if resampled:

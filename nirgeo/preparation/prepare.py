@@ -206,9 +206,17 @@ def prepare(
     target = out.resolve()
     partial = target.with_name(target.name + ".part")
     try:
-        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+    except FileExistsError:
+        raise TargetExistsError(
+            f"{partial} exists, where the set would be made; remove it if an interrupted run has "
+            "left it there"
+        ) from None
+    except OSError as error:
+        raise TargetError(f"{out} can't be written ({error})") from error
+    try:
         tiles = partial / "tiles"
-        tiles.mkdir(parents=True)
+        tiles.mkdir()
         rows = []
         for number, (scene, place) in enumerate(zip(scenes, places, strict=True), start=1):
             rows += _cut(scene, place, tiles, rules, facts, done)

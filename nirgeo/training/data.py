@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import os
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -105,8 +106,11 @@ def list_scenes(
             f"{first_few(_names(paths, index))}"
         )
     entries = []
+    stems = Counter(path.stem for path in paths)
     for path in paths:
-        place, level, position = listed.get(path.resolve(), (path.stem, "", None))
+        # A folder per scene: files of one name are not of one place.
+        alone = path.stem if stems[path.stem] == 1 else str(path.resolve().with_suffix(""))
+        place, level, position = listed.get(path.resolve(), (alone, "", None))
         if not wanted or level in wanted:
             entries.append(SceneEntry(path, place, position))
     if not entries:
@@ -264,7 +268,13 @@ class Sampler:
         """
         plain = copy.copy(self)
         plain.config = replace(
-            self.config, gain_jitter=0.0, nir_jitter=0.0, nir_gamma=0.0, coarsen=0.0, haze=0.0
+            self.config,
+            gain_jitter=0.0,
+            nir_jitter=0.0,
+            nir_gamma=0.0,
+            coarsen=0.0,
+            haze=0.0,
+            zoom=0.0,
         )
         return plain
 

@@ -216,6 +216,8 @@ class Trainer:
                     f"{initial}: its network has another shape than this configuration"
                 )
         weights = {name: known[name] for name in fitted}
+        if new_table and "table.values" not in fitted:
+            raise TrainingError("--new-table: networks of this kind have no table")
         if new_table:
             weights |= {name: fitted[name].clone() for name in ("table.values", "input_range")}
         self.network.load_state_dict(weights)

@@ -14,10 +14,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from nirgeo.architectures import generator_shape
 from nirgeo.errors import TrainingError
 from nirgeo.generator import LocalAffineGenerator
 from nirgeo.modelfile import Model, load_generator, read_model
 from nirgeo.training.config import TrainingConfig
+from nirgeo.training.networks import generator_config
 
 
 class Teacher:
@@ -67,5 +69,12 @@ def _suited(path: Path, config: TrainingConfig) -> Model:
             f"{', '.join(spec.bands)} ({spec.quantity.value}), and the network to be trained "
             f"{', '.join(config.predicted)} from {', '.join(config.bands)} "
             f"({config.quantity.value}); choose another teacher or preset"
+        )
+    own = generator_shape(spec.architecture, spec.generator).stride
+    pupils = generator_shape(config.architecture, generator_config(config).to_json()).stride
+    if own != pupils:  # both are given one hint, a value per cell
+        raise TrainingError(
+            f"{path}: {spec.full_name} computes in cells of {own} px and the network to be trained "
+            f"in cells of {pupils}; choose another teacher or preset, or --set shuffle={own}"
         )
     return model

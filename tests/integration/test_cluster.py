@@ -271,31 +271,37 @@ def test_arrays_whose_chunks_need_each_other(tmp_path: Path, run: Run, client: C
     assert (tmp_path / "there.tif").read_bytes() == (tmp_path / "here.tif").read_bytes()
 
 
-@pytest.mark.parametrize("side", [32, 64, 96, 128])
+READS: list[int] = []
+
+
+def counted_read(block: NDArray[Any]) -> NDArray[Any]:
+    """Counts where it runs: a worker in this process finds this module, not a copy of a closure."""
+    sys.modules[__name__].READS.append(1)  # type: ignore[attr-defined]
+    return block
+
+
+@pytest.mark.parametrize("side", [64, 96, 128])
 def test_what_chunks_share_is_computed_once(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, side: int
 ) -> None:
-    calls, reads = [], []
+    calls: list[int] = []
+    READS.clear()
     colorize_block = array_blocks.colorize_block
 
     def counted(*arguments: Any) -> Any:
         calls.append(1)
         return colorize_block(*arguments)
 
-    def read(block: NDArray[Any]) -> NDArray[Any]:
-        reads.append(1)
-        return block
-
     monkeypatch.setattr(array_blocks, "colorize_block", counted)
     values = scene_values(300, 260).astype(np.float32) * 1e-4
     blocks = da.from_array(values, chunks=side)
-    blocks = blocks.map_blocks(read, dtype=blocks.dtype, meta=np.empty((0, 0), np.float32))
+    blocks = blocks.map_blocks(counted_read, dtype=blocks.dtype, meta=np.empty((0, 0), "f4"))
     picture = nirgeo.colorize(xr.DataArray(blocks, dims=("y", "x")), run.model, scale="1")
     nirgeo.write_geotiff(picture, tmp_path / "here.tif", scheduler="threads", workers=2)
-    expected = len(calls), len(reads)
+    expected = len(calls), len(READS)
     assert expected[0] > 3
     calls.clear()
-    reads.clear()
+    READS.clear()
     with (
         LocalCluster(
             n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
@@ -303,7 +309,7 @@ def test_what_chunks_share_is_computed_once(
         Client(own) as client,
     ):
         nirgeo.write_geotiff(picture, tmp_path / "there.tif", scheduler=client)
-    assert (len(calls), len(reads)) == expected
+    assert (len(calls), len(READS)) == expected
     assert (tmp_path / "there.tif").read_bytes() == (tmp_path / "here.tif").read_bytes()
 
 
