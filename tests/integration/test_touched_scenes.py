@@ -17,6 +17,7 @@ from pictures import painting_model, scene_values
 
 import nirgeo
 import nirgeo.accessor
+from nirgeo import array_blocks
 from nirgeo.errors import BandError, BandWarning, GridError
 from nirgeo.georeference import grid_of
 from nirgeo.modelfile import Model
@@ -387,3 +388,52 @@ class TestUnevenScaling:
     def test_a_scale_of_ones_own_holds_for_all(self, uneven: Path) -> None:
         scene = nirgeo.open_scene(uneven, scale="1e-4")
         assert nirgeo.colorize(scene).attrs["nirgeo_model"].startswith("satellite-rgn@")
+
+
+def test_arrays_in_memory_are_computed_in_chunks_like_those_of_files(
+    tiny: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides = []
+    colorize_block = array_blocks.colorize_block
+
+    def noted(values: Any, *rest: Any) -> Any:
+        sides.append(max(values.shape))
+        return colorize_block(values, *rest)
+
+    monkeypatch.setattr(array_blocks, "colorize_block", noted)
+    values = np.broadcast_to(np.float32(0.2), (1600, 900))
+    rgb = nirgeo.colorize(xr.DataArray(values, dims=("y", "x")), tiny, scale="1")
+    assert rgb.compute().shape == (3, 1600, 900)
+    assert len(sides) == 6
+    assert max(sides) < 768 + 100
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f8", ">u2"])
+def test_numbers_with_the_other_byte_first(tiny: Model, dtype: str) -> None:
+    values = scene_values(70, 80).astype(np.float64)
+    if "f" in dtype:
+        values *= 1e-4
+    native = xr.DataArray(values.astype(np.dtype(dtype).newbyteorder("=")), dims=("y", "x"))
+    swapped = xr.DataArray(values.astype(dtype), dims=("y", "x"))
+    expected = nirgeo.colorize(native, tiny)
+    made = nirgeo.colorize(swapped, tiny)
+    assert made.attrs[SCALING_ATTR] == expected.attrs[SCALING_ATTR]
+    np.testing.assert_array_equal(made.values, expected.values)
+
+
+@pytest.mark.parametrize("output", ["display", "reflectance"])
+def test_what_rioxarray_fills_beyond_a_picture_is_masked(
+    tmp_path: Path, tiny: Model, output: Any
+) -> None:
+    scene = write_raster(tmp_path / "scene.tif", scene_values(120, 90))
+    opened = nirgeo.open_scene(scene, scale="1e-4")
+    rgb = nirgeo.colorize(opened, tiny, output=output).compute()
+    turned = rgb.rio.reproject("EPSG:32635")
+    target = nirgeo.write_geotiff(turned, tmp_path / "rgb.tif")
+    with rasterio.open(target) as file:
+        mask = file.dataset_mask() > 0
+    ones = xr.ones_like(rgb[:1]).astype("float32").rio.write_nodata(0)
+    inside = ones.rio.reproject("EPSG:32635").values[0] > 0
+    assert not inside.all()
+    assert (mask == inside).mean() > 0.995
+    assert not mask[~inside].any()

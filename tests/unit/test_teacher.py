@@ -126,3 +126,8 @@ def test_a_model_says_who_taught_it_and_a_run_goes_on_with_no_other(
     without = Trainer(replace(config, teacher=""), TRAINING, VALIDATION, tmp_path / "run")
     with pytest.raises(TrainingError, match="another configuration"):
         without.start()
+
+
+def test_a_teacher_with_other_cells_is_refused(teacher: Path) -> None:
+    with pytest.raises(TrainingError, match=r"cells of 4 px .* cells of 8"):
+        Teacher([teacher], replace(PUPIL, shuffle=8), CPU)

@@ -722,3 +722,25 @@ class TestConfig:
         # The largest value that to_working lets through must lie in the table.
         assert PLAIN.table_max >= 1.5**0.5
         assert replace(PLAIN, quantity=Quantity.COUNTS).table_max == 1
+
+
+def test_files_of_one_name_are_places_of_their_own(tmp_path: Path) -> None:
+    values = np.ones((4, 64, 64), dtype=np.uint8)
+    names = ("blue", "green", "red", "nir")
+    for folder, name in (("a", "scene"), ("b", "scene"), ("b", "other")):
+        write_raster(tmp_path / folder / f"{name}.tif", values, descriptions=names)
+    places = [entry.place for entry in list_scenes([tmp_path], None, ())]
+    assert len(set(places)) == 3
+    assert "other" in places
+
+
+def test_a_table_is_fitted_to_pixels_that_were_measured() -> None:
+    levels = np.random.default_rng(0).integers(10, 200, (1, 96, 96)) / np.float32(256)
+    zoomed = Sampler([scene(inputs=levels)], replace(PLAIN, zoom=0.4))
+
+    def measured(sampler: Sampler) -> bool:
+        inputs = sampler.batch(3)[0] * 256
+        return bool((inputs == np.rint(inputs)).all())
+
+    assert not measured(zoomed)
+    assert measured(zoomed.unjittered())
