@@ -14,9 +14,12 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
+from nirgeo.errors import GridError
 from nirgeo.inference import Recipe, colorize_block
+from nirgeo.scene import VALID
 from nirgeo.source import as_stored
 from nirgeo.tiling import TILE, InputWindow, Window, input_window
 
@@ -143,6 +146,24 @@ def _colorize_parts(
         if valid_count:
             valid[into] = parts[len(blocks) + k][out_of]
     return colorize_block(values, valid & known_pixels(values, nodata), window, recipe)
+
+
+def mask_of(array: xr.DataArray) -> da.Array:
+    """Where the coordinate ``valid`` is true (H, W), which may be of other numbers.
+
+    Raises
+    ------
+    GridError : it is not one value for every pixel
+    """
+    coordinate = array.coords[VALID]
+    if set(coordinate.dims) != {"y", "x"}:
+        raise GridError(
+            f"the coordinate {VALID!r} has dimensions {tuple(coordinate.dims)}; need ('y', 'x'), "
+            "one value for every pixel"
+        )
+    if coordinate.dtype.kind != "b":  # NaN, of pixels that were added, is not true
+        coordinate = coordinate == 1
+    return da.asarray(coordinate.transpose("y", "x").data).astype(np.bool_)
 
 
 def known_pixels(values: NDArray[Any], nodata: float | None) -> NDArray[np.bool_]:

@@ -72,7 +72,7 @@ def check_creation_options(
 
     Raises
     ------
-    OptionError : a name is unknown, or GDAL does not take a value
+    OptionError : a name is unknown, or GDAL does not take a value, or would lose the mask
     """
     known = {str(k).upper(): str(v) for k, v in options.items()}
     unknown = sorted(set(known) - COG_OPTIONS)
@@ -99,6 +99,13 @@ def check_creation_options(
             raise OptionError(
                 f"--co TARGET_SRS={known['TARGET_SRS']}: not a coordinate system ({error})"
             ) from error
+    moved = sorted(set(known) & MOVING_OPTIONS)
+    if moved and (dtype != "uint8" or bands != 3):
+        raise OptionError(
+            f"--co {moved[0]}={known[moved[0]]}: GDAL loses which pixels are missing when it moves "
+            "a picture of reflectance, or one with a band for the expected error; write it "
+            "without, and use gdalwarp"
+        )
     tried = {name: value for name, value in known.items() if name not in WARPING_OPTIONS}
     if tried:
         _try_options(tried, dtype, bands)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rioxarray.rioxarray import DEFAULT_GRID_MAP
 
 from nirgeo import provenance
-from nirgeo.array_blocks import Cuts, chunk_tasks, known_pixels, pick
+from nirgeo.array_blocks import Cuts, chunk_tasks, known_pixels, mask_of, pick
 from nirgeo.attributes import of_the_scene
 from nirgeo.bands import COLOURS, find_roles
 from nirgeo.baselines.model import BaselineColouriser, BaselineModel
@@ -580,8 +580,8 @@ def _from_blocks(
         blocks = blocks.rechunk({1: side, 2: side})
     rows, cols = blocks.chunks[1:]
     mask: da.Array | None = None
-    if VALID in scene.coords and scene.coords[VALID].dims == ("y", "x"):
-        mask = da.asarray(scene.coords[VALID].data).astype(np.bool_).rechunk((rows, cols))
+    if VALID in scene.coords:
+        mask = mask_of(scene).rechunk((rows, cols))
     raster = blocks.shape[1:]
     read_windows = partial(_read_blocks, blocks, mask, nodata, recipe)
     recipe = _informed(recipe, Overview(raster, lambda: grid_of(scene), read_windows))

@@ -105,6 +105,8 @@ def _pixel_frame(array: xr.DataArray, recorded: Affine | None) -> Affine | None:
 
 def _first_and_step(centres: Any) -> tuple[float, float]:
     """First pixel centre and the distance between centres, in pixels; step 0 if not regular."""
+    if not np.isfinite(centres).all():  # as xarray's pad leaves them
+        return 0.0, 0.0
     first = round(float(centres[0]) - 0.5) + 0.5
     if abs(first - centres[0]) > _SLACK:
         return 0.0, 0.0
@@ -271,7 +273,7 @@ def map_positions(
 
     None for a scene without a place.
     """
-    if grid.crs is not None:
+    if grid.crs is not None and not grid.placeless:
         affine, crs = grid.affine, CRS.from_user_input(grid.crs)
     elif grid.gcps and grid.gcp_crs is not None:
         crs = CRS.from_user_input(grid.gcp_crs)

@@ -60,9 +60,14 @@ class Grid:
     def georeferenced(self) -> bool:
         return self.crs is not None or bool(self.gcps) or bool(self.rpcs)
 
+    @property
+    def placeless(self) -> bool:
+        """Whether nothing says where it lies: a CRS alone, and pixels that count from 0, 0."""
+        return rasterio.Affine(*self.transform).is_identity
+
     def ground_sampling_distance(self) -> float | None:
         """Side of a pixel in metres (geometric mean of both sides), None if the CRS can't tell."""
-        if self.crs is None:
+        if self.crs is None or self.placeless:
             return None
         crs = CRS.from_user_input(self.crs)
         a, b, _, d, e, f = self.transform

@@ -261,9 +261,8 @@ def _blocks(rgb: xr.DataArray) -> tuple[da.Array, da.Array | None, ChunkGrid]:
         data = data.rechunk({1: step, 2: step})
     grid = ChunkGrid(data.shape[1], data.shape[2], step // TILE)
     valid = None
-    if VALID in rgb.coords and set(rgb.coords[VALID].dims) == {"y", "x"}:
-        mask = da.asarray(rgb.coords[VALID].transpose("y", "x").data).astype(np.bool_)
-        valid = mask.rechunk((grid.row_sizes, grid.col_sizes))
+    if VALID in rgb.coords:
+        valid = array_blocks.mask_of(rgb).rechunk((grid.row_sizes, grid.col_sizes))
     data = data.rechunk({0: -1})
     filler = rgb.rio.nodata
     if facts_of(rgb.data) is None and filler is not None and not np.isnan(filler):

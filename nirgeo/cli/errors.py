@@ -33,15 +33,23 @@ def _terminate(signum: int, frame: Any) -> None:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM ends the work as cleanly as Ctrl-C does; the old handler comes back afterwards."""
+    """SIGTERM ends the work as cleanly as Ctrl-C does; the old handler comes back afterwards.
+
+    So does SIGHUP, of a terminal that is closed, unless somebody wants it ignored (``nohup``).
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _terminate)
+    hangup = getattr(signal, "SIGHUP", None)
+    ends = [signal.SIGTERM]
+    if hangup is not None and signal.getsignal(hangup) == signal.SIG_DFL:
+        ends.append(hangup)
+    before = {end: signal.signal(end, _terminate) for end in ends}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for end, handler in before.items():
+            signal.signal(end, handler)
 
 
 @contextmanager

@@ -50,6 +50,7 @@ def _of_folder(folder: Path) -> list[str]:
         for path in folder.iterdir()
         if path.suffix.lower() in SCENE_SUFFIXES
         and not path.name.startswith(".")
+        and (path.is_file() or path.suffix.lower() == ".zarr")
         and not path.stem.endswith(MADE)
     )
     if not rasters:

@@ -156,3 +156,28 @@ def test_names_of_colours_win_over_their_order(
     path = write_raster(tmp_path / "picture.tif", values, descriptions=names)
     numbers, _ = open_rgb(str(path), scale="1e-4").read_numbers(Window(0, 0, 4, 4))
     np.testing.assert_array_equal(numbers, values[list(order)])
+
+
+def test_a_crs_alone_is_no_place(tmp_path: Path, with_prior: Model) -> None:
+    bare = write_raster(tmp_path / "bare.tif", scene_values(80, 90), transform=None)
+    placed = write_raster(tmp_path / "placed.tif", scene_values(80, 90))
+    pictures = {}
+    for path in (bare, placed):
+        for prior in (True, False):
+            scene = nirgeo.open_scene(path, scale="1e-4")
+            pictures[path, prior] = nirgeo.colorize(scene, with_prior, prior=prior).values
+    assert (pictures[placed, True] != pictures[placed, False]).any()
+    np.testing.assert_array_equal(pictures[bare, True], pictures[bare, False])
+    said = command("info", bare, "--model", with_prior.path, "--scale", "1e-4", "--json").stdout
+    assert '"pixel": "unknown"' in said
+
+
+@pytest.mark.parametrize("options", [("--as", "reflectance"), ("--uncertainty",)])
+def test_a_mask_that_gdal_would_lose_is_refused(tmp_path: Path, options: tuple[str, ...]) -> None:
+    scene = write_raster(tmp_path / "scene.tif", scene_values(80, 90), nodata=0)
+    moved = ("--co", "TARGET_SRS=EPSG:4326", "-o", tmp_path / "out.tif", "--scale", "1e-4")
+    done = command("colorize", scene, "--model", "satellite-nir", *options, *moved, expect=1)
+    assert "loses which pixels are missing" in done.stderr
+    assert not (tmp_path / "out.tif").exists()
+    command("colorize", scene, "--model", "satellite-nir", *moved)
+    assert (tmp_path / "out.tif").exists()

@@ -437,3 +437,54 @@ def test_what_rioxarray_fills_beyond_a_picture_is_masked(
     assert not inside.all()
     assert (mask == inside).mean() > 0.995
     assert not mask[~inside].any()
+
+
+@pytest.mark.parametrize("kind", ["float", "object", "turned"])
+def test_a_mask_of_other_numbers(tiny: Model, tmp_path: Path, kind: str) -> None:
+    values = scene_values(70, 80).astype(np.float32) * 1e-4
+    valid = np.ones(values.shape, dtype=bool)
+    valid[:30] = False
+    mask: Any = valid
+    if kind != "turned":
+        mask = np.where(valid, 1.0, np.nan).astype("float32" if kind == "float" else "object")
+    coords = {"valid": (("x", "y"), mask.T) if kind == "turned" else (("y", "x"), mask)}
+    scene = xr.DataArray(values, dims=("y", "x"), coords=coords)
+    rgb = nirgeo.colorize(scene, tiny, scale="1").compute()
+    np.testing.assert_array_equal(rgb.valid.values, valid)
+    written = rgb.drop_vars("valid").assign_coords(coords)
+    with rasterio.open(nirgeo.write_geotiff(written, tmp_path / "rgb.tif")) as file:
+        np.testing.assert_array_equal(file.dataset_mask() > 0, valid)
+
+
+@pytest.mark.parametrize("dims", [("band", "y", "x"), ("y",), ()])
+def test_a_mask_that_is_not_one_value_per_pixel_is_refused(
+    tiny: Model, tmp_path: Path, dims: tuple[str, ...]
+) -> None:
+    sizes = {"band": 1, "y": 70, "x": 80}
+    mask = np.zeros([sizes[dim] for dim in dims], dtype=bool)
+    scene = xr.DataArray(
+        np.full((1, 70, 80), 0.2, np.float32), dims=("band", "y", "x"), coords={"band": ["nir"]}
+    )
+    rgb = nirgeo.colorize(scene, tiny, scale="1").compute().isel(band=[0, 0, 0])
+    for refused in (
+        lambda: nirgeo.colorize(scene.assign_coords(valid=(dims, mask)), tiny, scale="1"),
+        lambda: nirgeo.write_geotiff(
+            rgb.drop_vars("valid").assign_coords(
+                valid=(dims, np.repeat(mask, 3, axis=0) if "band" in dims else mask)
+            ),
+            tmp_path / "rgb.tif",
+        ),
+    ):
+        with pytest.raises(GridError, match="one value for every pixel"):
+            refused()
+    assert not (tmp_path / "rgb.tif").exists()
+
+
+def test_coordinates_that_are_no_numbers_are_refused(with_prior: Model) -> None:
+    array = xr.DataArray(
+        np.full((70, 80), 0.2, np.float32),
+        dims=("y", "x"),
+        coords={"y": 5_000_000.0 - 10 * np.arange(70), "x": 500_000.0 + 10 * np.arange(80)},
+    ).rio.write_crs(UTM)
+    with pytest.raises(GridError):
+        nirgeo.colorize(array.pad(x=5, constant_values=0.2), with_prior, scale="1")
