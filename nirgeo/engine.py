@@ -541,6 +541,9 @@ def _array_scaling(
     if stated is not None:
         return stated
     clues = ScalingClues(array.dtype.name)
+    tag = array.attrs.get("REFLECTANCE_SCALE")  # as a file says it, and rioxarray keeps it
+    if tag is not None:
+        return find_scaling(replace(clues, reflectance_scale_tag=float(tag)))
     if array.dtype != np.uint8:
         for per_side in TILES_PER_SIDE:
             windows = lattice(nir.shape[0], nir.shape[1], per_side)

@@ -419,6 +419,21 @@ def read_grid(opened: Any) -> Grid:
     )
 
 
+def _other_numbers(band: SourceBand, nir: SourceBand) -> bool:
+    """Whether what one of two bands holds can't mean what the other's numbers do.
+
+    Fractions beside whole numbers, or display counts beside digital numbers: if they are not said
+    to be scaled, each would be taken for something else.
+    """
+    if "complex" in band.dtype or "complex" in nir.dtype:
+        return False
+    kinds = [
+        "float" if np.dtype(of.dtype).kind == "f" else "counts" if of.dtype == "uint8" else "whole"
+        for of in (band, nir)
+    ]
+    return kinds[0] != kinds[1]
+
+
 def _number(tags: Mapping[str, str], name: str) -> float | None:
     try:
         return float(tags[name])
@@ -643,6 +658,7 @@ def _look(
             role
             for role in ("red", "green")
             if scalings.get(role, scalings["nir"]) != scalings["nir"]
+            or (role in found and _other_numbers(bands[found[role] - 1], nir))
         ),
     )
     source = _distrust_false_alpha(source)

@@ -488,3 +488,29 @@ def test_coordinates_that_are_no_numbers_are_refused(with_prior: Model) -> None:
     ).rio.write_crs(UTM)
     with pytest.raises(GridError):
         nirgeo.colorize(array.pad(x=5, constant_values=0.2), with_prior, scale="1")
+
+
+def test_bands_of_other_numbers_are_not_scaled_alike(tmp_path: Path) -> None:
+    nir = write_raster(tmp_path / "nir.tif", scene_values(70, 80))
+    files = {"nir": nir}
+    for role in ("red", "green"):
+        values = np.full((70, 80), 0.1, dtype=np.float32)
+        files[role] = write_raster(tmp_path / f"{role}.tif", values)
+    with pytest.raises(BandError, match=r"scaled otherwise than nir"):
+        nirgeo.open_scene(stack=files)
+    dataset = xr.Dataset(
+        {"nir": (("y", "x"), scene_values(70, 80))}
+        | {role: (("y", "x"), np.full((70, 80), 0.1, np.float32)) for role in ("red", "green")}
+    )
+    with pytest.raises(BandError, match="different numbers"):
+        dataset.nirgeo.colorize()
+
+
+def test_the_reflectance_scale_of_a_file_holds_for_its_array(tmp_path: Path) -> None:
+    path = write_raster(
+        tmp_path / "scene.tif", scene_values(70, 80) // 10, tags={"REFLECTANCE_SCALE": "0.001"}
+    )
+    opened = nirgeo.colorize(nirgeo.open_scene(path))
+    array = nirgeo.colorize(rioxarray.open_rasterio(path, chunks=True))
+    assert array.attrs[SCALING_ATTR] == opened.attrs[SCALING_ATTR]
+    np.testing.assert_array_equal(array.values, opened.values)
