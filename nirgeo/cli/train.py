@@ -99,6 +99,7 @@ def train_command(
     ctx.meta["nirgeo.reporter"] = Silent() if quiet else Terminal()
 
     from nirgeo.accelerator import torch_device
+    from nirgeo.modelfile import read_model
     from nirgeo.training.data import some_places
     from nirgeo.training.loop import Trainer
     from nirgeo.training.networks import model_spec
@@ -115,7 +116,9 @@ def train_command(
     )
     if places is not None:
         sides = (some_places(sides[0], places), sides[1])
-    spec = model_spec(config, name or preset, len(sides[0]))
+    before = _network_file(init or teachers[0]) if init or teachers else None
+    origin = None if before is None else read_model(before).spec
+    spec = model_spec(config, name or preset, len(sides[0]), origin)
     with click.progressbar(
         length=config.steps, label="training", hidden=quiet, file=sys.stderr
     ) as bar:

@@ -134,8 +134,8 @@ class Trainer:
         """Fit the table, or take up the checkpoint in the folder.
 
         With ``initial``, a model file whose tensors have the same shapes, a new run starts from its
-        weights, table included unless there is to be a ``new_table``. The score of step 0 stays
-        that of a newly fitted table.
+        weights, table included unless there is to be a ``new_table``. The first score of
+        step 0 stays that of a newly fitted table; a second one is theirs.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         config_file = self.folder / "config.json"
@@ -178,6 +178,8 @@ class Trainer:
             self._validate()
         if initial is not None:
             self._take_weights(initial, new_table)
+            if self.selects:  # a training that only makes them worse ends with them
+                self._validate()
 
     def _fit_table(self, network: LocalAffineGenerator) -> None:
         knots, maximum = network.config.knots, network.config.table_max

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -43,11 +43,18 @@ def generator_config(config: TrainingConfig) -> GeneratorShape:
     )
 
 
-def model_spec(config: TrainingConfig, name: str, scenes: int) -> ModelSpec:
+def model_spec(
+    config: TrainingConfig, name: str, scenes: int, origin: ModelSpec | None = None
+) -> ModelSpec:
     """What the model file of a training on this many scenes says, as far as that is known.
 
+    From the model it goes on from, or learns from, if that eats and makes the same, come how a
+    place's colours are expected, for what pixels it is meant, and whom its data are owed to.
     ``name`` may be that of a preset with variants, which a model's name joins with ``-``.
     """
+    kept: dict[str, Any] = {}
+    if origin is not None and (origin.bands, origin.quantity) == (config.bands, config.quantity):
+        kept = {"tones": origin.tones, "gsd": origin.gsd, "attribution": origin.attribution}
     return ModelSpec(
         name=name.replace("+", "-"),
         version=1,
@@ -56,6 +63,7 @@ def model_spec(config: TrainingConfig, name: str, scenes: int) -> ModelSpec:
         architecture=config.architecture,
         generator=generator_config(config).to_json(),
         training={"config": config.to_json(), "scenes": scenes},
+        **kept,
     )
 
 

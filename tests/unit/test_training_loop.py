@@ -238,6 +238,10 @@ class TestTraining:
         # It is measured against the table, as every training is.
         assert log_of(second.folder)[0]["relative"] == pytest.approx(1)
         assert second.score().relative < 1
+        # And they are the ones to beat: a training that spoils them leaves them.
+        assert (
+            second.best == log_of(second.folder)[1]["judged"] < log_of(second.folder)[0]["judged"]
+        )
         renewed = Trainer(config, [TRAINING[0]], VALIDATION, tmp_path / "renewed")
         renewed.start(first.folder / BEST, new_table=True)
         for name, value in renewed.network.state_dict().items():
