@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from nirgeo.errors import TrainingError
-from nirgeo.modelfile import load_generator, read_model
+from nirgeo.modelfile import ModelSpec, load_generator, read_model
 from nirgeo.radiometry import Quantity
+from nirgeo.registry import load_model
 from nirgeo.training import losses
 from nirgeo.training.config import TrainingConfig
 from nirgeo.training.data import TrainingScene
@@ -224,3 +225,17 @@ class TestTraining:
 def test_numbers_that_can_not_be(change: str) -> None:
     with pytest.raises(TrainingError, match=change.partition("=")[0]):
         configuration("satellite-nir", [change])
+
+
+def test_a_model_that_goes_on_from_another_keeps_what_is_known_of_places() -> None:
+    config = configuration("satellite-nir-pupil", ())
+    origin = load_model("satellite-nir").spec
+    assert isinstance(origin, ModelSpec)
+    assert origin.tones is not None
+    spec = model_spec(config, "mine", 3, origin)
+    assert (spec.tones, spec.gsd) == (origin.tones, origin.gsd)
+    assert spec.attribution == origin.attribution != ""
+    assert (spec.name, spec.version) == ("mine", 1)
+    assert model_spec(config, "mine", 3).tones is None
+    other = configuration("satellite-rgn", ())
+    assert model_spec(other, "mine", 3, origin).tones is None
