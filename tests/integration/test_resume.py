@@ -367,6 +367,8 @@ def test_without_resume_a_killed_run_is_forgotten(
 def test_an_interrupted_run_leaves_nothing(
     tmp_path: Path, work: Work, number: signal.Signals, code: int, word: str
 ) -> None:
+    if signal.getsignal(number) == signal.SIG_IGN:
+        pytest.skip("this signal is ignored here, as under nohup, and so by what is started")
     target = tmp_path / "out.tif"
     child = work.begin(target)
     wait_for(child, 5)
