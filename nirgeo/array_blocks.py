@@ -37,10 +37,6 @@ class Axis:
         self.sizes = tuple(sizes)
         self._ends = [0, *accumulate(sizes)]
 
-    @property
-    def length(self) -> int:
-        return self._ends[-1]
-
     def touched(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
         """Blocks that touch start…stop, and where each starts."""
         block = bisect_right(self._ends, start) - 1

@@ -24,6 +24,7 @@ from nirgeo.radiometry import (
     ScalingClues,
     cf_scaling,
     find_scaling,
+    kind_of_numbers,
     sampled_clues,
 )
 from nirgeo.scene import SCALING_ATTR, VALID
@@ -75,7 +76,7 @@ def as_array(dataset: xr.Dataset) -> xr.DataArray:
         (value,) = distinct.values()
         if value is not None:
             facts[key] = value
-    kinds = {role: _kind(values.dtype) for role, values in chosen.items()}
+    kinds = {role: kind_of_numbers(values.dtype) for role, values in chosen.items()}
     if len(set(kinds.values())) > 1:
         listed = ", ".join(f"{role} {values.dtype}" for role, values in chosen.items())
         raise BandError(f"bands of different numbers can't be put together: {listed}")
@@ -88,13 +89,6 @@ def as_array(dataset: xr.Dataset) -> xr.DataArray:
     ).assign_attrs(of_the_scene(dataset.attrs) | facts)
     # Written again, it would lose what stands beside it: transform and ground control points.
     return array if crs is None or array.rio.crs == crs else array.rio.write_crs(crs)
-
-
-def _kind(dtype: Any) -> str:
-    """Fractions, display counts or digital numbers: what is scaled alike."""
-    if dtype.kind == "f":
-        return "fractions"
-    return "counts" if dtype == np.uint8 else "numbers"
 
 
 def band_labels(array: xr.DataArray) -> list[BandLabel]:

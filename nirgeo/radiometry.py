@@ -213,6 +213,13 @@ def parse_scale(text: str, option: str = "--scale") -> Scaling:
     )
 
 
+def kind_of_numbers(dtype: np.dtype[Any]) -> str:
+    """Fractions, display counts or digital numbers: what is scaled alike."""
+    if dtype.kind == "f":
+        return "fractions"
+    return "counts" if dtype == np.uint8 else "numbers"
+
+
 def sampled_clues(dtype: str, sample: NDArray[Any], nodata: float | None) -> ScalingClues:
     """What a sample of an array's near infrared tells: the range of what is not missing in it."""
     values = sample.astype(np.float64)

@@ -27,7 +27,7 @@ from nirgeo.acquisition import Acquisition, find_acquisition
 from nirgeo.bands import ROLES, BandLabel, find_roles, listing
 from nirgeo.errors import BandError, GridError, SourceError
 from nirgeo.hrefs import absolute_scene, conceal, public, without_query
-from nirgeo.radiometry import ScalingClues
+from nirgeo.radiometry import ScalingClues, kind_of_numbers
 from nirgeo.tiling import TILES_PER_SIDE, Window, lattice
 
 Mask = NDArray[np.bool_]
@@ -427,11 +427,7 @@ def _other_numbers(band: SourceBand, nir: SourceBand) -> bool:
     """
     if "complex" in band.dtype or "complex" in nir.dtype:
         return False
-    kinds = [
-        "float" if np.dtype(of.dtype).kind == "f" else "counts" if of.dtype == "uint8" else "whole"
-        for of in (band, nir)
-    ]
-    return kinds[0] != kinds[1]
+    return kind_of_numbers(np.dtype(band.dtype)) != kind_of_numbers(np.dtype(nir.dtype))
 
 
 def _number(tags: Mapping[str, str], name: str) -> float | None:
