@@ -6,6 +6,9 @@ rename. A target that GDAL reaches over the network has no rename: there the fol
 
 A run can be killed between the rename and the removal of its folder. So a mark is left there before
 the rename, and the next run, whatever becomes of it, finds a finished file and removes the rest.
+
+A run of several scenes leaves the marks of finished ones until all are: what follows from the first
+of them, with ``resume``, are those that are missing.
 """
 
 from __future__ import annotations
@@ -47,7 +50,8 @@ class Target:
     """An output path, local or one of GDAL's virtual file systems.
 
     With ``resume`` it may exist if it is the result of a run that was killed after it had published
-    it; what else exists needs ``overwrite``.
+    it; what else exists needs ``overwrite``. One ``of_several`` keeps the mark of its result until
+    :meth:`forget`.
 
     Raises
     ------
@@ -56,11 +60,17 @@ class Target:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, overwrite: bool = False, resume: bool = False
+        self,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        resume: bool = False,
+        of_several: bool = False,
     ) -> None:
         self.name = os.fspath(path)
         self.overwrite = overwrite
         self.resume = resume
+        self.of_several = of_several
         self.remote = self.name.startswith("/vsi")
         try:
             os.fspath(Path(self.name).absolute()).encode("utf-8")
@@ -134,10 +144,17 @@ class Target:
         if not (self.resume and self._mark_fits()):
             return False
         same = bool(self._mark().get("work") == work)
-        self.clear()
         if not same and not self.overwrite:
+            if not self.of_several:
+                self.clear()
             raise self._exists_error()
+        self.settle() if same else self.clear()
         return same
+
+    @property
+    def finished(self) -> bool:
+        """Whether the result has got its name, and the mark of it is there."""
+        return self._mark_fits()
 
     def _mark(self) -> dict[str, Any]:
         """What a run wrote just before it gave its result the final name."""
@@ -152,16 +169,22 @@ class Target:
         stamp = file_stamp(self.name)
         return stamp is not None and self._mark().get("stamp") == list(stamp)
 
-    def _tidy_up(self) -> None:
+    def forget(self) -> None:
+        """Remove the mark of a finished result, if there is one."""
+        self._tidy_up(forgetting=True)
+
+    def _tidy_up(self, *, forgetting: bool = False) -> None:
         """Remove what a run left that was killed after its result got its name, if one did.
 
-        Without the mark it may be an interrupted run that somebody wants to resume.
+        Without the mark it may be an interrupted run that somebody wants to resume; so may one of
+        several scenes, unless this is its end.
         """
         if not self.folder.is_dir():
             return
         lock = FileLock(self.folder / _LOCK, timeout=0)
         with suppress(OSError, Timeout), lock:
-            finished = self._mark().get("finished")
+            mark = self._mark()
+            finished = None if mark.get("of_several") and not forgetting else mark.get("finished")
             named = self._mark_fits()  # it may have both names yet
             if isinstance(finished, str) and (named or not (self.folder / finished).exists()):
                 self.clear()
@@ -186,7 +209,7 @@ class Target:
             self.check()  # the run before us may just have made it
             yield self.folder
         finally:
-            # Only when nothing but the lock is left: an interrupted run keeps its chunks. The lock
+            # Only when no chunk is left: an interrupted run keeps them. The lock
             # is removed while it is held, so that no other run can have begun to use the folder.
             # Windows removes no open file: there it goes afterwards, unless another run opened it.
             if os.name == "posix":
@@ -227,7 +250,7 @@ class Target:
 
     def _remove_lock_if_alone(self) -> None:
         with suppress(OSError):
-            if set(os.listdir(self.folder)) == {_LOCK}:
+            if set(os.listdir(self.folder)) <= {_LOCK, _MARK}:
                 (self.folder / _LOCK).unlink()
 
     def clear(self) -> None:
@@ -237,6 +260,17 @@ class Target:
             for entry in sorted(entries, key=lambda entry: entry.name == _MARK):
                 with suppress(OSError):
                     entry.unlink()
+
+    def settle(self) -> None:
+        """Remove what a published result needs no more."""
+        if not self.of_several:
+            self.clear()
+            return
+        with suppress(FileNotFoundError):
+            for entry in self.folder.iterdir():
+                if entry.name not in (_LOCK, _MARK):
+                    with suppress(OSError):
+                        entry.unlink()
 
     def publish(self, finished: Path, work: str = "") -> None:
         """Give the finished file its name. ``work`` tells what it is the result of.
@@ -249,7 +283,12 @@ class Target:
         if not self.remote:
             with open(finished, "rb+") as file:
                 os.fsync(file.fileno())
-            facts = {"finished": finished.name, "stamp": file_stamp(str(finished)), "work": work}
+            facts = {
+                "finished": finished.name,
+                "stamp": file_stamp(str(finished)),
+                "work": work,
+                "of_several": self.of_several,
+            }
             with open(self.folder / _MARK, "w", encoding="utf-8") as mark:
                 json.dump(facts, mark)
                 mark.flush()

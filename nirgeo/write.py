@@ -59,7 +59,7 @@ calls they wait for Python's lock more than they gain."""
 
 def write_geotiff(
     rgb: xr.DataArray,
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Target,
     *,
     overwrite: bool = False,
     resume: bool = False,
@@ -80,7 +80,8 @@ def write_geotiff(
     Parameters
     ----------
     rgb : (band, y, x), uint8 or float32, as :func:`nirgeo.colorize` makes it
-    path : the output; local, or one of GDAL's ``/vsi…`` file systems
+    path : the output; local, or one of GDAL's ``/vsi…`` file systems. A ``Target`` has its own
+        ``overwrite`` and ``resume``
     overwrite : replace an existing file
     resume : continue an interrupted run if there is one
     creation_options : options of GDAL's COG driver
@@ -102,10 +103,10 @@ def write_geotiff(
     rgb, _ = with_axes(rgb)
     data, valid, grid = _blocks(rgb)
     options = cog.check_creation_options(creation_options or {}, str(data.dtype), len(data))
-    target = Target(path, overwrite=overwrite, resume=resume)
+    target = path if isinstance(path, Target) else Target(path, overwrite=overwrite, resume=resume)
     identity = _identity(rgb, data, valid) | {"creation_options": options}
     work = digest(identity)
-    keep = resume
+    keep = target.resume
     on_gpu = identity.get("device", "cpu") != "cpu"
     computing = workers or (GPU_WORKERS if on_gpu else None)
     with (
@@ -121,8 +122,9 @@ def write_geotiff(
             if target.holds(work):
                 if on_start is not None:
                     on_start(len(grid), len(grid))
-                return Path(path)
-            finished = journal.resume(identity) if resume else None
+                keep = True
+                return Path(target.name)
+            finished = journal.resume(identity) if target.resume else None
             if finished is not None and not store.open():
                 finished = None
             if finished is None:
@@ -179,7 +181,8 @@ def write_geotiff(
                     "remove it"
                 ) from error
             journal.close()
-            target.clear()
+            target.settle()
+            keep = True
         except ClusterError:
             keep = True  # nobody asked for the end, and it may have been a day's work of many
             raise
@@ -194,7 +197,7 @@ def write_geotiff(
             journal.close()
             if not keep:
                 target.clear()
-    return Path(path)
+    return Path(target.name)
 
 
 def _why_empty(rgb: xr.DataArray) -> str:

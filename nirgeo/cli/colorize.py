@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from nirgeo.radiometry import Scaling
     from nirgeo.registry import AnyModel
     from nirgeo.scene import SceneView
+    from nirgeo.target import Target
 
 
 @click.command("colorize", cls=JsonLinesCommand, short_help="Natural colour from near infrared.")
@@ -135,6 +136,7 @@ def colorize_command(
     with (
         rio_env(ctx),
         _folder(out_dir),
+        _all_or_marked(paths, reporter),
         _others(scheduler, options["workers"], options["device"], reporter) as others,
     ):
         if _is_cluster(others) and len(jobs) > 1:
@@ -143,7 +145,34 @@ def colorize_command(
             colorize_on_workers(others, jobs, reporter, options)
             return
         for scene, target in jobs:
-            colorize_one(scene, stack, target, reporter, options, others)
+            several = len(jobs) > 1
+            colorize_one(scene, stack, target, reporter, options, others, of_several=several)
+
+
+@contextmanager
+def _all_or_marked(paths: Sequence[str], reporter: Reporter) -> Iterator[None]:
+    """Forget which of several results are finished once all are; before, --resume must know."""
+    if len(paths) < 2:
+        yield
+        return
+    from nirgeo.target import Target
+
+    def targets() -> Iterator[Target]:
+        for path in paths:
+            with suppress(TargetError):
+                yield Target(path, overwrite=True)
+
+    try:
+        yield
+    except BaseException:
+        finished = sum(target.finished for target in targets())
+        if finished:
+            reporter.message(
+                f"{finished} of {len(paths)} scenes are finished; --resume goes on with the others"
+            )
+        raise
+    for target in targets():
+        target.forget()
 
 
 @contextmanager
@@ -217,10 +246,12 @@ def _target(scene: str, output: str | None, out_dir: str | None) -> tuple[str, s
 def colorize_one(
     scene: str | None,
     stack: dict[str, str],
-    target: tuple[str, str | None],
+    place: tuple[str, str | None],
     reporter: Reporter,
     options: dict[str, Any],
     others: Client | Processes | None = None,
+    *,
+    of_several: bool = False,
 ) -> None:
     # Imported here so that --help answers at once.
     from nirgeo import engine, provenance
@@ -234,15 +265,17 @@ def colorize_one(
     from nirgeo.target import Target
     from nirgeo.write import write_geotiff
 
-    path, remark = target
+    path, remark = place
     # What can be refused without looking at the scene is refused first.
     dtype = "float32" if options["as_"] == "reflectance" else "uint8"
     bands = 4 if options["uncertainty"] else 3
     creation_options = check_creation_options(dict(options["creation_options"]), dtype, bands)
-    Target(path, overwrite=options["overwrite"], resume=options["resume"])
+    target = Target(
+        path, overwrite=options["overwrite"], resume=options["resume"], of_several=of_several
+    )
     check_model(options["model"])
     reference = [] if options["reference"] is None else [options["reference"]]
-    made = [path] + ([item_target(path, options["overwrite"])] if options["stac"] else [])
+    made = [path] + ([item_target(target)] if options["stac"] else [])
     _spare([file for file in (scene, *stack.values(), *reference) if file is not None], made)
     taken = None if options["taken"] is None else parse_interval(options["taken"])
     with warnings_told(reporter.warning):
@@ -312,9 +345,7 @@ def colorize_one(
     with cache_of(plan.cache_bytes):
         written = write_geotiff(
             rgb,
-            path,
-            overwrite=options["overwrite"],
-            resume=options["resume"],
+            target,
             creation_options=creation_options,
             workers=plan.workers if others is None else options["workers"],
             scheduler="threads" if others is None else others,
@@ -342,13 +373,13 @@ def _device_for_people(device: str, client: Client | None) -> str:
         return device
 
 
-def item_target(path: str, overwrite: bool) -> str:
+def item_target(target: Target) -> str:
     """Where the result's STAC item goes; refused before the work, like the result itself."""
     from nirgeo.stac.result import item_path
     from nirgeo.target import Target
 
-    item = item_path(path)
-    Target(item, overwrite=overwrite)
+    item = item_path(target.name)
+    Target(item, overwrite=target.overwrite or (target.resume and target.finished))
     return item
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
 Job = tuple[str | None, tuple[str, str | None]]
+"""A scene, and the path of its result with a remark."""
+
 Event = tuple[str, tuple[Any, ...], dict[str, Any]]
 
 
@@ -69,17 +71,20 @@ def colorize_on_workers(
     from nirgeo.target import Target
 
     device = shared.resolve_device(options["device"], client)
-    for _, (path, _) in jobs:
-        Target(path, overwrite=options["overwrite"])
-        if options["stac"]:
-            item_target(path, options["overwrite"])
-    # Checked just now: a worker that starts a dead worker's scene again may meet its result.
-    options = {**_anywhere(options), "device": device, "overwrite": True}
+    options = {**_anywhere(options), "device": device}
     failures: list[tuple[str, NirgeoError]] = []
     tasks = {}
     for scene, (path, remark) in jobs:
-        target = path if path.startswith("/vsi") else absolute(path)
-        tasks[path] = (scene if scene is None else absolute_scene(scene), (target, remark))
+        target = Target(path, overwrite=options["overwrite"], resume=options["resume"])
+        if options["stac"]:
+            item_target(target)
+        # What is not there now may be later, where a dead worker's scene is started again.
+        overwrite = options["overwrite"] or not target.finished
+        job = (
+            scene if scene is None else absolute_scene(scene),
+            (path if target.remote else absolute(path), remark),
+        )
+        tasks[path] = (job, overwrite)
     for path, outcome in cluster.each(
         client,
         colorize_there,
@@ -101,17 +106,18 @@ def colorize_on_workers(
 
 
 def colorize_there(
-    job: Job, options: Mapping[str, Any], settings: Mapping[str, Any]
+    task: tuple[Job, bool], options: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> list[Event]:
     """On a worker: one scene from its file to its result."""
     from nirgeo.cli.colorize import colorize_one
 
-    scene, target = job
+    (scene, place), overwrite = task
+    options = {"workers": 1, **_given(options), "overwrite": overwrite}
     recorder = Recorder()
 
     def run() -> None:
         with handles.settings_from(settings):
-            colorize_one(scene, {}, target, recorder, {"workers": 1, **_given(options)})
+            colorize_one(scene, {}, place, recorder, options, of_several=True)
 
     sent.bare(run)
     return recorder.events

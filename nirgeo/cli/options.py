@@ -136,7 +136,8 @@ output_options = _compose(
     click.option(
         "--resume",
         is_flag=True,
-        help="Continue an interrupted run; keep finished chunks if this one is interrupted.",
+        help="Continue an interrupted run, with the scenes and chunks that are missing; keep "
+        "finished chunks if this one is interrupted.",
     ),
 )
 

@@ -331,7 +331,8 @@ def test_one_scene_of_several_fails(tmp_path: Path, scene: Path, tiny: Model) ->
     result = command("colorize", scene, tmp_path / "gone.tif", *given, expect=1)
     log = events(result.stdout)
     assert [e["event"] for e in log if e["event"] in ("result", "error")] == ["result", "error"]
-    assert list(listing(out)) == ["scene_rgb.tif"]
+    mark = ".scene_rgb.tif.nirgeo"  # for --resume
+    assert list(listing(out)) == [mark, f"{mark}/published.json", "scene_rgb.tif"]
 
 
 def test_info_as_text_and_json_say_the_same(tmp_path: Path, tiny: Model) -> None:

@@ -626,6 +626,14 @@ def test_each_worker_writes_its_own_scene(
         name = f"{k}_rgb.tif"
         assert (tmp_path / "there" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
     assert [p for p in scenes.iterdir() if p.suffix != ".tif"] == []
+    made = {k: (tmp_path / "there" / f"{k}_rgb.tif").stat().st_mtime_ns for k in range(3)}
+    (scenes / "broken.tif").unlink()
+    write_raster(scenes / "broken.tif", scene_values(90, 90))
+    again = events(command("colorize", scenes, *options, *there, "--resume").stdout)
+    starts = [e for e in again if e["event"] == "start"]
+    assert sorted(e["total"] - e["resumed"] for e in starts) == [0, 0, 0, 4]
+    assert {k: (tmp_path / "there" / f"{k}_rgb.tif").stat().st_mtime_ns for k in range(3)} == made
+    assert len(listing(tmp_path / "there")) == 4
 
 
 def test_files_of_options_are_found_from_any_folder(
