@@ -131,13 +131,20 @@ def conceal(text: object, path: str) -> str:
 def item_in_document(path: str) -> tuple[str, str | None]:
     """``search.json#ID`` as document and identifier; None for a path that names no item that way.
 
-    A local file may have a ``#`` in its name: what exists is one.
+    A local file or folder may have a ``#`` in its name: what exists is one.
     """
-    document, mark, wanted = path.partition("#")
-    named = document.lower().endswith((".json", ".geojson"))
-    if not mark or not wanted or not named or os.path.exists(path):
+    if os.path.exists(path):
         return path, None
-    return document, wanted
+    parts = path.split("#")
+    splits = [("#".join(parts[:k]), "#".join(parts[k:])) for k in range(1, len(parts))]
+    named = [
+        (document, wanted)
+        for document, wanted in splits
+        if wanted and document.lower().endswith((".json", ".geojson"))
+    ]
+    there = [split for split in named if os.path.exists(split[0])]
+    found = there or named
+    return found[0] if found else (path, None)
 
 
 def absolute(path: str) -> str:

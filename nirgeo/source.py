@@ -121,12 +121,14 @@ class SourceBand:
 class StackedBand:
     """A band for a stack about which more is known than its file.
 
-    ``nodata`` holds where the file itself marks no pixel as missing. ``drivers`` are the only
-    formats that the file may have; none means any.
+    ``index`` None means every band, by the file's own names. The file must have ``count`` bands,
+    alpha aside, if that is said. ``nodata`` holds where the file itself marks no pixel as missing.
+    ``drivers`` are the only formats that the file may have; none means any.
     """
 
     path: str
-    index: int = 1
+    index: int | None = 1
+    count: int | None = None
     description: str = ""
     nodata: float | None = None
     drivers: tuple[str, ...] = ()
@@ -546,7 +548,7 @@ def suspected_nodata(source: RasterSource, roles: Sequence[str]) -> list[str]:
 
 
 def open_source(
-    path: str | os.PathLike[str] | None = None,
+    path: str | os.PathLike[str] | StackedBand | None = None,
     *,
     stack: Mapping[str, str | os.PathLike[str] | StackedBand] | None = None,
     roles: Mapping[str, str] | None = None,
@@ -570,7 +572,7 @@ def open_source(
     """
     entries: list[tuple[str | StackedBand, str | None]] = []
     if path is not None:
-        entries.append((os.fspath(path), None))
+        entries.append((path if isinstance(path, StackedBand) else os.fspath(path), None))
     entries += [
         (file if isinstance(file, StackedBand) else os.fspath(file), role)
         for role, file in (stack or {}).items()
@@ -688,7 +690,12 @@ def _entry_bands(
         _refuse_huge_blocks(opened, file)
         labels, types = _labels(opened, file, first_number), handles.types(opened)
         numbers = range(1, opened.count + 1)
-        if stacked is not None:
+        if stacked is not None and stacked.index is not None:
+            if stacked.count not in (None, opened.count, _without_alpha(opened)):
+                raise BandError(
+                    f"{public(file)}: has {opened.count} bands, and {stacked.count} are described; "
+                    "which is which can't be told. Name the file itself as the scene"
+                )
             if stacked.index not in numbers:
                 raise BandError(
                     f"{public(file)}: has bands 1 to {opened.count}, no band {stacked.index}"
@@ -713,6 +720,21 @@ def _entry_bands(
             name = Path(without_query(file)).name
             note = f"{name}: its descriptions of bands are not UTF-8, and not used"
         return bands, read_grid(opened), note
+
+
+def count_bands(file: StackedBand) -> int:
+    """How many bands a file has, alpha aside.
+
+    Raises
+    ------
+    SourceError : it is no raster
+    """
+    with handles.gdal_env(file.path):
+        return _without_alpha(handles.dataset(file.path, drivers=file.drivers))
+
+
+def _without_alpha(opened: Any) -> int:
+    return sum(kind != ColorInterp.alpha for kind in opened.colorinterp)
 
 
 _LARGEST_BLOCK = 2**29
@@ -765,8 +787,8 @@ def _distrust_false_alpha(source: RasterSource) -> RasterSource:
                 for member in members:
                     changed[member] = replace(changed[member], masked=False)
                 note = (
-                    f"{Path(file).name}: band {source.bands[k].index} is flagged as alpha but "
-                    "holds measurements; it is not used as a mask"
+                    f"{Path(without_query(file)).name}: band {source.bands[k].index} is flagged as "
+                    "alpha but holds measurements; it is not used as a mask"
                 )
     if note is None:
         return source

@@ -51,7 +51,8 @@ class Target:
 
     With ``resume`` it may exist if it is the result of a run that was killed after it had published
     it; what else exists needs ``overwrite``. One ``of_several`` keeps the mark of its result until
-    :meth:`forget`.
+    :meth:`forget`; where it may be made ``again``, because another process died of it, it may
+    exist too.
 
     Raises
     ------
@@ -66,11 +67,13 @@ class Target:
         overwrite: bool = False,
         resume: bool = False,
         of_several: bool = False,
+        again: bool = False,
     ) -> None:
         self.name = os.fspath(path)
         self.overwrite = overwrite
         self.resume = resume
         self.of_several = of_several
+        self.takes_finished = resume or again
         self.remote = self.name.startswith("/vsi")
         try:
             os.fspath(Path(self.name).absolute()).encode("utf-8")
@@ -107,7 +110,8 @@ class Target:
             )
         if not self.remote and (place.is_dir() or self.name.endswith(("/", os.sep))):
             raise TargetError(f"{self.name} is a folder; name a file in it")
-        if not self.overwrite and self._exists() and not (self.resume and self._mark_fits()):
+        taken = self.takes_finished and self._mark_fits()
+        if not self.overwrite and not taken and self._exists():
             self._tidy_up()
             raise self._exists_error()
         if self.remote:
@@ -141,7 +145,7 @@ class Target:
         ------
         TargetExistsError : there is a result of other work, and ``overwrite`` is False
         """
-        if not (self.resume and self._mark_fits()):
+        if not (self.takes_finished and self._mark_fits()):
             return False
         same = bool(self._mark().get("work") == work)
         if not same and not self.overwrite:

@@ -15,12 +15,13 @@ import click
 from nirgeo.cli import options as shared
 from nirgeo.cli.doubts import doubts
 from nirgeo.cli.errors import reports_errors
-from nirgeo.cli.reporting import Reporter, reporter_for
+from nirgeo.cli.reporting import OfScene, Reporter, reporter_for
 from nirgeo.cli.rio import rio_env, rio_verbosity
 from nirgeo.cli.scenes import expand
 from nirgeo.cli.told import warnings_told
 from nirgeo.cli.usage import JsonLinesCommand
-from nirgeo.errors import OptionError, TargetError
+from nirgeo.errors import NirgeoError, OptionError, TargetError
+from nirgeo.hrefs import item_in_document, public
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -136,7 +137,7 @@ def colorize_command(
     with (
         rio_env(ctx),
         _folder(out_dir),
-        _all_or_marked(paths, reporter),
+        _all_or_marked(jobs, options, reporter),
         _others(scheduler, options["workers"], options["device"], reporter) as others,
     ):
         if _is_cluster(others) and len(jobs) > 1:
@@ -144,18 +145,48 @@ def colorize_command(
 
             colorize_on_workers(others, jobs, reporter, options)
             return
-        for scene, target in jobs:
-            several = len(jobs) > 1
-            colorize_one(scene, stack, target, reporter, options, others, of_several=several)
+        if len(jobs) == 1:
+            ((scene, place),) = jobs
+            colorize_one(scene, stack, place, reporter, options, others)
+            return
+        for scene, place in jobs:
+            with _of_scene(scene or place[0], reporter) as named:
+                colorize_one(scene, stack, place, named, options, others, of_several=True)
 
 
 @contextmanager
-def _all_or_marked(paths: Sequence[str], reporter: Reporter) -> Iterator[None]:
-    """Forget which of several results are finished once all are; before, --resume must know."""
-    if len(paths) < 2:
+def _of_scene(scene: str, reporter: Reporter) -> Iterator[Reporter]:
+    """Where there are several, warnings and errors say which they are about."""
+    try:
+        yield OfScene(reporter, scene)
+    except NirgeoError as error:
+        shown = public(scene)
+        if shown not in str(error):
+            error.args = (f"{shown}: {error}",)
+        raise
+
+
+@contextmanager
+def _all_or_marked(
+    jobs: Sequence[tuple[str | None, tuple[str, str | None]]],
+    options: dict[str, Any],
+    reporter: Reporter,
+) -> Iterator[None]:
+    """Several scenes: refuse what can be before the first; which are finished is known until the
+    last is, for --resume."""
+    if len(jobs) < 2:
         yield
         return
     from nirgeo.target import Target
+
+    paths = [path for _, (path, _) in jobs]
+    made = []
+    for path in paths:
+        target = Target(
+            path, overwrite=options["overwrite"], resume=options["resume"], of_several=True
+        )
+        made += [path] + ([item_target(target)] if options["stac"] else [])
+    _spare([scene for scene, _ in jobs if scene is not None], made)
 
     def targets() -> Iterator[Target]:
         for path in paths:
@@ -252,6 +283,7 @@ def colorize_one(
     others: Client | Processes | None = None,
     *,
     of_several: bool = False,
+    again: bool = False,
 ) -> None:
     # Imported here so that --help answers at once.
     from nirgeo import engine, provenance
@@ -271,7 +303,11 @@ def colorize_one(
     bands = 4 if options["uncertainty"] else 3
     creation_options = check_creation_options(dict(options["creation_options"]), dtype, bands)
     target = Target(
-        path, overwrite=options["overwrite"], resume=options["resume"], of_several=of_several
+        path,
+        overwrite=options["overwrite"],
+        resume=options["resume"],
+        of_several=of_several,
+        again=again,
     )
     check_model(options["model"])
     reference = [] if options["reference"] is None else [options["reference"]]
@@ -379,7 +415,7 @@ def item_target(target: Target) -> str:
     from nirgeo.target import Target
 
     item = item_path(target.name)
-    Target(item, overwrite=target.overwrite or (target.resume and target.finished))
+    Target(item, overwrite=target.overwrite or (target.takes_finished and target.finished))
     return item
 
 
@@ -406,17 +442,23 @@ def _remove_item(result: str, reporter: Reporter) -> None:
         reporter.message(f"removed {removed}, the item of the former result; --stac writes one")
 
 
-def _spare(scene: list[str], made: list[str]) -> None:
-    """Refuse to write over a file of the scene."""
+def _spare(scenes: Sequence[str], made: Sequence[str]) -> None:
+    """Refuse to write over a file of a scene."""
+    files = {_file_number(item_in_document(scene)[0]) for scene in scenes} - {None}
     for path in made:
-        if any(_same_file(file, path) for file in scene):
+        if _file_number(path) in files:
             raise OptionError(
-                f"{path} is a file of the scene itself; choose another output with -o"
+                f"{path} is a file of the scene itself; choose another output with -o or --out-dir"
             )
 
 
-def _same_file(scene: str, path: str) -> bool:
-    return os.path.exists(scene) and os.path.exists(path) and os.path.samefile(scene, path)
+def _file_number(path: str) -> tuple[int, int] | None:
+    """The same for every name of a file; None if there is none."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _explain(

@@ -70,6 +70,7 @@ def describe_scene(
     from nirgeo.budget import block_beside, plan_for
     from nirgeo.estimate import estimate
     from nirgeo.georeference import grid_of
+    from nirgeo.hrefs import public
     from nirgeo.inference import NetworkColouriser
     from nirgeo.registry import AUTO, reason_for
     from nirgeo.scene import open_scene, view_of, with_chunk
@@ -128,7 +129,7 @@ def describe_scene(
     notes = warned + notes + doubts(scene, model, scaling, gsd, nodata=options["nodata"])
     rows, cols = (-(-side // (tiles * 64)) for side in (region.height, region.width))
     return {
-        "scene": path or ", ".join(stack.values()),
+        "scene": ", ".join(public(file) for file in ([path] if path else stack.values())),
         "size": f"{region.width} × {region.height} px",
         "data_type": str(scene.dtype),
         "crs": _crs_name(grid.crs or grid.gcp_crs),

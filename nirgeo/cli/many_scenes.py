@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nirgeo import cluster, handles, sent
 from nirgeo.cli import options as shared
-from nirgeo.cli.reporting import Reporter
+from nirgeo.cli.reporting import OfScene, Reporter
 from nirgeo.errors import NirgeoError
 from nirgeo.hrefs import absolute, absolute_scene
 
@@ -67,24 +67,14 @@ def colorize_on_workers(
     ClusterError : the scheduler is gone, or can't do the work
     NirgeoError : what the only scene that failed raised, or the first of several
     """
-    from nirgeo.cli.colorize import item_target
-    from nirgeo.target import Target
-
     device = shared.resolve_device(options["device"], client)
     options = {**_anywhere(options), "device": device}
     failures: list[tuple[str, NirgeoError]] = []
-    tasks = {}
+    tasks, scenes = {}, {}
     for scene, (path, remark) in jobs:
-        target = Target(path, overwrite=options["overwrite"], resume=options["resume"])
-        if options["stac"]:
-            item_target(target)
-        # What is not there now may be later, where a dead worker's scene is started again.
-        overwrite = options["overwrite"] or not target.finished
-        job = (
-            scene if scene is None else absolute_scene(scene),
-            (path if target.remote else absolute(path), remark),
-        )
-        tasks[path] = (job, overwrite)
+        target = path if path.startswith("/vsi") else absolute(path)
+        tasks[path] = (scene if scene is None else absolute_scene(scene), (target, remark))
+        scenes[path] = scene or path
     for path, outcome in cluster.each(
         client,
         colorize_there,
@@ -96,8 +86,9 @@ def colorize_on_workers(
             failures.append((path, outcome))
             reporter.warning(f"{path} was not written: {outcome}")
             continue
+        named = OfScene(reporter, scenes[path])
         for name, arguments, facts in outcome:
-            getattr(reporter, name)(*arguments, **facts)
+            getattr(named, name)(*arguments, **facts)
     if failures:
         path, first = failures[0]
         if len(failures) == 1:
@@ -106,18 +97,19 @@ def colorize_on_workers(
 
 
 def colorize_there(
-    task: tuple[Job, bool], options: Mapping[str, Any], settings: Mapping[str, Any]
+    job: Job, options: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> list[Event]:
     """On a worker: one scene from its file to its result."""
     from nirgeo.cli.colorize import colorize_one
 
-    (scene, place), overwrite = task
-    options = {"workers": 1, **_given(options), "overwrite": overwrite}
+    scene, place = job
+    options = {"workers": 1, **_given(options)}
     recorder = Recorder()
 
     def run() -> None:
         with handles.settings_from(settings):
-            colorize_one(scene, {}, place, recorder, options, of_several=True)
+            # A dead worker may have finished the scene before it died.
+            colorize_one(scene, {}, place, recorder, options, of_several=True, again=True)
 
     sent.bare(run)
     return recorder.events

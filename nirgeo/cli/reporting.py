@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import click
 
 from nirgeo.cli.named_option import named_option
+from nirgeo.hrefs import public
 from nirgeo.plaintext import plain
 
 PROTOCOL = 1
@@ -104,6 +105,23 @@ class Terminal(Silent):
     def error(self, code: str, text: str, option: str | None = None) -> None:
         self._finish_bar()
         super().error(code, text)
+
+
+class OfScene:
+    """What is said of one scene of several: warnings name it."""
+
+    def __init__(self, reporter: Reporter, scene: str) -> None:
+        self._scene = public(scene)
+        self.message = reporter.message
+        self.start = reporter.start
+        self.progress = reporter.progress
+        self.writing = reporter.writing
+        self._warn = reporter.warning
+        self.result = reporter.result
+        self.error = reporter.error
+
+    def warning(self, text: str) -> None:
+        self._warn(f"{self._scene}: {text}")
 
 
 def emit(event: str, **fields: Any) -> None:

@@ -72,7 +72,9 @@ def _of_document(href: str) -> list[str]:
             return [href]
         names = [text_of(feature, "id") or "" for feature in features]
         if "" in names or len(set(names)) < len(names):
-            raise SourceError(f"{href}: items without an id, or two of one; name them one by one")
+            raise SourceError(
+                f"{href}: items without an id, or two of one; save each in a file of its own"
+            )
         return [f"{href}#{name}" for name in names]
     if kind == "Collection":
         linked = list(_linked(document.content, document.href))

@@ -39,14 +39,16 @@ class AssetBand:
     """One band of one asset.
 
     ``reference`` is the asset's href as it stands in the item. ``index`` counts from 1 among
-    ``count`` bands of the file. ``scale`` and ``offset`` lead from digital numbers to ``unit``;
-    ``resolution`` is the side of a pixel, in metres or in units of the CRS.
+    ``count`` bands of the file, which is one where the item describes none of them. ``scale`` and
+    ``offset`` lead from digital numbers to ``unit``; ``resolution`` is the side of a pixel, in
+    metres or in units of the CRS.
     """
 
     asset: str
     reference: object
     index: int = 1
     count: int = 1
+    described: bool = True
     name: str = ""
     common_name: str = ""
     scale: float | None = None
@@ -89,6 +91,8 @@ class Item:
     """(relation, reference)."""
     bbox: tuple[float, float, float, float] | None = None
     """West, south, east, north in degrees; west is greater than east across 180°."""
+    of_several: bool = False
+    """Whether other items stand at ``href`` too."""
 
     @property
     def name(self) -> str:
@@ -143,8 +147,10 @@ class Item:
             names = tuple(name for name in listed if isinstance(name, str))
             instrument |= {"instruments": names} if names else {}
         own = self.link("self")
-        href = own if isinstance(own, str) and is_url(own) else self.href
-        return Acquisition(start, end, self.name, public(href), instrument)
+        href = None if self.of_several else self.href
+        if isinstance(own, str) and is_url(own):
+            href = own
+        return Acquisition(start, end, self.name, href and public(href), instrument)
 
 
 def is_item(content: Mapping[str, Any]) -> bool:
@@ -152,8 +158,9 @@ def is_item(content: Mapping[str, Any]) -> bool:
     return content.get("type") == "Feature" and isinstance(content.get("assets"), dict)
 
 
-def parse_item(document: Document) -> Item:
-    """
+def parse_item(document: Document, *, of_several: bool = False) -> Item:
+    """The item that a document holds, or that was taken out of one with several.
+
     Raises
     ------
     SourceError : not a STAC item, or a field of an asset has a type that it must not have
@@ -180,6 +187,7 @@ def parse_item(document: Document) -> Item:
         properties=object_of(content, "properties"),
         links=links_of(content),
         bbox=_bbox(content.get("bbox")),
+        of_several=of_several,
     )
 
 
@@ -235,6 +243,7 @@ def _bands_of(key: str, asset: dict[str, Any]) -> list[AssetBand]:
                 reference=asset.get("href"),
                 index=k + 1,
                 count=count,
+                described=bool(spectral or raster),
                 name=_text(places[:1], "name"),
                 common_name=_text(places, "eo:common_name", "common_name"),
                 scale=_number(places, "raster:scale", "scale"),

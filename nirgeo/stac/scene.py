@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from nirgeo.bands import ROLES, BandLabel, find_roles
 from nirgeo.errors import BandError, OptionError, RadiometryError, SourceError
 from nirgeo.handles import PIXEL_DRIVERS
 from nirgeo.hrefs import is_remote, is_url, item_in_document, public
+from nirgeo.plaintext import plain
 from nirgeo.radiometry import Scaling, ScalingClues, find_scaling
-from nirgeo.source import RasterSource, StackedBand, open_source, sample_range
+from nirgeo.source import RasterSource, StackedBand, count_bands, open_source, sample_range
 from nirgeo.stac.document import (
     Document,
     has_json_suffix,
@@ -58,22 +60,37 @@ def find_item(path: str) -> Item | None:
         return None
     content = document.content
     if content.get("type") == "FeatureCollection":
-        features = objects_of(content, "features")
+        members = objects_of(content, "features")
+        features = members
         if wanted is not None:
             features = [feature for feature in features if text_of(feature, "id") == wanted]
             if len(features) != 1:
+                remedy = "; save each in a file of its own" if features else ""
                 raise SourceError(
                     f"{public(document.href)}: {len(features)} of its items are called {wanted}"
+                    f"{remedy}"
                 )
         if len(features) != 1:
-            raise SourceError(
-                f"{public(document.href)}: holds {len(features)} items; name one, for example by "
-                "its 'self' link"
-            )
-        return parse_item(Document(features[0], self_href(features[0], document)))
+            raise SourceError(_of_several(document, features))
+        href = self_href(features[0], document)
+        several = len(members) > 1 and href == document.href
+        return parse_item(Document(features[0], href), of_several=several)
     if not is_item(content) and "stac_version" not in content:
         return None
     return parse_item(document)
+
+
+def _of_several(document: Document, features: list[dict[str, Any]]) -> str:
+    shown = public(document.href)
+    names = [name for name in (text_of(feature, "id") for feature in features) if name]
+    if document.remote:
+        remedy = "name one, for example by its 'self' link"
+    elif len(set(names)) < len(features):
+        remedy = "they have no ids of their own, so save each in a file"
+    else:
+        listed = ", ".join(plain(name, 80) for name in names[:4]) + (", …" if names[4:] else "")
+        remedy = f"name one as {shown}#ID ({listed})"
+    return f"{shown}: holds {len(features)} items; {remedy}"
 
 
 def _ask(url: str) -> Document | None:
@@ -199,18 +216,11 @@ def open_item(
     stack = dict(stack or {})
     if "nir" in stack:
         raise OptionError(f"{item.name}: --stack nir=FILE leaves nothing of the item to colorize")
-    chosen, notes = choose_bands(item, roles)
-    files: dict[str, str | os.PathLike[str] | StackedBand] = {}
-    for role in ROLES:
-        if role in stack:
-            files[role] = stack[role]
-        elif role in chosen:
-            files[role] = _stacked(item, chosen[role])
     try:
-        source = open_source(stack=files, nodata=nodata)
+        source, nir, notes = _open(item, dict(roles or {}), stack, nodata)
     except SourceError as error:
         raise SourceError(f"{item.name}: {error}{_hint(str(error))}") from error
-    clues = _clues(item, chosen["nir"], source.clues)
+    clues = _clues(item, nir, source.clues)
     source = replace(
         source,
         clues=clues,
@@ -222,11 +232,39 @@ def open_item(
     return source
 
 
+def _open(
+    item: Item,
+    roles: dict[str, str],
+    stack: dict[str, str | os.PathLike[str]],
+    nodata: float | None,
+) -> tuple[RasterSource, AssetBand, list[str]]:
+    """The scene, what the item says of its near infrared, and notes on what was left out."""
+    undescribed = len(item.bands) == 1 and not item.bands[0].described
+    chosen, notes = ({}, []) if undescribed else choose_bands(item, roles)
+    nir = item.bands[0] if undescribed else chosen["nir"]
+    if not nir.described:
+        file = _stacked(item, nir)
+        if count_bands(file) > 1:  # so the file alone says what they are
+            whole = replace(file, index=None, count=None, description="")
+            asked = {k: v for k, v in roles.items() if v.strip().casefold() != nir.asset.casefold()}
+            return open_source(whole, stack=stack, roles=asked, nodata=nodata), nir, []
+        chosen, notes = choose_bands(item, roles)
+        nir = chosen["nir"]
+    files: dict[str, str | os.PathLike[str] | StackedBand] = {}
+    for role in ROLES:
+        if role in stack:
+            files[role] = stack[role]
+        elif role in chosen:
+            files[role] = _stacked(item, chosen[role])
+    return open_source(stack=files, nodata=nodata), nir, notes
+
+
 def _stacked(item: Item, band: AssetBand) -> StackedBand:
     path = item.resolve(band.reference)
     return StackedBand(
         path=path,
         index=band.index,
+        count=band.count,
         description=band.describe(),
         nodata=band.nodata,
         # What comes from the network may pretend: a VRT under a TIFF's name reads any file here.

@@ -149,8 +149,56 @@ def test_several_bands_in_one_file(tmp_path: Path) -> None:
         np.testing.assert_array_equal(scene.sel(band=role), values)
     asset["eo:bands"] = [*names, {"name": "nir too"}]
     path.write_text(json.dumps(item({"image": asset})))
-    with pytest.raises(BandError, match="has bands 1 to 4, no band 5"):
+    with pytest.raises(BandError, match="has 4 bands, and 5 are described"):
         nirgeo.open_scene(path, nir="5")
+    # One that is missing would make of blue what is near infrared.
+    asset["eo:bands"] = names[1:]
+    path.write_text(json.dumps(item({"image": asset})))
+    with pytest.raises(BandError, match="has 4 bands, and 3 are described"):
+        nirgeo.open_scene(path)
+
+
+def test_an_alpha_band_need_not_be_described(tmp_path: Path) -> None:
+    values = scene_counts()["nir"]
+    alpha = np.where(values == 0, 0, 65535).astype(np.uint16)
+    kinds = ("gray", "alpha")
+    write_raster(tmp_path / "nir.tif", np.stack([values, alpha]), colorinterp=kinds)
+    path = tmp_path / "item.json"
+    path.write_text(json.dumps(item({"nir": band("./nir.tif", "B08", "nir")})))
+    scene = nirgeo.open_scene(path)
+    np.testing.assert_array_equal(scene.sel(band="nir"), values)
+    np.testing.assert_array_equal(scene["valid"], values != 0)
+
+
+@pytest.mark.parametrize("key", ["data", "nir"])
+@pytest.mark.parametrize("more", [{}, {"cloud": {"href": "./other.tif", "type": "image/tiff"}}])
+def test_bands_that_the_item_does_not_describe_are_the_files(
+    tmp_path: Path, key: str, more: dict[str, Any]
+) -> None:
+    if more and key == "data":
+        pytest.skip("nothing then says which asset is near infrared")
+    counts = scene_counts()
+    values = np.stack(list(counts.values()))
+    write_raster(tmp_path / "m.tif", values, nodata=0, descriptions=tuple(counts))
+    write_raster(tmp_path / "other.tif", values[:1])
+    asset = {"href": "./m.tif", "type": "image/tiff", "roles": ["data"], "raster:scale": 0.0002}
+    path = tmp_path / "item.json"
+    path.write_text(json.dumps(item({key: asset, **more})))
+    scene = nirgeo.open_scene(path)
+    assert dict(view_of(scene).source.roles) == {"red": 1, "green": 2, "blue": 3, "nir": 4}
+    for role, wanted in counts.items():
+        np.testing.assert_array_equal(scene.sel(band=role), wanted)
+    assert "0.0002" in scene.attrs["nirgeo_scaling"]  # what the item says of them holds
+    for name in (key, "nir") if more else (key, "4", "nir"):
+        found = dict(view_of(nirgeo.open_scene(path, nir=name)).source.roles)
+        assert found["nir"] == 4
+    # Nothing in the file says which, so nobody guesses.
+    write_raster(tmp_path / "m.tif", values, nodata=0)
+    handles.close_all()
+    with pytest.raises(BandError, match="nothing says which band is near infrared"):
+        nirgeo.open_scene(path)
+    if not more:
+        assert dict(view_of(nirgeo.open_scene(path, nir="4")).source.roles)["nir"] == 4
 
 
 def test_other_bands(tmp_path: Path) -> None:
@@ -400,11 +448,31 @@ def test_windows_are_read_under_the_same_limits(tmp_path: Path, server: Server) 
 # --- what is no item ------------------------------------------------------------------------------
 
 
+def test_one_of_several_is_named_by_its_id(tmp_path: Path) -> None:
+    folder = tmp_path / "a#b"
+    one = json.loads(write_scene_item(folder).read_text())
+    search = folder / "what#1.json"
+    both = {"type": "FeatureCollection", "features": [one | {"id": "x#1"}, one | {"id": "y"}]}
+    search.write_text(json.dumps(both))
+    with pytest.raises(SourceError, match=r"name one as .*what#1\.json#ID \(x#1, y\)"):
+        nirgeo.open_scene(search)
+    for name in ("x#1", "y"):
+        assert nirgeo.open_scene(f"{search}#{name}").shape[0] == 4
+    done = command("colorize", search, "--out-dir", tmp_path / "out", "--scale", SCALE, "--stac")
+    assert len(done.stdout.splitlines()) == 2
+    # The search is not the item of either.
+    links = json.loads((tmp_path / "out" / "y_rgb.json").read_text())["links"]
+    assert [link["title"] for link in links] == ["the model satellite-nir@4"]
+
+
 def test_collections_and_catalogues_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     two = [item({}), item({})]
     for content, said in [
-        ({"type": "FeatureCollection", "features": two}, "holds 2 items; name one"),
+        (
+            {"type": "FeatureCollection", "features": two},
+            "holds 2 items; they have no ids",
+        ),
         ({"type": "FeatureCollection", "features": []}, "holds 0 items"),
         ({"type": "Collection", "stac_version": "1.0.0", "id": "c"}, "a Collection, not a STAC"),
         ({"type": "Catalog", "stac_version": "1.0.0", "id": "c"}, "a Catalog, not a STAC item"),
