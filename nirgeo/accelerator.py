@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from nirgeo.errors import OptionError
 from nirgeo.lane import Block, FloatArray, NoRoomError
+from nirgeo.plaintext import plain
 
 if TYPE_CHECKING:
     from nirgeo.modelfile import Model
@@ -58,7 +59,7 @@ def torch_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).partition("\n")[0]
+        reason = plain(str(error).partition("\n")[0], 100)
         raise OptionError(f"--device {name}: not available ({reason})") from error
     return device
 
@@ -114,7 +115,7 @@ class Accelerator:
                 made = net(inputs, mask.contiguous(), hint)
             made = made[:count].contiguous()
             if not self._cuda:
-                return Ticket(made)
+                return Ticket(made.cpu())
             out = self._buffer("made", tuple(made.shape), torch.float32)
             out.copy_(made, non_blocking=True)
         # Blocking: the thread that waits must not take a core from those that read and write.
@@ -128,7 +129,8 @@ class Accelerator:
         staging = self._buffer(name, shape, torch.from_numpy(arrays[0]).dtype)
         for k, array in enumerate(arrays):
             staging[k].copy_(torch.from_numpy(array))
-        return staging.to(self.device, non_blocking=True)
+        # Other devices may read memory that nobody pinned after it was freed here.
+        return staging.to(self.device, non_blocking=self._cuda)
 
     def _buffer(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Pinned memory of this slot. It is used again only after the slot's batch was fetched."""

@@ -12,12 +12,14 @@ as it lies in memory, and nothing is sorted on the way there or back.
 from __future__ import annotations
 
 import copy
+import ctypes
+import importlib
 import os
 import struct
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -126,7 +128,7 @@ class TiledFile:
         """Lay the file out, empty. It takes next to no space until chunks are written."""
         self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | _BINARY, 0o666)
         self._write_at(self._header, 0)
-        os.ftruncate(self._fd, self.size)
+        _lengthen(self._fd, self.size)
         _sync(self._fd)
 
     @contextmanager
@@ -317,3 +319,23 @@ def _checksum_of_zeros(tiles: int, tile_bytes: int) -> int:
 
 def _sync(fd: int) -> None:
     getattr(os, "fdatasync", os.fsync)(fd)
+
+
+def _lengthen(fd: int, size: int) -> None:
+    """Give a file a length; what was not written is a hole, which reads as zeros.
+
+    Windows would write the zeros of a file that it was not told to keep holes in.
+    """
+    if os.name != "nt":
+        os.ftruncate(fd, size)
+        return
+    msvcrt: Any = importlib.import_module("msvcrt")
+    windows: Any = vars(ctypes)["windll"].kernel32
+    set_sparse, returned = 0x900C4, ctypes.c_ulong()
+    with suppress(OSError, AttributeError):  # a file system that knows no holes
+        windows.DeviceIoControl(
+            ctypes.c_void_p(msvcrt.get_osfhandle(fd)),
+            *(set_sparse, None, 0, None, 0, ctypes.byref(returned), None),
+        )
+    os.lseek(fd, size - 1, os.SEEK_SET)
+    os.write(fd, b"\0")

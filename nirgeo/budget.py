@@ -6,13 +6,13 @@ into the budget the one that promises the most pixels per second is taken.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nirgeo import decoded
+from nirgeo.cores import cores
 from nirgeo.errors import OptionError
 from nirgeo.estimate import Estimate, estimate
 from nirgeo.handles import CACHE_BYTES
@@ -126,17 +126,17 @@ def fit(
     ------
     OptionError : the budget is too small for that
     """
-    cores = os.cpu_count() or 1
+    available = cores()
     best: Plan | None = None
     most = 0.0
     least: int | None = None
     for side in SIDES if chunk is None else (chunk,):
-        for count in range(cores, 0, -1) if workers is None else (workers,):
+        for count in range(available, 0, -1) if workers is None else (workers,):
             cost = cost_of(side, count)
             least = cost.memory_bytes if least is None else min(least, cost.memory_bytes)
             if cost.memory_bytes > memory:
                 continue
-            rate = min(count, cores) * cost.useful
+            rate = min(count, available) * cost.useful
             if rate > most:
                 best, most = Plan(side, count, cache_bytes or cache_within(memory)), rate
             break  # fewer workers would be slower

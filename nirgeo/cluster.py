@@ -102,8 +102,14 @@ def _nothing(_: logging.LogRecord) -> bool:
 
 
 def _active_client() -> Client | None:
-    """The client that dask itself would compute with now."""
+    """The client that dask itself would compute with now.
+
+    Not a worker's own while it runs a task: the task would wait for the thread that it holds.
+    (``worker_client`` gives that thread back.)
+    """
     module = sys.modules.get("distributed")
+    if module is not None and getattr(module.threadpoolexecutor.thread_state, "proceed", False):
+        return None
     chosen = dask.config.get("scheduler", None)
     if module is None or (chosen is not None and "distributed" not in str(chosen)):
         return None

@@ -27,6 +27,7 @@ from nirgeo.blockstore import TiledFile
 from nirgeo.cog_blocks import check_blocks
 from nirgeo.cog_source import Picture, write_vrt
 from nirgeo.cog_strips import UnlikeHeaderError, can_be_put_together, write_strips
+from nirgeo.cores import cores
 from nirgeo.errors import OptionError, TargetError
 from nirgeo.handles import GDAL_ERRORS, forget_errors, unset
 from nirgeo.interruption import copy_raster
@@ -214,7 +215,7 @@ def cog_options(given: Mapping[str, str], threads: int | None = None) -> dict[st
         "BIGTIFF": "IF_SAFER",
     }
     if get_gdal_config("GDAL_NUM_THREADS") is None:  # what the driver itself looks at
-        options["NUM_THREADS"] = str(threads or "ALL_CPUS")
+        options["NUM_THREADS"] = str(threads or cores())
     options |= given
     options.setdefault("OVERVIEW_RESAMPLING", options.get("RESAMPLING", "AVERAGE"))
     compress = options["COMPRESS"].upper()

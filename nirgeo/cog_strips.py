@@ -11,7 +11,6 @@ The result is the driver's own, byte for byte.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +30,7 @@ from nirgeo import handles
 from nirgeo.blockstore import TiledFile
 from nirgeo.cog_blocks import directories
 from nirgeo.cog_source import Picture, write_strip_vrt, write_vrt
+from nirgeo.cores import cores
 from nirgeo.tiling import Window
 
 _PIXELS = 2**23
@@ -160,7 +160,7 @@ def write_strips(
 def _threads(options: Mapping[str, str], file: TiledFile) -> int:
     """How many strips are encoded at once: as many as asked for, if GDAL and the memory allow."""
     wanted = str(options.get("NUM_THREADS") or get_gdal_config("GDAL_NUM_THREADS"))
-    count = int(wanted) if wanted.isascii() and wanted.isdigit() else os.cpu_count() or 1
+    count = int(wanted) if wanted.isascii() and wanted.isdigit() else cores()
     # The file behind each of their VRTs takes a place among those that GDAL keeps open.
     pool = str(get_gdal_config("GDAL_MAX_DATASET_POOL_SIZE") or 100)
     count = min(count, _MOST_THREADS, int(pool) // 2 if pool.isdigit() else _MOST_THREADS)

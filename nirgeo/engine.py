@@ -21,7 +21,7 @@ from dask.base import compute
 from numpy.typing import NDArray
 from rioxarray.rioxarray import DEFAULT_GRID_MAP
 
-from nirgeo import provenance
+from nirgeo import given, provenance
 from nirgeo.array_blocks import Cuts, chunk_tasks, known_pixels, mask_of, pick
 from nirgeo.attributes import of_the_scene
 from nirgeo.bands import COLOURS, find_roles
@@ -55,6 +55,7 @@ from nirgeo.scene import (
     SCALING_ATTR,
     SCALING_ORIGIN_ATTR,
     VALID,
+    Scale,
     SceneView,
     digest,
     product_of,
@@ -79,13 +80,13 @@ def colorize(
     model: str | os.PathLike[str] | AnyModel = AUTO,
     *,
     output: Output = "display",
-    scale: str | float | Scaling | None = None,
+    scale: Scale | None = None,
     nodata: float | None = None,
     brightness: float = 1.0,
     gamma: float = 1.0,
     prior: bool | HintField = True,
     reference: str | os.PathLike[str] | None = None,
-    reference_scale: str | float | Scaling | None = None,
+    reference_scale: Scale | None = None,
     uncertainty: bool = False,
     max_error: float | None = None,
     device: str = "cpu",
@@ -154,6 +155,16 @@ def colorize(
             return recipe
         return with_reference(recipe, reference, grid(), reference_scale)
 
+    brightness, gamma = (
+        given.number("--brightness", brightness),
+        given.number("--gamma", gamma),
+    )
+    max_error, nodata = (
+        given.number_or_none("--max-error", max_error),
+        given.number_or_none("--nodata", nodata),
+    )
+    uncertainty = bool(uncertainty)
+    device = str(device)
     if reference is None and reference_scale is not None:
         raise OptionError(f"--reference-scale {reference_scale}: there is no --reference")
     if not isinstance(scene, xr.DataArray):
@@ -246,7 +257,7 @@ def with_reference(
     recipe: Recipe,
     path: str | os.PathLike[str],
     grid: Grid,
-    scale: str | float | Scaling | None = None,
+    scale: Scale | None = None,
 ) -> Recipe:
     """The recipe with colours from a reference, for a scene on this grid.
 
@@ -332,7 +343,7 @@ def _tile(values: NDArray[Any], valid: NDArray[np.bool_], recipe: Recipe) -> Til
     return network_input(values, valid, recipe), valid
 
 
-def _scaling(clues: ScalingClues, scale: str | float | Scaling) -> Scaling:
+def _scaling(clues: ScalingClues, scale: Scale) -> Scaling:
     return find_scaling(clues, resolve_scale(scale))
 
 
@@ -483,7 +494,9 @@ def band_numbers(array: xr.DataArray) -> dict[str, int]:
 
 
 def _array_parts(
-    scene: xr.DataArray, scale: str | float | Scaling | None, nodata: float | None
+    scene: xr.DataArray,
+    scale: Scale | None,
+    nodata: float | None,
 ) -> tuple[xr.DataArray, da.Array, dict[str, int], Scaling]:
     """An array as bands, its blocks, band numbers by role, and its scaling."""
     array = _as_bands(scene)
@@ -525,7 +538,10 @@ def array_nodata(array: xr.DataArray, nodata: float | None) -> float | None:
 
 
 def _array_scaling(
-    array: xr.DataArray, nir: da.Array, scale: str | float | Scaling | None, nodata: float | None
+    array: xr.DataArray,
+    nir: da.Array,
+    scale: Scale | None,
+    nodata: float | None,
 ) -> Scaling:
     """Scaling of an array: explicit, recorded, CF attributes, or from its type and range.
 

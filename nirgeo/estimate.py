@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 
 import numpy as np
 
 from nirgeo.colouriser import Colouriser
+from nirgeo.cores import cores
 from nirgeo.handles import CACHE_BYTES
 from nirgeo.inference import intra_op_threads
 from nirgeo.tiling import TILE, ChunkGrid, Window, input_window
@@ -81,8 +81,8 @@ def estimate(
     heights = [read(i, 0)[0] for i in range(down)]
     widths = [read(0, j)[1] for j in range(across)]
     computed, useful = sum(heights) * sum(widths), region.height * region.width
-    cores = os.cpu_count() or 1
-    workers = workers or cores
+    available = cores()
+    workers = workers or available
     samples = len(colouriser.spec.colours) + 1
     # Whole tiles are written, and their overviews; on them the result, which is compressed.
     down_tiles, across_tiles = (
@@ -96,7 +96,7 @@ def estimate(
         useful=useful / computed,
         memory_bytes=_BASE_BYTES + cache_bytes + min(workers, len(grid)) * one_worker,
         disk_bytes=sum(down_tiles) * sum(across_tiles) * samples * 4 // 3,
-        seconds=_START + (computed / rate + useful * _AROUND) / min(workers, cores),
+        seconds=_START + (computed / rate + useful * _AROUND) / min(workers, available),
         workers=workers,
     )
 

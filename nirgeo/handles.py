@@ -208,9 +208,23 @@ class Warp:
 class _ThreadHandles(threading.local):
     def __init__(self) -> None:
         self.open: OrderedDict[Any, DatasetReader | WarpedVRT] = OrderedDict()
+        self.process = os.getpid()
+        self.inherited: list[Any] = []
 
 
 _handles = _ThreadHandles()
+
+
+def _own() -> OrderedDict[Any, DatasetReader | WarpedVRT]:
+    """The calling thread's open datasets.
+
+    A copy of a process (``fork``) has those of its original, and both would move one place of
+    reading in each file. It opens files anew, and does not close what may be locked.
+    """
+    if _handles.process != os.getpid():
+        _handles.inherited.append(_handles.open)
+        _handles.open, _handles.process = OrderedDict(), os.getpid()
+    return _handles.open
 
 
 _ARCHIVE = re.compile(r"/vsi(?:zip|tar|gzip|7z|rar)/\{?(?P<inner>[^}]*)")
@@ -278,16 +292,17 @@ def dataset(
     # whole one, decodes the same blocks twice.
     known = absolute(path) if os.path.exists(path) else path
     key = (known, repr(warp), drivers, file_stamp(path))
-    cached = _handles.open.get(key)
+    mine = _own()
+    cached = mine.get(key)
     if cached is not None and not cached.closed:
-        _handles.open.move_to_end(key)
+        mine.move_to_end(key)
         return cached
     opened = open_dataset(path, drivers)
     if warp is not None:
         opened = _warped(opened, warp, drivers)
-    _handles.open[key] = opened
-    while len(_handles.open) > MAX_OPEN_PER_THREAD:
-        _, oldest = _handles.open.popitem(last=False)
+    mine[key] = opened
+    while len(mine) > MAX_OPEN_PER_THREAD:
+        _, oldest = mine.popitem(last=False)
         oldest.close()
     return opened
 
@@ -450,6 +465,7 @@ def forget_errors() -> None:
 
 def close_all() -> None:
     """Close the calling thread's datasets."""
-    while _handles.open:
-        _, opened = _handles.open.popitem()
+    mine = _own()
+    while mine:
+        _, opened = mine.popitem()
         opened.close()

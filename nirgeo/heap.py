@@ -19,6 +19,8 @@ import os
 import platform
 import sys
 
+from nirgeo.cores import cores
+
 # Of glibc's malloc.h.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -47,7 +49,7 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False
     settings = (
-        (_M_ARENA_MAX, max(1, (os.cpu_count() or 1) // 2)),
+        (_M_ARENA_MAX, max(1, cores() // 2)),
         (_M_MMAP_THRESHOLD, _LARGEST),
         (_M_TRIM_THRESHOLD, _NEVER),
     )

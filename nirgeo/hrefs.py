@@ -50,7 +50,13 @@ _SHARED_ACCESS = frozenset(
 
 def is_remote(path: str) -> bool:
     """Whether GDAL reads this path over the network."""
-    return ("://" in path and not path.startswith("file://")) or path.startswith(_REMOTE_PREFIXES)
+    remote = has_scheme(path) and not path.startswith("file://")
+    return remote or path.startswith(_REMOTE_PREFIXES)
+
+
+def has_scheme(path: str) -> bool:
+    """Whether a URL is in it; ``C://scene.tif`` is a file of Windows."""
+    return "://" in path and not re.match(r"[A-Za-z]://", path)
 
 
 def is_url(path: str) -> bool:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during one long call of GDAL.
+"""Ctrl-C, SIGTERM and SIGHUP during one long call of GDAL.
 
 Python runs no signal handler before a call into C returns, and the copy of a large scene takes a
 while. But all that while GDAL asks its source for pixels. Here the source is read through Python,
@@ -20,7 +20,9 @@ import rasterio.shutil
 
 from nirgeo.handles import forget_errors
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 
 
 def copy_raster(

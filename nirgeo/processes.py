@@ -28,6 +28,7 @@ from typing import Any, Self
 import cloudpickle
 
 from nirgeo import handles, heap
+from nirgeo.cores import cores
 from nirgeo.dealing import Dealer
 from nirgeo.errors import ClusterError, OptionError
 from nirgeo.pieces import Chunk
@@ -76,7 +77,7 @@ class Processes:
                 "--scheduler processes: another process has started this one, which can start "
                 "none itself. In a script, keep what calls nirgeo below if __name__ == '__main__':"
             )
-        self.count = count or os.cpu_count() or 1
+        self.count = count or cores()
         if os.name == "nt":
             self.count = min(self.count, _MOST_ON_WINDOWS)
         self._members: list[_Member] = []
@@ -142,7 +143,7 @@ class Processes:
                 f"--scheduler processes: they can't be started ({error}); use threads, or fewer of "
                 "them (--workers)"
             ) from error
-        threads = max(1, (os.cpu_count() or 1) // count)
+        threads = max(1, cores() // count)
         for member in self._members:
             member.send(None, (dict(os.environ), list(warnings.filters), threads))
 
@@ -258,12 +259,14 @@ def _context() -> Any:
     context = multiprocessing.get_context("forkserver")
     # Else it would load what lies in the current folder under such a name.
     safe = os.environ.get("PYTHONSAFEPATH")
+    # Whoever uses such processes too has said what theirs are to load, or Python has.
+    before = getattr(forkserver._forkserver, "_preload_modules", ["__main__"])
     os.environ["PYTHONSAFEPATH"] = "1"
     try:
         context.set_forkserver_preload(_LOADED)
         forkserver.ensure_running()
     finally:
-        context.set_forkserver_preload(["__main__"])  # Python's own default, for others
+        context.set_forkserver_preload(before)
         if safe is None:
             del os.environ["PYTHONSAFEPATH"]
         else:

@@ -33,6 +33,7 @@ order, so that chunks can't show.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
@@ -56,7 +57,7 @@ from nirgeo.radiometry import (
     to_working,
 )
 from nirgeo.rgb_source import RgbSource, open_rgb
-from nirgeo.scene import stamps_of
+from nirgeo.scene import Scale, stamps_of
 from nirgeo.source import Grid
 from nirgeo.tiling import TILE, Window
 
@@ -581,7 +582,7 @@ def own_detail(bands: Sequence[str], quantity: Quantity) -> float:
     return 0.5 if tuple(bands) == ("nir",) and quantity is Quantity.REFLECTANCE else 1.0
 
 
-def open_reference(path: str, scene: Grid, scale: str | float | Scaling | None = None) -> Reference:
+def open_reference(path: str, scene: Grid, scale: Scale | None = None) -> Reference:
     """A natural-colour raster as a reference for a scene on this grid.
 
     ``scale`` is a gain to reflectance, or ``"GAIN[,OFFSET]"``, instead of what the file says. Its
@@ -595,8 +596,8 @@ def open_reference(path: str, scene: Grid, scale: str | float | Scaling | None =
     """
     if isinstance(scale, (int, float, np.number)):
         scale = Scaling(Quantity.REFLECTANCE, float(scale), 0.0, SCALE_OPTION)
-    elif isinstance(scale, str):
-        scale = parse_scale(scale, SCALE_OPTION)
+    elif isinstance(scale, (str, os.PathLike)):
+        scale = parse_scale(os.fspath(scale), SCALE_OPTION)
     rgb = open_rgb(path, scale=scale)
     there = rgb.grid
     for what, grid in (("the scene", scene), (f"the reference {public(path)}", there)):

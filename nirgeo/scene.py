@@ -22,6 +22,7 @@ from nirgeo import handles
 from nirgeo.bands import ROLES
 from nirgeo.errors import GridError, OptionError
 from nirgeo.georeference import grid_of, with_georeference
+from nirgeo.given import count, number, number_or_none
 from nirgeo.hrefs import is_url, item_in_document, public
 from nirgeo.layers import array_from_tasks, facts_of
 from nirgeo.radiometry import Quantity, Scaling, find_scaling, level_1_mark
@@ -41,6 +42,8 @@ MAX_CHUNKS = 2**18
 MAX_CHUNK_TILES = 512
 
 PathLike = str | os.PathLike[str]
+Scale = PathLike | float | Scaling
+"""How values become what a model eats: a gain, ``"GAIN,OFFSET"``, a result that recorded it."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def open_scene(
     green: int | str | None = None,
     stack: Mapping[str, PathLike] | None = None,
     nodata: float | None = None,
-    scale: str | float | Scaling | None = None,
+    scale: Scale | None = None,
     bounds: tuple[float, float, float, float] | None = None,
     chunk: int | None = None,
 ) -> xr.DataArray:
@@ -132,6 +135,7 @@ def open_scene(
     SourceError, BandError, GridError, RadiometryError, OptionError
     """
     chunk_tiles = check_chunk(chunk)
+    nodata = number_or_none("--nodata", nodata)
     unknown = sorted(set(stack or ()) - set(ROLES))
     if unknown:
         raise OptionError(f"--stack {unknown[0]}: the roles are {', '.join(ROLES)}")
@@ -194,6 +198,7 @@ def _open_item(
 def check_chunk(chunk: int | None) -> int:
     if chunk is None:
         return DEFAULT_CHUNK_TILES
+    chunk = count("--chunk", chunk)
     if chunk < 1 or chunk > MAX_CHUNK_TILES:
         raise OptionError(
             f"--chunk {chunk}: a chunk is 1 to {MAX_CHUNK_TILES} tiles of 64 px on a side"
@@ -202,7 +207,7 @@ def check_chunk(chunk: int | None) -> int:
 
 
 def check_workers(workers: int | None) -> None:
-    if workers is not None and workers < 1:
+    if workers is not None and count("--workers", workers) < 1:
         raise OptionError(f"--workers {workers}: need at least one")
 
 
@@ -230,10 +235,12 @@ def _roles_of_files(paths: Sequence[PathLike]) -> dict[str, PathLike]:
     return {role: names[number - 1] for role, number in found.items()}
 
 
-def resolve_scale(scale: str | float | Scaling | None) -> str | Scaling | None:
+def resolve_scale(scale: Scale | None) -> str | Scaling | None:
     """``--scale FILE`` becomes the scaling that an earlier output recorded, a number a gain."""
     if isinstance(scale, (int, float, np.number)):
         return Scaling(Quantity.REFLECTANCE, float(scale), 0.0, "--scale")
+    if isinstance(scale, os.PathLike):
+        scale = os.fspath(scale)
     if isinstance(scale, str) and not _looks_like_numbers(scale):
         from nirgeo.handles import open_dataset
         from nirgeo.provenance import NAMESPACE
@@ -266,8 +273,10 @@ def region_of(grid: Grid, bounds: tuple[float, float, float, float] | None) -> W
     """
     if bounds is None:
         return Window(0, 0, grid.height, grid.width)
-    west, south, east, north = bounds
-    if not all(math.isfinite(v) for v in bounds) or west >= east or south >= north:
+    if isinstance(bounds, (str, bytes)) or len(bounds) != 4:
+        raise OptionError(f"--bounds {bounds!r}: need west, south, east, north")
+    west, south, east, north = (number("--bounds", side) for side in bounds)
+    if not all(map(math.isfinite, (west, south, east, north))) or west >= east or south >= north:
         raise OptionError(
             f"--bounds {west:g} {south:g} {east:g} {north:g}: need west < east and south < north"
         )

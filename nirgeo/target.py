@@ -17,7 +17,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ from rasterio.shutil import copyfiles
 from rasterio.windows import Window
 
 from nirgeo.errors import TargetError, TargetExistsError, TargetLockedError
-from nirgeo.handles import GDAL_ERRORS, file_stamp, forget_errors
+from nirgeo.handles import GDAL_ERRORS, close_all, file_stamp, forget_errors
+from nirgeo.hrefs import has_scheme
 
 _MARK = "published.json"
 _LOCK = "lock"
@@ -41,6 +43,12 @@ _OTHER_FORMATS = frozenset(
     )
 )
 """Suffixes that promise what is not written. Others are nobody's business."""
+
+_BESIDE = (".aux.xml", ".ovr", ".msk")
+"""What GDAL or QGIS note about a file: statistics, overviews, a mask."""
+
+_PATIENCE = 2.0
+"""Seconds."""
 
 _LONGEST_NAME = 255
 """Bytes of a name that file systems take."""
@@ -97,7 +105,7 @@ class Target:
         self.check()
 
     def check(self) -> None:
-        if "://" in self.name:
+        if has_scheme(self.name):
             raise TargetError(
                 f"{self.name}: results are written to files, or with GDAL's /vsi… paths, for "
                 "example /vsis3/BUCKET/KEY.tif"
@@ -297,14 +305,20 @@ class Target:
                 json.dump(facts, mark)
                 mark.flush()
                 os.fsync(mark.fileno())
-            if not self.overwrite:
-                self._name_if_free(finished)
-            # What GDAL or QGIS noted about the file before: statistics, overviews, a mask.
-            for beside in (".aux.xml", ".ovr", ".msk"):
+            try:
+                if self.overwrite:
+                    with self._former_put_aside():
+                        _patiently(os.replace, finished, self.name)
+                else:
+                    self._name_if_free(finished)
+                    for beside in _BESIDE:
+                        with suppress(OSError):
+                            os.unlink(f"{self.name}{beside}")
+            except BaseException:
+                # Or the next run would take the folder for what a published result has left.
                 with suppress(OSError):
-                    os.unlink(f"{self.name}{beside}")
-            if self.overwrite:
-                os.replace(finished, self.name)
+                    (self.folder / _MARK).unlink()
+                raise
             _sync_folder(Path(self.name).parent)
             return
         if not self.overwrite and self._exists():
@@ -320,11 +334,30 @@ class Target:
             forget_errors()
             raise TargetError(f"{self.name} can't be written ({error})") from error
 
+    @contextmanager
+    def _former_put_aside(self) -> Iterator[None]:
+        """What was noted about the file before is not about this one; it stays if that one does."""
+        aside = [
+            (Path(f"{self.name}{beside}"), self.folder / f"former{beside}") for beside in _BESIDE
+        ]
+        moved = []
+        try:
+            for beside, place in aside:
+                with suppress(OSError):
+                    os.replace(beside, place)
+                    moved.append((beside, place))
+            yield
+        except BaseException:
+            for beside, place in moved:
+                with suppress(OSError):
+                    os.replace(place, beside)
+            raise
+
     def _name_if_free(self, finished: Path) -> None:
         """Rename, but not over a file that came while this one was made."""
         try:
             if os.name != "posix":  # there a rename never goes over a file
-                os.rename(finished, self.name)
+                _patiently(os.rename, finished, self.name)
                 return
             try:
                 os.link(finished, self.name)
@@ -339,8 +372,6 @@ class Target:
             else:
                 os.unlink(finished)
         except FileExistsError:
-            # Or the next run would take the folder for what a published result has left.
-            (self.folder / _MARK).unlink()
             raise self._taken_error() from None
 
     def _taken_error(self) -> TargetExistsError:
@@ -350,10 +381,27 @@ class Target:
         )
 
 
-def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":
-        fd = os.open(folder, os.O_RDONLY)
+def _patiently(rename: Callable[[Any, Any], None], old: Path, new: str) -> None:
+    """Windows renames no file, and over none, that anybody has open: a virus scanner for a moment,
+    or this thread, which has looked at it."""
+    deadline = time.monotonic() + (_PATIENCE if os.name == "nt" else 0)
+    while True:
         try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+            return rename(old, new)
+        except PermissionError:
+            if time.monotonic() >= deadline:
+                raise
+            close_all()
+            time.sleep(0.1)
+
+
+def _sync_folder(folder: Path) -> None:
+    """The name has been given; where a file system can't make sure of it, or a folder may not be
+    read, there is nothing more to do."""
+    if os.name == "posix":
+        with suppress(OSError):
+            fd = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)

@@ -33,6 +33,7 @@ from nirgeo import array_blocks, cluster, cog, decoded, handles, nearby, pieces,
 from nirgeo._version import __version__
 from nirgeo.blockstore import MAX_TIFF_TILE_TILES, BlockStore
 from nirgeo.cog_source import Picture
+from nirgeo.cores import cores
 from nirgeo.cube import with_axes
 from nirgeo.errors import ClusterError, EmptySceneError, GridError, TargetError, TargetExistsError
 from nirgeo.georeference import grid_of
@@ -153,13 +154,6 @@ def write_geotiff(
             counts = {chunk: kept.valid for chunk, kept in finished.items()} | keeper.valid
             if not any(counts.values()):
                 raise EmptySceneError(_why_empty(rgb))
-            store.close()
-            if overviews is not None:
-                overviews.finish()
-            levels = () if overviews is None else overviews.levels
-            for level in levels:
-                level.close()
-            _give_memory_back()
             result = folder / "result.tif"
             areas = _filled(rgb, grid, counts)
             picture = _picture(rgb, data)
@@ -167,17 +161,25 @@ def write_geotiff(
             here = others is None or isinstance(others, Processes)
             threads = workers if here else None  # a cluster's are elsewhere
             try:
+                store.close()
+                if overviews is not None:
+                    overviews.finish()
+                levels = () if overviews is None else overviews.levels
+                for level in levels:
+                    level.close()
+                _give_memory_back()
                 cog.write_cog(store, picture, result, options, areas, levels, share, threads)
                 target.publish(result, work)
-            except (TargetError, TargetExistsError) as error:
+            except OSError as error:
                 keep = True  # all of it is computed
+                told = error if error.errno is None else _disk_error(error, target)
                 with suppress(OSError):
                     result.unlink()
                 again = "--resume"
-                if isinstance(error, TargetExistsError):
+                if isinstance(told, TargetExistsError):
                     again += " --overwrite, or with --resume once the file is away"
-                raise type(error)(
-                    f"{error}. What is computed is kept in {folder}: run again with {again}, or "
+                raise type(told)(
+                    f"{told}. What is computed is kept in {folder}: run again with {again}, or "
                     "remove it"
                 ) from error
             journal.close()
@@ -197,6 +199,7 @@ def write_geotiff(
             journal.close()
             if not keep:
                 target.clear()
+            handles.close_all()  # what the scene was looked at with: Windows deletes no open file
     return Path(target.name)
 
 
@@ -389,11 +392,11 @@ def _in_threads(
         for key in keys:
             graph[key] = (partial(keeper.put, *key[1:]), *blocks[key[1:]])
         graph, _ = dask.optimization.cull(graph, keys)
-    cores = os.cpu_count() or 1
-    count = min(workers or cores, len(keys))
+    available = cores()
+    count = min(workers or available, len(keys))
     # Workers times threads per operation fill the cores; more workers than threads, since one
     # worker then reads while another computes.
-    threads = max(1, cores // count)
+    threads = max(1, available // count)
     pool = ThreadPoolExecutor(
         count,
         thread_name_prefix="nirgeo",

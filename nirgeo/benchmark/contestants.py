@@ -7,7 +7,6 @@ training for the learning curve alone.
 from __future__ import annotations
 
 import math
-import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -178,9 +177,3 @@ def _seconds_per_step(
             trainer.start()
             trainer.run()
     return trainer.seconds / _TIMED_STEPS
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1

@@ -20,6 +20,7 @@ from nirgeo.benchmark.contestants import Predict, Trained
 from nirgeo.benchmark.pictures import sheet
 from nirgeo.benchmark.protocol import Protocol, Split, image_split, leaky_split
 from nirgeo.benchmark.scores import score
+from nirgeo.cores import cores
 from nirgeo.errors import EvaluationError
 from nirgeo.evaluation.pictures import png
 from nirgeo.place_statistics import place_means
@@ -113,7 +114,7 @@ def perform(
             "budget_minutes": run.minutes,
             "steps": trained.steps,
             "spent_minutes": round(trained.seconds / 60, 2),
-            "cores": contestants.cores(),
+            "cores": cores(),
             "device": device,
             "machine": platform.machine(),
             "torch": torch.__version__,

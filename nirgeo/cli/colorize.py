@@ -379,7 +379,7 @@ def colorize_one(
     if isinstance(model, Model) and device != "cpu":  # baselines run on the CPU whatever it is
         reporter.message(f"device: {_device_for_people(device, client)}")
     with cache_of(plan.cache_bytes):
-        written = write_geotiff(
+        write_geotiff(
             rgb,
             target,
             creation_options=creation_options,
@@ -389,10 +389,10 @@ def colorize_one(
             on_progress=reporter.progress,
             on_writing=reporter.writing,
         )
-    item = _write_item(str(written), taken, view, reporter) if options["stac"] else None
+    item = _write_item(path, taken, view, reporter) if options["stac"] else None
     if options["overwrite"] and not options["stac"]:
-        _remove_item(str(written), reporter)
-    reporter.result(str(written), tags=provenance.tags(rgb.attrs), item=item)
+        _remove_item(path, reporter)
+    reporter.result(path, tags=provenance.tags(rgb.attrs), item=item)
 
 
 def _device_for_people(device: str, client: Client | None) -> str:

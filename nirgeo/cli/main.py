@@ -62,3 +62,6 @@ for _command in (
 ):
     main.add_command(_command)
 offer_completions(main)
+
+if __name__ == "__main__":
+    command()

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 import click
 
 from nirgeo.cli.named_option import named_option
+from nirgeo.errors import TargetError
 from nirgeo.hrefs import public
 from nirgeo.plaintext import plain
 
@@ -99,8 +101,9 @@ class Terminal(Silent):
 
     def result(self, path: str | None, **facts: Any) -> None:
         self._finish_bar()
-        if path is not None:
-            click.echo(path)
+        if path is not None and sys.stdout is not None:
+            with _told_of(path):
+                click.echo(path)
 
     def error(self, code: str, text: str, option: str | None = None) -> None:
         self._finish_bar()
@@ -127,8 +130,29 @@ class OfScene:
 def emit(event: str, **fields: Any) -> None:
     """Write one JSON line. Fields that are None are left out."""
     given = {name: value for name, value in fields.items() if value is not None}
-    sys.stdout.write(json.dumps({"event": event, **given}) + "\n")
-    sys.stdout.flush()
+    with _told_of(given.get("path")):
+        sys.stdout.write(json.dumps({"event": event, **given}) + "\n")
+        sys.stdout.flush()
+
+
+@contextmanager
+def _told_of(path: str | None) -> Iterator[None]:
+    """Say it where stdout takes nothing; a closed pipe is click's to deal with."""
+    if sys.stdout is None:  # of a program without a console, and with >&-
+        raise TargetError(_NO_STDOUT.format("it is closed", _written(path)))
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise TargetError(_NO_STDOUT.format(error.strerror, _written(path))) from error
+
+
+_NO_STDOUT = "stdout can't be written ({}){}"
+
+
+def _written(path: str | None) -> str:
+    return "" if path is None else f"; {path} is written"
 
 
 class JsonLines(Silent):
@@ -157,7 +181,8 @@ class JsonLines(Silent):
         emit("result", path=path, **facts)
 
     def error(self, code: str, text: str, option: str | None = None) -> None:
-        emit("error", code=code, message=plain(text), option=_option_in(text, option))
+        with suppress(TargetError):  # the line on stderr comes all the same
+            emit("error", code=code, message=plain(text), option=_option_in(text, option))
         super().error(code, text)
 
 

@@ -22,7 +22,7 @@ from urllib.request import url2pathname
 
 from nirgeo._version import __version__
 from nirgeo.errors import SourceError
-from nirgeo.hrefs import conceal, is_url, public, without_query
+from nirgeo.hrefs import conceal, has_scheme, is_url, public, without_query
 
 MAX_BYTES = 64 * 2**20
 """An item takes some ten thousand bytes; a saved search of a thousand items, some ten million."""
@@ -66,7 +66,7 @@ def read_document(href: str | os.PathLike[str]) -> Document:
         document = _fetch(text, anything=True)
         assert document is not None
         return document
-    if "://" in text and not text.startswith("file://"):
+    if has_scheme(text) and not text.startswith("file://"):
         raise SourceError(
             f"{public(text)}: STAC documents are read from files and web servers; download it first"
         )

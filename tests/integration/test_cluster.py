@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, get_client
 from distributed.core import Status
 from helpers import NORTH_UP_10M, random_model, write_raster
 from numpy.typing import NDArray
@@ -589,6 +589,19 @@ def test_from_the_command_line_a_lost_scheduler_is_one_line(
     log = events(command(*arguments, "--resume").stdout)
     assert log[0]["resumed"] >= 5
     assert target.read_bytes() == run.finished
+
+
+def in_a_task(picture: xr.DataArray, path: Path) -> str:
+    get_client()  # from now on the worker's own is the one that dask would compute with
+    return str(nirgeo.write_geotiff(picture, path))
+
+
+def test_a_task_does_not_wait_for_its_own_thread(tmp_path: Path, run: Run, client: Client) -> None:
+    for name in ("a.tif", "b.tif", "c.tif"):  # more than there are workers
+        target = tmp_path / name
+        made = client.submit(in_a_task, run.picture(), target, pure=False)
+        assert made.result(timeout=60) == str(target)
+        assert target.read_bytes() == run.finished
 
 
 def test_no_scheduler(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from rasterio.rio.main import main_group
 import nirgeo
 from nirgeo import handles
 from nirgeo.cog import cog_options
+from nirgeo.cores import cores
 from nirgeo.modelfile import Model
 from nirgeo.source import RasterSource
 
@@ -96,7 +97,7 @@ def test_what_a_user_has_set_is_not_set_again() -> None:
 
 
 def test_threads_of_the_driver_are_the_users() -> None:
-    assert cog_options({})["NUM_THREADS"] == "ALL_CPUS"
+    assert cog_options({})["NUM_THREADS"] == str(cores())
     with rasterio.Env(GDAL_NUM_THREADS=1):
         assert "NUM_THREADS" not in cog_options({})
         assert cog_options({"NUM_THREADS": "3"})["NUM_THREADS"] == "3"

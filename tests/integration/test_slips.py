@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -212,3 +216,47 @@ def test_a_value_that_looks_like_missing_pixels_is_told(
     assert "missing pixels" not in declared
     _, mask = read(tmp_path / "out.tif")
     assert (mask == 0).sum() == 6 * 90
+
+
+# --- where the answer goes ------------------------------------------------------------------------
+
+
+def run(path: Path, tiny: Model, redirection: str, *options: str) -> tuple[int, str]:
+    line = [sys.executable, "-m", "nirgeo", "colorize", path, "-o", path.with_name("rgb.tif")]
+    line += ["--model", tiny.path, *SCALE, *options]
+    text = " ".join(shlex.quote(str(part)) for part in line)
+    done = subprocess.run(f"{text} {redirection}", shell=True, capture_output=True, text=True)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+@pytest.mark.parametrize(
+    ("redirection", "options", "code"),
+    [
+        (">/dev/full", (), 1),
+        (">/dev/full", ("--progress", "jsonl"), 1),
+        (">&-", ("--progress", "jsonl"), 1),
+        (">&-", (), 0),
+    ],
+)
+def test_a_stdout_that_takes_nothing(
+    path: Path, tiny: Model, redirection: str, options: tuple[str, ...], code: int
+) -> None:
+    status, err = run(path, tiny, redirection, *options)
+    assert status == code
+    assert "Traceback" not in err
+    assert "unexpected" not in err
+    assert ("stdout can't be written" in err) == bool(code)
+    if not options:
+        assert path.with_name("rgb.tif").exists()
+        assert ("rgb.tif is written" in err) == bool(code)
+
+
+def test_the_module_of_the_command_is_the_command(path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "nirgeo.cli.main", "colorize", path.with_name("gone.tif")],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "no such file" in done.stderr

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from nirgeo import cog, cog_strips
 from nirgeo.blockstore import BlockStore, TiledFile
 from nirgeo.cog_source import Picture
+from nirgeo.cores import cores
 from nirgeo.errors import TargetError
 from nirgeo.expected_error import BAND
 from nirgeo.overviews import Overviews, overviews_for
@@ -342,10 +343,10 @@ def test_settings_of_gdals_own(
     ("option", "config", "expected"),
     [
         ("3", {}, 3),
-        ("ALL_CPUS", {}, os.cpu_count()),
+        ("ALL_CPUS", {}, cores()),
         (None, {"GDAL_NUM_THREADS": "5"}, 5),
-        (None, {"GDAL_NUM_THREADS": "ALL_CPUS"}, os.cpu_count()),
-        ("²", {}, os.cpu_count()),
+        (None, {"GDAL_NUM_THREADS": "ALL_CPUS"}, cores()),
+        ("²", {}, cores()),
         ("5000", {}, 32),
         ("16", {"GDAL_MAX_DATASET_POOL_SIZE": "8"}, 4),
         ("16", {"GDAL_MAX_DATASET_POOL_SIZE": "2"}, 1),
@@ -368,7 +369,7 @@ def test_a_run_of_so_many_workers_encodes_with_as_many_threads(tmp_path: Path) -
 
     assert threads({}, 3) == 3
     assert threads({"NUM_THREADS": "5"}, 3) == 5
-    assert threads({}, None) == os.cpu_count()
+    assert threads({}, None) == cores()
     with rasterio.Env(GDAL_NUM_THREADS="4"):
         assert threads({}, 3) == 4
     # Of large blocks each thread holds several.

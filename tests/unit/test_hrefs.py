@@ -115,3 +115,10 @@ def test_what_a_result_is_called_after(path: str, stem: str) -> None:
 def test_gdals_form_with_options_first_is_left_whole() -> None:
     path = "/vsicurl?max_retry=3&url=https%3A%2F%2Fa%2Fx.tif"
     assert hrefs.without_query(path) == path
+
+
+def test_a_drive_of_windows_is_no_scheme() -> None:
+    assert not hrefs.is_remote("C://data/scene.tif")
+    assert not hrefs.has_scheme("c://x")
+    for name in ("https://a/x", "s3://b/k", "/vsicurl/http://a/x", "zip+https://a/x.zip!y.tif"):
+        assert hrefs.is_remote(name)
