@@ -536,15 +536,22 @@ def suspected_nodata(source: RasterSource, roles: Sequence[str]) -> list[str]:
     said = []
     for k, role in enumerate(roles):
         pooled = np.concatenate([values[k][valid] for values, valid in tiles])
-        for value in _USUAL_NODATA:
-            share = float((pooled == value).mean()) if pooled.size else 0.0
-            if share > 0:
-                part = f"{share:.1%}" if share >= 0.0005 else "a little"
-                said.append(
-                    f"{part} of {role} is {value:g}, which often marks missing pixels; if it does "
-                    f"here, give --nodata {value:g}"
-                )
+        for value, share in usual_nodata(pooled):
+            said.append(
+                f"{share} of {role} is {value:g}, which often marks missing pixels; if it does "
+                f"here, give --nodata {value:g}"
+            )
     return said
+
+
+def usual_nodata(values: NDArray[Any]) -> list[tuple[float, str]]:
+    """Values among these that mark missing pixels elsewhere, and their shares, in words."""
+    found = []
+    for value in _USUAL_NODATA:
+        share = float((values == value).mean()) if values.size else 0.0
+        if share > 0:
+            found.append((value, f"{share:.1%}" if share >= 0.0005 else "a little"))
+    return found
 
 
 def open_source(

@@ -47,6 +47,7 @@ from typing import Any
 import page_tables
 from page_tables import markdown
 from safetensors import safe_open
+from usage import arguments
 
 from nirgeo.benchmark.runs import read_results, summary
 from nirgeo.benchmark.scores import by_category
@@ -236,8 +237,8 @@ def _trainings(records: Path, prefix: str) -> str:
                 f"{best['step']} of {run['validations'][-1]['step']}",
                 f"{table['angular']:.2f}° → {best['angular']:.2f}°",
                 f"{table['rmse']:.4f} → {best['rmse']:.4f}",
-                f"{best['hinted_angular']:.2f}°",
-                f"{best['hinted_rmse']:.4f}",
+                f"{best['hinted_angular']:.2f}°" if "hinted_angular" in best else "–",
+                f"{best['hinted_rmse']:.4f}" if "hinted_rmse" in best else "–",
             ]
         )
     header = ["", "parameters", "best step", "angle, no hint", "RMSE, no hint"]
@@ -369,7 +370,9 @@ def adopt_run(run: Path, label: str, command: str, records: Path) -> None:
         "command": command,
         "parameters": parameters,
         "minutes": round(events[-1]["seconds"] / 60, 1),
-        "validations": [{k: e[k] for k in kept} for e in events if e["event"] == "validation"],
+        "validations": [
+            {k: e[k] for k in kept if k in e} for e in events if e["event"] == "validation"
+        ],
     }
     target = records / "trainings.json"
     known = json.loads(target.read_text(encoding="utf-8")) if target.exists() else []
@@ -386,15 +389,16 @@ def _short(value: Any) -> Any:
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["--adopt"]:
-        for name in sys.argv[2:]:
+    given = arguments(__doc__)
+    if given[:1] == ["--adopt"]:
+        for name in given[1:]:
             adopt(Path(name), DOCS / "results")
-    if sys.argv[1:2] == ["--adopt-run"]:
-        adopt_run(Path(sys.argv[2]), sys.argv[3], sys.argv[4], DOCS / "results")
+    if given[:1] == ["--adopt-run"]:
+        adopt_run(Path(given[1]), given[2], given[3], DOCS / "results")
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         made = filled(text, DOCS / "results")
-        if "--check" in sys.argv[1:] and made != text:
+        if "--check" in given and made != text:
             sys.exit(f"{page}: not what the records say; run {sys.argv[0]}")
         page.write_text(made, encoding="utf-8")
 

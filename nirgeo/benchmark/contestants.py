@@ -65,8 +65,13 @@ def check(name: str) -> None:
     """
     if name.startswith(BASELINE_PREFIX):
         _baseline(name)
-    else:
-        configuration(name)
+        return
+    config = configuration(name)
+    if config.quantity is not Quantity.COUNTS or config.bands != ("nir",):
+        raise EvaluationError(
+            f"--preset {name}: is for {', '.join(config.bands)} in {config.quantity.value}, and "
+            f"this is near infrared in {Quantity.COUNTS.value}"
+        )
 
 
 def _baseline(name: str) -> type[Baseline]:

@@ -67,7 +67,7 @@ def read_images(folder: Path, categories: Sequence[str] = ()) -> list[TrainingSc
         entries = list_scenes([folder])
         wanted = [e for e in entries if not categories or category(e.path.stem) in categories]
         scenes = [
-            replace(load_scene(entry, ("nir",), Quantity.COUNTS), place=entry.path.stem)
+            replace(load_scene(entry, ("nir",), Quantity.COUNTS), place=entry.path.stem, origin="")
             for entry in wanted
         ]
     except TrainingError as error:

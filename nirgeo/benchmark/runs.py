@@ -24,6 +24,7 @@ from nirgeo.cores import cores
 from nirgeo.errors import EvaluationError
 from nirgeo.evaluation.pictures import png
 from nirgeo.place_statistics import place_means
+from nirgeo.scene import digest
 from nirgeo.training.data import TrainingScene
 
 RESULTS = "results.jsonl"
@@ -42,6 +43,8 @@ class Run:
     steps: int | None = None
     learn_from: int | None = None
     """Images to learn from, if not all of the other folds."""
+    images: str = ""
+    """Tells one set of images from another, see :func:`set_of`."""
 
     @property
     def trains(self) -> bool:
@@ -59,6 +62,11 @@ class Run:
         name = self.contestant.replace("/", "-")
         part = "" if self.learn_from is None else f"-from{self.learn_from}"
         return f"{kind}-{self.protocol}-fold{self.fold}-{name}{part}-seed{self.seed}"
+
+
+def set_of(images: Sequence[TrainingScene]) -> str:
+    """The same for the same images only; folds of another set are others."""
+    return digest({"images": [(image.name, *image.shape) for image in images]})
 
 
 def split_of(run: Run, images: Sequence[TrainingScene]) -> Split:
@@ -107,8 +115,10 @@ def perform(
     if run.protocol is Protocol.IMAGE:
         picture = sheet(split.scored, trained.predict)
         (out / f"{run.folder_name}.png").write_bytes(png(picture))
+    facts = run.key
     record = (
-        run.key
+        {k: v for k, v in facts.items() if k != "images"}
+        | {"image_set": facts["images"]}
         | ({"patches_seen": trained.patches} if run.trains else {})
         | {
             "budget_minutes": run.minutes,
@@ -190,7 +200,10 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 
 def _key(record: dict[str, Any]) -> dict[str, Any]:
     names = ("contestant", "protocol", "fold", "seed", "categories")
-    return {name: record[name] for name in names} | {"learn_from": record.get("learn_from")}
+    return {name: record[name] for name in names} | {
+        "learn_from": record.get("learn_from"),
+        "images": record.get("image_set", ""),
+    }
 
 
 def known(run: Run, records: Iterable[dict[str, Any]]) -> dict[str, Any] | None:

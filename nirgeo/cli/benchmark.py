@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from nirgeo.cli import options as shared
 from nirgeo.cli.errors import reports_errors
@@ -119,21 +120,24 @@ def epfl_command(
         known,
         perform,
         read_results,
+        set_of,
         split_of,
         summary,
     )
     from nirgeo.benchmark.table import render
 
+    if steps is not None and ctx.get_parameter_source("budget") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--steps and --budget exclude each other.")
     if learn_from is not None and protocol == "leaky":
         raise click.UsageError("--learn-from is for images, and --protocol leaky has none.")
     kinds = () if "all" in categories else categories
     images = read_images(Path(folder), kinds)
     target = Path(out)
     target.mkdir(parents=True, exist_ok=True)
-    results = target / RESULTS
+    results, same = target / RESULTS, set_of(images)
     wanted_folds = folds or (tuple(range(FOLDS)) if protocol == "image" else (0,))
     runs = [
-        Run(contestant, Protocol(protocol), fold, seed, kinds, budget, steps, learn_from)
+        Run(contestant, Protocol(protocol), fold, seed, kinds, budget, steps, learn_from, same)
         for contestant in contestants or DEFAULT_CONTESTANTS
         for fold in wanted_folds
         for seed in (seeds if not contestant.startswith("baseline/") else (0,))
@@ -167,7 +171,11 @@ def epfl_command(
                 + (", of an earlier run; --again repeats it)" if kept else ")"),
                 err=True,
             )
-    rows = summary(read_results(results))
+    records = [r for r in read_results(results) if r.get("image_set", "") == same]
+    others = len(read_results(results)) - len(records)
+    if others and not quiet:
+        click.echo(f"Warning: {others} records in {results} are of other images", err=True)
+    rows = summary(records)
     if as_json:
         print_json(rows)
     elif not quiet:

@@ -106,9 +106,10 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
             _reporter(context).error("interrupted", "interrupted")
             context.exit(130)
         except MemoryError:
-            _reporter(context).error(
-                "memory", "out of memory; use smaller chunks (--chunk) or fewer --workers"
-            )
+            chunks = any(parameter.name == "chunk" for parameter in context.command.params)
+            remedy = "use smaller chunks (--chunk) or fewer --workers"
+            remedy = remedy if chunks else "use less of it: smaller scenes, or a smaller --set"
+            _reporter(context).error("memory", f"out of memory; {remedy}")
             context.exit(1)
         except (click.exceptions.Exit, click.ClickException, BrokenPipeError):
             raise

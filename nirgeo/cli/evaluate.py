@@ -160,6 +160,13 @@ def evaluate_command(
     if wanted:
         quantities = sorted({p.quantity for p in predictors}) or present
         ordered = [name for name in BASELINES if name in wanted]
+        for name in ordered if save_baselines is not None else ():
+            for quantity in quantities:
+                saved = _baseline_file(save_baselines or "", name, quantity)
+                if saved.exists() and not overwrite:
+                    raise TargetExistsError(
+                        f"{saved} exists and won't be overwritten without the `--overwrite` option"
+                    )
         predictors += _fitted(ordered, quantities, fitted, save_baselines, quiet)
     predictors = with_hints(with_unique_labels(predictors), hint_errors)
     blocks = [int(text) for text in references if text.isdecimal()]
@@ -213,7 +220,7 @@ def _fitted(
             for baseline in fit_baselines(names, entries, quantity):
                 found.append(predictor_of(baseline))
                 if save_to is not None:
-                    file = Path(save_to) / f"{baseline.name}-{quantity.value}.safetensors"
+                    file = _baseline_file(save_to, baseline.name, quantity)
                     try:
                         file.parent.mkdir(parents=True, exist_ok=True)
                         save_baseline(file, baseline)
@@ -223,6 +230,10 @@ def _fitted(
                         ) from error
                 bar.update(1)
     return found
+
+
+def _baseline_file(folder: str, name: str, quantity: Quantity) -> Path:
+    return Path(folder) / f"{name}-{quantity.value}.safetensors"
 
 
 def _bar(length: int, label: str, quiet: bool) -> Any:

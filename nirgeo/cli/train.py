@@ -106,6 +106,8 @@ def train_command(
     from nirgeo.training.presets import configuration
     from nirgeo.training.teacher import Teacher
 
+    if new_table and not (init or teachers):
+        raise click.UsageError("--new-table is for --init and --teacher.")
     config, master = configuration(preset, changes), None
     if teachers:
         files = [_network_file(teacher) for teacher in teachers]
@@ -140,6 +142,12 @@ def train_command(
             report=report,  # type: ignore[arg-type]
         )
         trainer.start(_network_file(init) if init else None, new_table=new_table)
+        if trainer.worse_than_table and not quiet:
+            click.echo(
+                "Warning: the weights of --init are worse here than a table alone, so until others "
+                "are better best.safetensors is the table",
+                err=True,
+            )
         trainer.run(minutes=minutes)
     if not quiet:
         click.echo(str(Path(out) / "best.safetensors"))
@@ -160,6 +168,17 @@ def _network_file(name: str) -> Path:
     if not isinstance(model, Model):
         raise TrainingError(f"{model.spec.full_name} is no network")
     return Path(model.path)
+
+
+_NOTES = 3
+
+
+def tell_notes(notes: Sequence[tuple[str, str]], quiet: bool) -> None:
+    """Warn of the first few of (scene, note), and say how many more there are."""
+    for scene, note in [] if quiet else notes[:_NOTES]:
+        click.echo(f"Warning: {scene}: {note}", err=True)
+    if not quiet and len(notes) > _NOTES:
+        click.echo(f"Warning: and {len(notes) - _NOTES} more like that", err=True)
 
 
 Side = tuple[Sequence[str], Sequence[str]]
@@ -200,6 +219,7 @@ def read_sides(
                     why = why or str(error)
                     if not quiet:
                         click.echo(f"Warning: skipped {error}", err=True)
+        tell_notes([(s.name, note) for s in scenes for note in s.notes], quiet)
         if not scenes:
             raise TrainingError(
                 f"none of {len(entries)} scenes can be used ({config.quantity.value} and bands "

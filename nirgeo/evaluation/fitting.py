@@ -27,9 +27,9 @@ def check_apart(fitted: Iterable[SceneEntry], scored: Iterable[SceneEntry]) -> N
     EvaluationError : a place, or a file, is on both sides
     """
     fitted, scored = list(fitted), list(scored)
-    shared = {e.place for e in fitted} & {e.place for e in scored}
+    origins = {e.origin for e in fitted}
     files = {e.path.resolve() for e in fitted}
-    shared |= {e.place for e in scored if e.path.resolve() in files}
+    shared = {e.place for e in scored if e.origin in origins or e.path.resolve() in files}
     if shared:
         raise EvaluationError(
             f"{len(shared)} places are both in --fit and in --data ({', '.join(sorted(shared)[:3])}"

@@ -16,7 +16,7 @@ from nirgeo.radiometry import DisplayCurve, Quantity, find_scaling, quantize, to
 from nirgeo.scene import open_scene, view_of
 from nirgeo.source import open_source
 from nirgeo.tiling import Window
-from nirgeo.training.data import SceneEntry, list_scenes
+from nirgeo.training.data import SceneEntry, list_scenes, scene_notes
 
 FloatArray = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -45,6 +45,8 @@ class EvaluationScene:
     bands: Mapping[str, FloatArray]
     valid: Mask
     position: tuple[float, float] | None = None
+    notes: tuple[str, ...] = ()
+    """Why its values may not be what they are taken for."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -136,6 +138,7 @@ def read_scene(entry: SceneEntry) -> EvaluationScene:
         raise EvaluationError(f"{entry.path.name}: {error}") from error
     if not valid.any():
         raise EvaluationError(f"{entry.path.name}: no pixel has all of {', '.join(ROLES)}")
+    notes = scene_notes(values, valid, ROLES, view.scaling)
     scaled = view.scaling.apply(values)
     return EvaluationScene(
         name=entry.path.stem,
@@ -145,6 +148,7 @@ def read_scene(entry: SceneEntry) -> EvaluationScene:
         bands=dict(zip(ROLES, scaled, strict=True)),
         valid=valid,
         position=entry.position if view.source.grid.crs is None else None,
+        notes=notes,
     )
 
 

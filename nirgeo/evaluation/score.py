@@ -149,6 +149,9 @@ def check_libraries() -> None:
         )
 
 
+_NOTES = 3
+
+
 def evaluate(
     entries: Sequence[SceneEntry],
     predictors: Sequence[Predictor],
@@ -164,7 +167,7 @@ def evaluate(
     entries : scenes and their places
     predictors : at least one
     leaky : whether places were learnt from that are scored here; every figure says so
-    warn : told of scenes that are left out
+    warn : told of scenes that are left out, and why values of others may be wrong
     advance : called after each scene
 
     Raises
@@ -191,6 +194,7 @@ def evaluate(
         if (predictors_of := [p for p in predictors if p.quantity is quantity])
     }
     skipped: list[str] = []
+    noted: list[str] = []
     for entry in entries:
         try:
             scene = read_scene(entry)
@@ -202,11 +206,17 @@ def evaluate(
             skipped.append(str(error))
             warn(f"left out {error}")
         else:
+            for note in scene.notes:
+                noted.append(f"{scene.name}: {note}")
             task = tasks[scene.quantity]
             task.scenes.append(entry)
             chosen = [p for p in predictors if p.quantity is scene.quantity]
             _score_scene(scene, chosen, task.predictors)
         advance()
+    for note in noted[:_NOTES]:
+        warn(note)
+    if len(noted) > _NOTES:
+        warn(f"and {len(noted) - _NOTES} more like that")
     for quantity, task in tasks.items():
         if not task.scenes:
             raise EvaluationError(

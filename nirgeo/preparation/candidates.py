@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from nirgeo.errors import TrainingError
+from nirgeo.errors import BandError, TrainingError
 from nirgeo.hrefs import SCENE_SUFFIXES, is_url, public
 from nirgeo.preparation.places import Footprint
 from nirgeo.source import RasterSource, open_source
@@ -120,7 +120,7 @@ def from_folder(folder: Path, roles: Mapping[str, str] | None) -> list[Candidate
         candidates.append(
             Candidate(
                 file=file.as_posix(),
-                open=partial(open_source, path, roles=roles),
+                open=partial(_open_described, path, roles),
                 stem=file.with_suffix("").as_posix(),
                 known={"date": _date(file.as_posix())},
                 level_text=file.as_posix(),
@@ -128,6 +128,19 @@ def from_folder(folder: Path, roles: Mapping[str, str] | None) -> list[Candidate
             )
         )
     return candidates
+
+
+def _open_described(path: Path, roles: Mapping[str, str] | None) -> RasterSource:
+    """A scene by what its file says of its bands; by ``roles`` where that does not name all."""
+    if roles is None:
+        return open_source(path)
+    try:
+        source = open_source(path)
+        if set(roles) <= set(dict(source.roles)):
+            return source
+    except BandError:
+        pass
+    return open_source(path, roles=roles)
 
 
 def from_items(

@@ -47,7 +47,7 @@ from nirgeo.preparation.registration import Shift, find_shift
 from nirgeo.preparation.tiles import BANDS, tile_windows, write_tile
 from nirgeo.radiometry import Quantity, Scaling, find_scaling, to_working
 from nirgeo.scene import region_of
-from nirgeo.source import Grid, RasterSource
+from nirgeo.source import Grid, RasterSource, suspected_nodata
 from nirgeo.stac.item import Item
 from nirgeo.stac.query import Box
 from nirgeo.tiling import TILE, Window
@@ -142,6 +142,9 @@ class Prepared:
         }
 
 
+_NOTES = 3
+
+
 def prepare(
     folder: Path | None,
     out: Path,
@@ -190,12 +193,18 @@ def prepare(
     notes = table_notes(facts.table, [candidate.file for candidate in candidates])
     done = Prepared(rejected=dict(unusable or {}), notes=notes)
     scenes: list[_Scene] = []
+    doubted: list[str] = []
     for number, (candidate, name) in enumerate(named(candidates), start=1):
         try:
-            scenes.append(_look(candidate, name, scale, area, rules, roles is not None))
+            scene = _look(candidate, name, scale, area, rules, roles is not None)
+            scenes.append(scene)
+            doubted += [f"{scene.file}: {doubt}" for doubt in _doubts(scene)]
         except NirgeoError as error:
             done.rejected[candidate.file] = candidate.without_folder(str(error))
         on_progress(number, 2 * len(candidates))
+    done.notes += doubted[:_NOTES]
+    if len(doubted) > _NOTES:
+        done.notes.append(f"and {len(doubted) - _NOTES} more like that, see report.json")
     places = group_scenes(
         [scene.name for scene in scenes],
         [scene.place for scene in scenes],
@@ -308,6 +317,21 @@ def _look(
     return replace(scene, shifts=shifts)
 
 
+def _doubts(scene: _Scene) -> list[str]:
+    """Why the values of a scene may not be what they are taken for."""
+    doubts = []
+    if scene.scaling.origin.startswith("assumed"):
+        doubts.append(
+            "nothing in it says how its numbers become reflectance; "
+            f"{scene.scaling.describe()}. If that is wrong, give --scale GAIN[,OFFSET]"
+        )
+    suspected = suspected_nodata(scene.source, BANDS)
+    return doubts + [
+        text.replace("give --nodata", "say so in its file: gdal_edit.py -a_nodata")
+        for text in suspected
+    ]
+
+
 def _region(grid: Grid, area: Box | None) -> Window:
     """The pixels of a scene that may be used."""
     if area is None:
@@ -404,6 +428,8 @@ def _cut(
             "tiles": len(rows),
             "tiles_without_data": empty,
             "tiles_cloud_like": cloudy,
+            "scaling": scene.scaling.describe(),
+            "doubts": _doubts(scene),
             "shifts": {
                 pair: {
                     "down": round(shift.down, 2),

@@ -21,6 +21,18 @@ _AMOUNTS = (
     *("adversarial", "area_exponent", "gain_jitter", "nir_jitter", "nir_gamma", "zoom", "haze"),
     *("path_radiance", "hint_error"),
 )
+_LARGEST = {
+    "seed": 2**63 - 1,
+    "whiten": 1,
+    "zoom": 2,
+    "haze": 1,
+    "path_radiance": 1,
+    "area_exponent": 10,
+    "gain_jitter": 5,
+    "nir_jitter": 5,
+    "nir_gamma": 5,
+    "hint_error": 10,
+}
 """What numbers may be; those of layers are the generator's to check."""
 
 
@@ -146,9 +158,12 @@ class TrainingConfig:
                 raise TrainingError(f"{name} {getattr(self, name)} must lie in 0…1, 1 excluded")
         for name in _AMOUNTS:
             if not 0 <= getattr(self, name) < math.inf:
-                raise TrainingError(f"{name} {getattr(self, name)} must not be negative")
-        if self.seed < 0:
-            raise TrainingError(f"seed {self.seed} must not be negative")
+                raise TrainingError(f"{name} {getattr(self, name)} must be a number from 0 on")
+        for name, most in _LARGEST.items():
+            if not 0 <= getattr(self, name) <= most:
+                raise TrainingError(f"{name} {getattr(self, name)} must lie in 0…{most:g}")
+        if self.levels < 1:
+            raise TrainingError(f"levels {self.levels}: an encoder-decoder has at least one")
         if self.architecture != "local-affine" and self.hint_share > 0:
             raise TrainingError(f"{self.architecture} networks take no colour hint: hint_share=0")
         if self.bands not in (("nir",), ("red", "green", "nir")):

@@ -26,8 +26,8 @@ from nirgeo import hints
 from nirgeo.bands import COLOURS
 from nirgeo.errors import NirgeoError, TrainingError
 from nirgeo.hrefs import SCENE_SUFFIXES
-from nirgeo.radiometry import Quantity, find_scaling, from_working, to_working
-from nirgeo.source import open_source
+from nirgeo.radiometry import Quantity, Scaling, find_scaling, from_working, to_working
+from nirgeo.source import open_source, usual_nodata
 from nirgeo.tables import first_few, name_here, read_rows
 from nirgeo.tiling import TILE, Window
 from nirgeo.training.config import TrainingConfig
@@ -44,6 +44,10 @@ class TrainingScene:
     inputs: FloatArray
     colours: FloatArray
     valid: NDArray[np.bool_]
+    origin: str = ""
+    """See :attr:`SceneEntry.origin`; the place, if nothing is said."""
+    notes: tuple[str, ...] = ()
+    """Why its values may not be what they are taken for."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -76,6 +80,14 @@ class SceneEntry:
     path: Path
     place: str
     position: tuple[float, float] | None = None
+    alone: bool = False
+    """Whether it counts as a place of its own because no index says where it belongs."""
+
+    @property
+    def origin(self) -> str:
+        """The same for two scenes of one place only; what places are called may depend on what
+        other scenes there are."""
+        return str(self.path.resolve()) if self.alone else f"place {self.place}"
 
 
 def list_scenes(
@@ -110,15 +122,19 @@ def list_scenes(
     for path in paths:
         # A folder per scene: files of one name are not of one place.
         alone = path.stem if stems[path.stem] == 1 else str(path.resolve().with_suffix(""))
-        place, level, position = listed.get(path.resolve(), (alone, "", None))
+        known = listed.get(path.resolve())
+        place, level, position = known or (alone, "", None)
         if not wanted or level in wanted:
-            entries.append(SceneEntry(path, place, position))
+            entries.append(SceneEntry(path, place, position, alone=known is None))
     if not entries:
-        folders_text = ", ".join(str(f) for f in folders)
-        raise TrainingError(
-            f"no training scene in {folders_text}"
-            + (f" with level {', '.join(sorted(wanted))}" if wanted else "")
-        )
+        said = ""
+        if wanted:
+            said = f" with level {', '.join(sorted(wanted))}"
+            if paths and index is None:
+                said += ": levels are a column of --index, and there is none"
+            elif paths and not any(level for _, level, _ in listed.values()):
+                said += f": {index} tells no level of any"
+        raise TrainingError(f"no training scene in {', '.join(map(str, folders))}{said}")
     return entries
 
 
@@ -153,7 +169,8 @@ def _scene_files(folders: Sequence[Path]) -> list[Path]:
         if not Path(folder).is_dir():
             raise TrainingError(f"{folder}: there is no such folder")
         paths += sorted(p for p in Path(folder).rglob("*") if p.suffix.lower() in SCENE_SUFFIXES)
-    return paths
+    # A file that two of the folders hold is one scene.
+    return list({path.resolve(): path for path in reversed(paths)}.values())[::-1]
 
 
 def _names(paths: Iterable[Path], index: Path) -> Iterator[str]:
@@ -202,11 +219,38 @@ def load_scene(entry: SceneEntry, bands: Sequence[str], quantity: Quantity) -> T
         values, valid = source.read(Window(0, 0, *source.grid.shape), numbers)
     except NirgeoError as error:
         raise TrainingError(f"{entry.path}: {error}") from error
+    notes = scene_notes(values, valid, (*bands, *COLOURS), scaling)
     working = to_working(scaling.apply(values), quantity)
     working[:, ~valid] = 0
     return TrainingScene(
-        entry.path.stem, entry.place, working[: len(bands)], working[len(bands) :], valid
+        entry.path.stem,
+        entry.place,
+        working[: len(bands)],
+        working[len(bands) :],
+        valid,
+        entry.origin,
+        notes,
     )
+
+
+def scene_notes(
+    values: NDArray[Any], valid: NDArray[np.bool_], roles: Sequence[str], scaling: Scaling
+) -> tuple[str, ...]:
+    """Why the values of a scene may not be what they are taken for: what `colorize` asks too."""
+    notes = []
+    if scaling.origin.startswith("assumed"):
+        notes.append(
+            "nothing in it says how its numbers become reflectance; "
+            f"{scaling.describe()}. If that is wrong, write it into the file, as scale and offset "
+            "of its bands"
+        )
+    for role, band in zip(roles, values, strict=True):
+        for value, share in usual_nodata(band[valid]):
+            notes.append(
+                f"{share} of {role} is {value:g}, which often marks missing pixels; if it does "
+                f"here, say so in the file: gdal_edit.py -a_nodata {value:g}"
+            )
+    return tuple(notes)
 
 
 def refuse_shared_places(
@@ -217,7 +261,8 @@ def refuse_shared_places(
     ------
     TrainingError : a place has scenes on both sides
     """
-    shared = {scene.place for scene in training} & {scene.place for scene in validation}
+    learnt = {scene.origin or scene.place for scene in training}
+    shared = {s.place for s in validation if (s.origin or s.place) in learnt}
     if shared:
         raise TrainingError(
             "training and validation share places, so validation would measure memory: "

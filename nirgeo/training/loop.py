@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -40,7 +41,7 @@ from nirgeo.training.networks import (
 from nirgeo.training.rebalance import ChromaRarity
 from nirgeo.training.start import whiten_stem
 from nirgeo.training.table import fit_table, input_range
-from nirgeo.training.teacher import Teacher
+from nirgeo.training.teacher import Teacher, suited
 from nirgeo.training.validation import ValidationScore, place_means
 
 Report = Callable[[Mapping[str, Any]], None]
@@ -92,7 +93,7 @@ class Trainer:
         sides = {"training": training, "validation": validation or ()}
         self.scenes = digest(
             {
-                name: [(scene.place, scene.name, *scene.shape) for scene in side]
+                name: [(scene.place, scene.name, *scene.shape, _checksum(scene)) for scene in side]
                 for name, side in sides.items()
             }
         )
@@ -118,6 +119,9 @@ class Trainer:
         self.seconds = 0.0
         self.best = math.inf
         self.table_places: dict[str, tuple[float, float]] = {}
+        self.initial: dict[str, Any] = {}
+        self.worse_than_table = False
+        """Whether the weights that a run has started from are, so that they are not the best."""
         self.rarity: ChromaRarity | None = None
         if config.rebalance > 0:
             self.rarity = ChromaRarity.measure(self.sampler, config.rebalance).to(self.device)
@@ -138,6 +142,8 @@ class Trainer:
         step 0 stays that of a newly fitted table; a second one is theirs.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        if initial is not None:
+            self.initial = {"sha256": read_model(initial).sha256, "new_table": new_table}
         config_file = self.folder / "config.json"
         checkpoint = self.folder / CHECKPOINT
         if checkpoint.exists():
@@ -150,6 +156,17 @@ class Trainer:
             if read_facts(checkpoint).get("scenes", self.scenes) != self.scenes:
                 raise TrainingError(
                     f"{checkpoint} was made with other scenes; use another folder, or the same ones"
+                )
+            if read_facts(checkpoint).get("initial", {}) != self.initial:
+                raise TrainingError(
+                    f"{checkpoint} started from other weights (--init, --new-table); use another "
+                    "folder, or the same ones"
+                )
+            best = self.folder / BEST
+            if self.selects and self.spec is not None and not best.exists():
+                raise TrainingError(
+                    f"{best} is gone, and {CHECKPOINT} holds the last weights only; use another "
+                    "folder"
                 )
             facts = load_checkpoint(checkpoint, self.modules, self.optimizers)
             self.step, self.seconds, self.best = facts["step"], facts["seconds"], facts["best"]
@@ -179,7 +196,7 @@ class Trainer:
         if initial is not None:
             self._take_weights(initial, new_table)
             if self.selects:  # a training that only makes them worse ends with them
-                self._validate()
+                self.worse_than_table = not self._validate()
 
     def _fit_table(self, network: LocalAffineGenerator) -> None:
         knots, maximum = network.config.knots, network.config.table_max
@@ -210,7 +227,8 @@ class Trainer:
     def _take_weights(self, initial: Path, new_table: bool) -> None:
         """Weights of a model whose tensors fit: its view and its averaging may be others, and what
         it learnt of its errors is left behind."""
-        known = load_generator(read_model(initial)).state_dict()
+        model = suited(initial, self.config)
+        known = load_generator(model).state_dict()
         fitted = self.network.state_dict()
         for name, value in fitted.items():
             if name not in known or known[name].shape != value.shape:
@@ -402,8 +420,18 @@ class Trainer:
         relative = float((mean / table).mean())
         return ValidationScore(float(mean[0]), float(mean[1]), relative)
 
-    def _validate(self) -> None:
+    def _validate(self) -> bool:
+        """Judge the averaged weights, and keep them if they are the best; whether they are.
+
+        Raises
+        ------
+        TrainingError : they make no numbers any more
+        """
         score = self.score()
+        if not math.isfinite(score.relative):
+            raise TrainingError(
+                f"the network makes no numbers any more at step {self.step}; lower learning_rate"
+            )
         facts = {"angular": score.angular, "rmse": score.rmse, "relative": score.relative}
         judged = score.relative
         if self.config.hint_share > 0:
@@ -415,6 +443,7 @@ class Trainer:
             self.best = judged
             self._export(BEST)
         self._log({"event": "validation", **facts, "judged": judged, "best": better})
+        return better
 
     def _export(self, name: str) -> None:
         if self.spec is None:
@@ -432,14 +461,28 @@ class Trainer:
             "seconds": self.seconds,
             "best": self.best,
             "table_places": self.table_places,
+            "initial": self.initial,
         }
         save_checkpoint(self.folder / CHECKPOINT, self.modules, self.optimizers, facts)
 
     def _log(self, event: Mapping[str, Any]) -> None:
         record = {"step": self.step, "seconds": round(self.seconds, 1), **event}
+        record = {k: v if _is_json(v) else None for k, v in record.items()}
         with open(self.folder / LOG, "a", encoding="utf-8") as log:
             log.write(json.dumps(record) + "\n")
         self.report(record)
+
+
+def _is_json(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _checksum(scene: TrainingScene) -> int:
+    """Tells other pixels under the same name."""
+    found = 0
+    for part in (scene.inputs, scene.colours, scene.valid):
+        found = zlib.crc32(np.ascontiguousarray(part).view(np.uint8).data, found)
+    return found
 
 
 def _logged_step(line: str) -> float:

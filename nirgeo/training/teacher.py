@@ -32,7 +32,7 @@ class Teacher:
     """
 
     def __init__(self, paths: Sequence[Path], config: TrainingConfig, device: torch.device) -> None:
-        models = [_suited(path, config) for path in paths]
+        models = [_of_same_cells(path, config) for path in paths]
         self.identity = ", ".join(f"{model.spec.full_name} {model.sha256}" for model in models)
         self.networks = [load_generator(model).to(device).requires_grad_(False) for model in models]
 
@@ -59,7 +59,14 @@ class Teacher:
             pupil.input_range.copy_(own.input_range)
 
 
-def _suited(path: Path, config: TrainingConfig) -> Model:
+def suited(path: Path, config: TrainingConfig) -> Model:
+    """A network that eats and makes what the one to be trained does.
+
+    Raises
+    ------
+    TrainingError : it does not
+    ModelError : the file can't be used
+    """
     model = read_model(path)
     spec = model.spec
     wanted = (config.bands, config.quantity, config.predicted)
@@ -68,13 +75,18 @@ def _suited(path: Path, config: TrainingConfig) -> Model:
             f"{path}: {spec.full_name} makes {', '.join(spec.made)} from "
             f"{', '.join(spec.bands)} ({spec.quantity.value}), and the network to be trained "
             f"{', '.join(config.predicted)} from {', '.join(config.bands)} "
-            f"({config.quantity.value}); choose another teacher or preset"
+            f"({config.quantity.value}); choose another model or preset"
         )
-    own = generator_shape(spec.architecture, spec.generator).stride
+    return model
+
+
+def _of_same_cells(path: Path, config: TrainingConfig) -> Model:
+    model = suited(path, config)
+    own = generator_shape(model.spec.architecture, model.spec.generator).stride
     pupils = generator_shape(config.architecture, generator_config(config).to_json()).stride
     if own != pupils:  # both are given one hint, a value per cell
         raise TrainingError(
-            f"{path}: {spec.full_name} computes in cells of {own} px and the network to be trained "
-            f"in cells of {pupils}; choose another teacher or preset, or --set shuffle={own}"
+            f"{path}: {model.spec.full_name} computes in cells of {own} px and the network to be "
+            f"trained in cells of {pupils}; choose another one or preset, or --set shuffle={own}"
         )
     return model

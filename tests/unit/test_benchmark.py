@@ -15,6 +15,7 @@ from helpers import write_raster
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nirgeo.benchmark.contestants import check
 from nirgeo.benchmark.protocol import (
     FOLDS,
     LEAKY_SCORED,
@@ -25,7 +26,7 @@ from nirgeo.benchmark.protocol import (
     leaky_split,
     read_images,
 )
-from nirgeo.benchmark.runs import Run, known, read_results, summary
+from nirgeo.benchmark.runs import Run, known, read_results, set_of, summary
 from nirgeo.benchmark.scores import by_category, linear_light, score
 from nirgeo.cli.main import main
 from nirgeo.errors import EvaluationError
@@ -217,6 +218,20 @@ def record(**changes: Any) -> dict[str, Any]:
         "steps": 10,
     }
     return facts | changes
+
+
+def test_records_of_other_images_are_of_another_run() -> None:
+    images = [photograph(f"urban_{k}") for k in range(6)]
+    run = Run("x", Protocol.IMAGE, 0, 0, ("urban",), images=set_of(images))
+    mine = record(image_set=set_of(images))
+    assert known(run, [record(), record(image_set=set_of(images[:5])), mine]) is mine
+    assert known(run, [record(image_set=set_of(images[:5]))]) is None
+
+
+@pytest.mark.parametrize("preset", ["satellite-nir", "aerial-rgn"])
+def test_presets_for_other_data_are_refused(preset: str) -> None:
+    with pytest.raises(EvaluationError, match="this is near infrared in counts"):
+        check(preset)
 
 
 class TestSummary:

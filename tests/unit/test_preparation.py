@@ -8,13 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from evaluation_scenes import ground
+from helpers import write_raster
 from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 
 from nirgeo.errors import OptionError, TrainingError
 from nirgeo.georeference import map_positions
-from nirgeo.preparation.candidates import Candidate, Facts, named, read_table, table_notes
+from nirgeo.preparation.candidates import (
+    Candidate,
+    Facts,
+    from_folder,
+    named,
+    read_table,
+    table_notes,
+)
 from nirgeo.preparation.clouds import cloud_like
 from nirgeo.preparation.places import (
     KM_PER_DEGREE,
@@ -265,3 +273,18 @@ def test_a_table_of_other_scenes_is_refused() -> None:
         TrainingError, match=r"none of 2 scenes: it names x\.tif, y\.tif.* a\.tif, b"
     ):
         table_notes(table, ["a.tif", "b.tif"])
+
+
+def test_bands_are_named_for_files_that_do_not_say(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(1, 255, (4, 80, 80), dtype=np.uint8)
+    write_raster(tmp_path / "said.tif", values, descriptions=("nir", "red", "green", "blue"))
+    write_raster(tmp_path / "silent.tif", values)
+    write_raster(tmp_path / "half.tif", values, descriptions=("x", "nir", "y", "z"))
+    roles = {"red": "1", "green": "2", "blue": "3", "nir": "4"}
+    found = {c.file: dict(c.open().roles) for c in from_folder(tmp_path, roles)}
+    usual = {"red": 1, "green": 2, "blue": 3, "nir": 4}
+    assert found == {
+        "said.tif": {"nir": 1, "red": 2, "green": 3, "blue": 4},
+        "silent.tif": usual,
+        "half.tif": usual,
+    }

@@ -108,7 +108,7 @@ def test_a_teacher_never_learns(tmp_path: Path, teacher: Path) -> None:
 @pytest.mark.parametrize("other", [{"bands": ("red", "green", "nir")}, {"quantity": "counts"}])
 def test_a_teacher_of_something_else_is_refused(tmp_path: Path, other: dict) -> None:
     path = write_random_model(tmp_path, **other)
-    with pytest.raises(TrainingError, match="choose another teacher"):
+    with pytest.raises(TrainingError, match="choose another model or preset"):
         Teacher([path], PUPIL, CPU)
 
 

@@ -64,7 +64,7 @@ def test_a_tools_usage_names_itself(tool: Path) -> None:
     doc = tool.read_text("utf-8").split('"""')[1]
     assert set(re.findall(r"python tools/(\w+)\.py", doc)) == {tool.stem}
     with pytest.raises(SystemExit):
-        arguments(doc, [])
+        arguments(doc, ["--no-such-option"])
 
 
 def test_a_tool_without_arguments_ends_with_its_usage() -> None:

@@ -13,7 +13,9 @@ from helpers import write_raster
 from numpy.typing import NDArray
 
 from nirgeo import hints
-from nirgeo.errors import TrainingError
+from nirgeo.errors import EvaluationError, TrainingError
+from nirgeo.evaluation.fitting import check_apart
+from nirgeo.evaluation.scenes import read_scene
 from nirgeo.radiometry import Quantity, from_working
 from nirgeo.training.config import TrainingConfig
 from nirgeo.training.data import (
@@ -456,6 +458,33 @@ class TestHints:
         assert error[sure].mean() < 0.5 * error[~sure].mean()
 
 
+def of_entry(entry: SceneEntry) -> TrainingScene:
+    nothing = np.zeros((1, 64, 64), np.float32)
+    valid = np.ones((64, 64), np.bool_)
+    return TrainingScene(entry.path.stem, entry.place, nothing, nothing, valid, entry.origin)
+
+
+class TestNotes:
+    """What `colorize` says of a scene is said where it is learnt from too."""
+
+    def test_numbers_that_are_assumed_and_pixels_that_may_be_missing(self, tmp_path: Path) -> None:
+        random = np.random.default_rng(0)
+        values = random.integers(300, 3000, (4, 80, 80)).astype(np.int16)
+        values[:, :8] = -9999
+        path = tmp_path / "x.tif"
+        roles = ("red", "green", "blue", "nir")
+        write_raster(path, values, descriptions=roles)
+        scene = load_scene(SceneEntry(path, "x"), ("nir",), Quantity.REFLECTANCE)
+        assert "nothing in it says how its numbers become reflectance" in scene.notes[0]
+        assert scene.notes[1].startswith("10.0% of nir is -9999")
+        assert len(scene.notes) == 5
+        (noted,) = [read_scene(SceneEntry(path, "x")).notes]
+        assert sorted(noted) == sorted(scene.notes)
+        write_raster(path, values, descriptions=roles, nodata=-9999, scales=[1e-4] * 4)
+        said = load_scene(SceneEntry(path, "x"), ("nir",), Quantity.REFLECTANCE)
+        assert said.notes == ()
+
+
 class TestListScenes:
     @staticmethod
     def _tree(folder: Path) -> None:
@@ -467,10 +496,40 @@ class TestListScenes:
         self._tree(tmp_path)
         entries = list_scenes([tmp_path])
         assert entries == [
-            SceneEntry(tmp_path / "a.tif", "a"),
-            SceneEntry(tmp_path / "sub" / "b.TIFF", "b"),
-            SceneEntry(tmp_path / "sub" / "deep" / "c.vrt", "c"),
+            SceneEntry(tmp_path / "a.tif", "a", alone=True),
+            SceneEntry(tmp_path / "sub" / "b.TIFF", "b", alone=True),
+            SceneEntry(tmp_path / "sub" / "deep" / "c.vrt", "c", alone=True),
         ]
+
+    def test_a_file_of_two_folders_is_one_scene(self, tmp_path: Path) -> None:
+        self._tree(tmp_path)
+        twice = list_scenes([tmp_path, tmp_path / "sub"])
+        assert [entry.path for entry in twice] == [e.path for e in list_scenes([tmp_path])]
+        assert [entry.place for entry in twice] == ["a", "b", "c"]
+
+    def test_what_is_one_place_does_not_depend_on_names(self, tmp_path: Path) -> None:
+        for folder in ("2019", "2020", "other"):
+            write_raster(tmp_path / folder / "stack.tif", np.ones((4, 70, 70), np.uint8))
+        (both,) = [list_scenes([tmp_path / "2019", tmp_path / "2020"])]
+        (one,) = list_scenes([tmp_path / "2020"])
+        (other,) = list_scenes([tmp_path / "other"])
+        assert one.place == other.place == "stack"  # each is the only one of that name there
+        learnt = [of_entry(entry) for entry in both]
+        refuse_shared_places(learnt, [of_entry(other)])
+        with pytest.raises(TrainingError, match="share places"):
+            refuse_shared_places(learnt, [of_entry(one)])
+        check_apart(both, [other])
+        with pytest.raises(EvaluationError, match="both in --fit and in --data"):
+            check_apart(both, [one])
+
+    def test_levels_that_nothing_tells(self, tmp_path: Path) -> None:
+        self._tree(tmp_path)
+        with pytest.raises(TrainingError, match="levels are a column of --index, and there is"):
+            list_scenes([tmp_path], levels=["L2A"])
+        index = tmp_path / "index.csv"
+        index.write_text("file,group\na.tif,x\n")
+        with pytest.raises(TrainingError, match="tells no level of any"):
+            list_scenes([tmp_path], index, ["L2A"])
 
     @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
     def test_index(self, tmp_path: Path, encoding: str) -> None:

@@ -248,6 +248,10 @@ class TestTraining:
             assert torch.equal(value, weights[name]) is (
                 name not in ("table.values", "input_range")
             ), name
+        counts = replace(config, quantity=Quantity.COUNTS)
+        other = Trainer(counts, TRAINING, VALIDATION, tmp_path / "counts")
+        with pytest.raises(TrainingError, match="choose another model or preset"):
+            other.start(first.folder / BEST)
         wider = Trainer(replace(config, width=12), TRAINING, VALIDATION, tmp_path / "wider")
         with pytest.raises(TrainingError, match="another shape"):
             wider.start(first.folder / BEST)
@@ -335,6 +339,14 @@ class TestPlaces:
             with pytest.raises(TrainingError, match="made with other scenes"):
                 Trainer(config, training, validation, folder).start()
 
+    def test_other_pixels_under_the_same_name_are_other_scenes(self, tmp_path: Path) -> None:
+        first = Trainer(replace(CONFIG, steps=10), TRAINING, VALIDATION, tmp_path)
+        first.start()
+        first.run(minutes=0)
+        darker = [replace(TRAINING[0], inputs=TRAINING[0].inputs / 3), TRAINING[1]]
+        with pytest.raises(TrainingError, match="made with other scenes"):
+            Trainer(replace(CONFIG, steps=10), darker, VALIDATION, tmp_path).start()
+
     def test_shared_places_are_refused(self, tmp_path: Path) -> None:
         shared = replace(VALIDATION[0], place=TRAINING[0].place)
         with pytest.raises(TrainingError, match=r"share places.*: t1$"):
@@ -397,6 +409,46 @@ class TestResume:
         assert read_facts(tmp_path / CHECKPOINT)["step"] == 3
         assert_same(finished, trained(tmp_path))
         assert log_of(tmp_path) == log_of(finished.folder)
+
+    def test_with_the_weights_it_began_with(self, tmp_path: Path) -> None:
+        config = replace(CONFIG, adversarial=0.0, steps=10)
+        first = trained(tmp_path / "first", config, spec=spec_of(config))
+        best = first.folder / BEST
+        folder = tmp_path / "second"
+        second = Trainer(config, TRAINING, VALIDATION, folder)
+        second.start(best)
+        second.run(minutes=0)
+        for options in ({}, {"initial": best, "new_table": True}):
+            with pytest.raises(TrainingError, match="started from other weights"):
+                Trainer(config, TRAINING, VALIDATION, folder).start(**options)
+        again = Trainer(config, TRAINING, VALIDATION, folder)
+        again.start(best)
+        assert again.step == 1
+        with pytest.raises(TrainingError, match="started from other weights"):
+            Trainer(config, TRAINING, VALIDATION, first.folder).start(best)
+
+    def test_weights_worse_than_a_table_are_told(self, tmp_path: Path) -> None:
+        config = replace(CONFIG, adversarial=0.0, steps=10)
+        first = trained(tmp_path / "first", config, spec=spec_of(config))
+        path = tmp_path / "spoilt.safetensors"
+        model = read_model(first.folder / BEST)
+        tensors = {k: v.numpy().copy() for k, v in load_generator(model).state_dict().items()}
+        tensors["table.values"] += 0.5
+        write_model(path, model.spec, tensors)
+        second = Trainer(config, TRAINING, VALIDATION, tmp_path / "second")
+        second.start(path)
+        assert second.worse_than_table
+        third = Trainer(config, TRAINING, VALIDATION, tmp_path / "third")
+        third.start(first.folder / BEST)
+        assert not third.worse_than_table
+
+    def test_without_its_best_weights(self, tmp_path: Path) -> None:
+        config = replace(CONFIG, steps=10)
+        trained(tmp_path, config, spec=spec_of(config))
+        (tmp_path / BEST).unlink()
+        again = Trainer(config, TRAINING, VALIDATION, tmp_path, spec=spec_of(config))
+        with pytest.raises(TrainingError, match="is gone, and"):
+            again.start()
 
     def test_a_line_of_the_log_cut_in_the_middle(self, finished: Trainer, tmp_path: Path) -> None:
         with pytest.raises(PowerCutError):
