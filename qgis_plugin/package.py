@@ -180,7 +180,7 @@ def _source_problems(name: str, source: str) -> list[str]:
         for module in modules:
             # "processing" is QGIS's own, and the only way to its options and widgets.
             root = module.split(".")[0]
-            if root not in sys.stdlib_module_names | {"qgis", "processing"}:
+            if root not in sys.stdlib_module_names | {"qgis", "processing", "osgeo"}:
                 found.append(f"{name} imports {module}, which QGIS does not have")
             if root in ("PyQt5", "PyQt6"):
                 found.append(f"{name} imports {module}; use qgis.PyQt for both Qt 5 and 6")

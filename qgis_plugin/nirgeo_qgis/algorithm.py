@@ -18,11 +18,11 @@ from qgis.core import (
 from qgis.PyQt.QtGui import QIcon
 
 from .cancelling import cancellation
-from .events import Result
+from .events import Result, ToldError
 from .interpreter import InterpreterError
 from .leftovers import Beside
 from .nirgeo_cli import InstallationError, NirgeoCommand
-from .scene import NEAR_INFRARED, Role, Scene
+from .scene import NEAR_INFRARED, Role, Scene, shown
 from .settings import nirgeo_command
 from .wording import Labels
 
@@ -124,16 +124,20 @@ class NirgeoTool(QgsProcessingAlgorithm):
         output: str,
         feedback: QgsProcessingFeedback,
     ) -> Result:
-        """Run the command, leaving nothing of ``output`` if it fails.
+        """Run the command, leaving nothing of ``output`` if it can't tidy up itself.
+
+        Where it can, what lies beside the output may be another run's.
 
         Raises
         ------
         RunError, CancelledError : as :meth:`.NirgeoCommand.run`
         """
-        feedback.pushCommandInfo(shlex.join(nirgeo.arguments(*arguments)))
+        feedback.pushCommandInfo(shlex.join(map(shown, nirgeo.arguments(*arguments))))
         beside = Beside(output) if output else None
         try:
             return nirgeo.run(arguments, feedback, cancellation(feedback), self.LABELS)
+        except ToldError:
+            raise
         except BaseException:
             if beside is not None:
                 beside.clear()

@@ -26,7 +26,7 @@ from .events import RunError
 from .nirgeo_cli import CancelledError
 from .request import AUTO, ColorizeRequest, split_creation_options
 from .result_layer import ResultLayer, style_when_loaded
-from .scene import NEAR_INFRARED, REFERENCE_COLOURS, Scene
+from .scene import NEAR_INFRARED, REFERENCE_COLOURS, Scene, shown
 from .wording import COLORIZE
 
 
@@ -271,13 +271,13 @@ class Colorize(NirgeoTool):
         except RunError as error:
             raise QgsProcessingException(str(error)) from error
         history = [
-            f"Made from {self._scene.name} ({self._scene.path or 'not a file'})",
-            f"nirgeo {versions['nirgeo']}: {shlex.join(arguments)}",
+            f"Made from {self._scene.name} ({shown(self._scene.path or 'not a file')})",
+            f"nirgeo {versions['nirgeo']}: {shlex.join(map(shown, arguments))}",
         ]
         style_when_loaded(
             context,
             output,
-            ResultLayer(self._scene.crs, history, result.tags),
+            ResultLayer(self._scene.crs_by_hand, history, result.tags),
             name=f"{self._scene.name} (natural colour)",
             default_name=self.LABELS["--output"],
         )

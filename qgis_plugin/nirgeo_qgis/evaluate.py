@@ -29,7 +29,7 @@ from .page_file import PageFile
 from .report import rows
 from .request import CompareRequest
 from .result_layer import ErrorMap, style_when_loaded
-from .scene import PREDICTION, TRUE_COLOURS, Scene
+from .scene import PREDICTION, TRUE_COLOURS, Scene, shown
 from .wording import EVALUATE
 
 _COLOURS = ("red", "green", "blue")
@@ -218,7 +218,7 @@ class Evaluate(NirgeoTool):
         if output:
             history = [
                 *(f"{label}: {text}" for label, text in rows(facts)),
-                f"nirgeo {versions['nirgeo']}: {shlex.join(arguments)}",
+                f"nirgeo {versions['nirgeo']}: {shlex.join(map(shown, arguments))}",
             ]
             style_when_loaded(
                 context,

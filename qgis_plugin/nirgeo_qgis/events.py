@@ -27,6 +27,10 @@ class RunError(Exception):
     """A run of nirgeo failed. The message is for the user."""
 
 
+class ToldError(RunError):
+    """nirgeo itself has said why it ended: it has tidied up, or says what it has left."""
+
+
 @dataclass(frozen=True)
 class Result:
     """What a run leaves: a file that says how it was made, or figures, or both."""
@@ -109,7 +113,7 @@ class Transcript:
         RunError : the child failed; says why, as far as it can be known
         """
         if self.error:
-            raise RunError(self.error)
+            raise ToldError(self.error)
         if ended.returncode != 0:
             raise RunError(self._failure(ended.returncode))
         if self.result is None or not (self.result.path or self.result.figures):

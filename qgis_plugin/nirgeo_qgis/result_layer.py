@@ -79,7 +79,8 @@ class ErrorMap(QgsProcessingLayerPostProcessorInterface):
 
 
 class ResultLayer(QgsProcessingLayerPostProcessorInterface):
-    """Dresses the layer of one result. ``tags`` are what nirgeo says about how it was made."""
+    """Dresses the layer of one result. ``crs`` is valid if the input's was chosen in QGIS, against
+    what its file says or does not say; ``tags`` are what nirgeo says about how it was made."""
 
     def __init__(
         self, crs: QgsCoordinateReferenceSystem, history: Sequence[str], tags: Mapping[str, str]
@@ -93,7 +94,7 @@ class ResultLayer(QgsProcessingLayerPostProcessorInterface):
     ) -> None:
         if not isinstance(layer, QgsRasterLayer) or not layer.isValid():
             return
-        if not layer.crs().isValid() and self._crs.isValid():
+        if self._crs.isValid():
             layer.setCrs(self._crs)  # given to the input by hand, unknown to its file
         provider = layer.dataProvider()
         if provider.bandCount() >= 3:

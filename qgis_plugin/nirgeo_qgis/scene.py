@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from qgis.core import (
@@ -57,14 +58,25 @@ TRUE_COLOURS = Role(
 )
 
 _PICTURE_SERVICES = frozenset({"wms", "arcgismapserver"})
-_OPEN_OPTIONS = "|option:"
+_OPEN_OPTION = "|option:"
+_PARTS = re.compile(r"\|(option|credential|authcfg|layername|layerid):?")
+"""What QGIS adds to the name of a layer's file."""
+
+
+def shown(text: str) -> str:
+    """An argument without what follows a URL's question mark, which may be a signature: what is
+    shown is copied, and what is noted about a layer is saved with the project."""
+    remote = "://" in text or text.startswith("/vsi")
+    return text.partition("?")[0] if remote else text
 
 
 @dataclass
 class Scene:
     """What is needed of a layer once the work has left the main thread.
 
-    ``path`` is a name that GDAL opens; where there is none, ``pixels`` have to be copied to a file.
+    ``path`` is a name that GDAL opens; where there is none, ``pixels`` have to be copied to a file:
+    by GDAL in this process, if that can open ``here``, with its options. ``crs_by_hand`` is valid
+    if the layer's was chosen in QGIS.
     """
 
     name: str
@@ -72,6 +84,8 @@ class Scene:
     crs: QgsCoordinateReferenceSystem
     path: str | None
     pixels: QgsRasterDataProvider | None = None
+    here: tuple[str, list[str]] | None = None
+    crs_by_hand: QgsCoordinateReferenceSystem = field(default_factory=QgsCoordinateReferenceSystem)
 
     @classmethod
     def of(cls, layer: QgsRasterLayer, role: Role) -> Scene:
@@ -90,8 +104,14 @@ class Scene:
                 f"{layer.name()} comes from a map service ({provider.name()}) that sends pictures, "
                 f"not measurements: {role.refusal}. Download the raster itself and use its file."
             )
-        path = _gdal_name(layer.source()) if provider.name() == "gdal" else None
-        return cls(layer.name(), role, layer.crs(), path, None if path else provider.clone())
+        path = here = None
+        if provider.name() == "gdal":
+            path, here = _gdal_name(layer.source()), _gdal_name_here(layer.source())
+        by_hand = QgsCoordinateReferenceSystem()
+        if layer.crs() != provider.crs():
+            by_hand = layer.crs()
+        pixels = None if path else provider.clone()
+        return cls(layer.name(), role, layer.crs(), path, pixels, here, by_hand)
 
     @contextmanager
     def as_file(self, feedback: QgsProcessingFeedback) -> Iterator[str]:
@@ -107,13 +127,14 @@ class Scene:
         if self.path is not None:
             yield self.path
             return
-        feedback.pushInfo(
-            f"{self.name} is not a file: its pixels are copied to a temporary one first. "
-            f"{self.role.loss}"
-        )
         with tempfile.TemporaryDirectory(prefix="nirgeo-qgis-") as folder:
             copy = os.path.join(folder, "scene.tif")
-            self._export(copy, cancellation(feedback))
+            said = f"{self.name} is not a file: its pixels are copied to a temporary one first."
+            if self.here is not None and _copied(*self.here, copy, cancellation(feedback)):
+                feedback.pushInfo(said)
+            else:
+                feedback.pushInfo(f"{said} {self.role.loss}")
+                self._export(copy, cancellation(feedback))
             yield copy
 
     def _export(self, path: str, is_cancelled: Callable[[], bool]) -> None:
@@ -154,8 +175,39 @@ class Scene:
 
 def _gdal_name(source: str) -> str | None:
     """What another program can give to GDAL to open a layer; None where it could not."""
-    path = source.split(_OPEN_OPTIONS)[0]
-    # Memory of this very process, and credentials that only QGIS can look up.
-    if "/vsimem/" in path or "authcfg=" in path:
+    # Memory of this very process; credentials that only QGIS can look up; options that change what
+    # is opened.
+    if "/vsimem/" in source or "authcfg=" in source or _PARTS.search(source):
         return None
-    return str(Path(path).absolute()) if os.path.exists(path) else path
+    return str(Path(source).absolute()) if os.path.exists(source) else source
+
+
+def _gdal_name_here(source: str) -> tuple[str, list[str]] | None:
+    """Name and options with which GDAL opens a layer in this process; None if it needs more."""
+    path, *options = source.split(_OPEN_OPTION)
+    if "authcfg=" in source or any(_PARTS.search(part) for part in (path, *options)):
+        return None
+    return path, options
+
+
+def _copied(path: str, options: list[str], target: str, is_cancelled: Callable[[], bool]) -> bool:
+    """Copy a raster with all that is known of its bands and its mask; False if GDAL can't.
+
+    Raises
+    ------
+    CancelledError : the user cancelled
+    """
+    try:
+        from osgeo import gdal
+
+        opened = gdal.OpenEx(path, gdal.OF_RASTER, open_options=options)
+        if opened is None:
+            return False
+        made = gdal.Translate(target, opened, callback=lambda *_: 0 if is_cancelled() else 1)
+        if made is not None:  # how a result was made, which a comparison asks
+            made.SetMetadata(opened.GetMetadata("NIRGEO"), "NIRGEO")
+    except (ImportError, RuntimeError):  # GDAL may have been told to raise
+        made = None
+    if is_cancelled():
+        raise CancelledError
+    return made is not None

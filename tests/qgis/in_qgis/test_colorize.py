@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import processing
 import pytest
-from nirgeo_qgis.scene import NEAR_INFRARED, Scene
+from nirgeo_qgis.scene import NEAR_INFRARED, Scene, _gdal_name, _gdal_name_here, shown
 from osgeo import gdal
 from plugin_helpers import Fake, is_alive, pid_in, write_reflectance
 from processing.gui.Postprocessing import handleAlgorithmResults
@@ -332,6 +332,81 @@ def test_missing_pixels_survive_the_copy(real: None, scene: Path, out: Path) -> 
     assert (mask[:, 20:] == 255).all()
 
 
+def test_a_mask_survives_the_copy_and_so_do_names(real: None, scene: Path, out: Path) -> None:
+    gdal.SetConfigOption("GDAL_TIFF_INTERNAL_MASK", "YES")
+    try:
+        dataset = gdal.Open(str(scene), gdal.GA_Update)
+        dataset.GetRasterBand(1).SetDescription("nir")
+        dataset.CreateMaskBand(gdal.GMF_PER_DATASET)
+        band = dataset.GetRasterBand(1).GetMaskBand()
+        valid = np.full((band.YSize, band.XSize), 255, np.uint8)
+        valid[:, :20] = 0
+        band.WriteArray(valid)
+        del band, dataset
+    finally:
+        gdal.SetConfigOption("GDAL_TIFF_INTERNAL_MASK", None)
+    gdal.FileFromMemBuffer("/vsimem/scene.tif", scene.read_bytes())
+    try:
+        layer = QgsRasterLayer("/vsimem/scene.tif", "in memory")
+        with Scene.of(layer, NEAR_INFRARED).as_file(QgsProcessingFeedback()) as path:
+            assert gdal.Open(path).GetRasterBand(1).GetDescription() == "nir"
+        processing.run("nirgeo:colorize", {"INPUT": layer, "OUTPUT": str(out / "memory.tif")})
+    finally:
+        gdal.Unlink("/vsimem/scene.tif")
+    processing.run("nirgeo:colorize", {"INPUT": str(scene), "OUTPUT": str(out / "file.tif")})
+    np.testing.assert_array_equal(mask_of(out / "memory.tif"), valid)
+    assert pixels(out / "memory.tif") == pixels(out / "file.tif")
+
+
+def test_options_of_a_layer_are_heeded(scene: Path) -> None:
+    dataset = gdal.Open(str(scene), gdal.GA_Update)
+    dataset.BuildOverviews("NEAREST", [2])
+    width = dataset.RasterXSize
+    del dataset
+    layer = QgsRasterLayer(f"{scene}|option:OVERVIEW_LEVEL=0", "smaller")
+    assert layer.width() == width // 2
+    with Scene.of(layer, NEAR_INFRARED).as_file(QgsProcessingFeedback()) as path:
+        assert path != str(scene)
+        assert gdal.Open(path).RasterXSize == width // 2
+
+
+@pytest.mark.parametrize("part", ["|credential:AWS_SECRET_ACCESS_KEY=x", "|authcfg=abc1234"])
+def test_names_that_another_program_can_not_open(part: str) -> None:
+    assert _gdal_name(f"/vsis3/bucket/x.tif{part}") is None
+    assert _gdal_name_here(f"/vsis3/bucket/x.tif{part}") is None
+    assert _gdal_name("/vsis3/bucket/x.tif") == "/vsis3/bucket/x.tif"
+
+
+def test_signatures_are_not_shown() -> None:
+    assert shown("/vsicurl/https://a/x.tif?sig=b&c") == "/vsicurl/https://a/x.tif"
+    assert shown("/data/what?.tif") == "/data/what?.tif"
+    assert shown("--nodata") == "--nodata"
+
+
+def test_a_crs_chosen_by_hand_is_that_of_the_result(
+    real: None, layer: QgsRasterLayer, log: Any
+) -> None:
+    chosen = QgsCoordinateReferenceSystem("EPSG:32611")
+    assert layer.crs() != chosen
+    layer.setCrs(chosen)
+    assert run_and_load({"INPUT": layer, "OUTPUT": temporary()}, log).crs() == chosen
+
+
+def test_a_refused_run_leaves_what_another_has_made(use_fake: Fake, out: Path) -> None:
+    """Another run finishes between the start of this one and its refusal."""
+    use_fake(
+        'open(output, "w").write("another\'s")\n'
+        'say(event="error", code="target-locked", message="another run is writing it")\n'
+        "sys.exit(1)"
+    )
+    with pytest.raises(QgsProcessingException, match="another run"):
+        processing.run(
+            "nirgeo:colorize",
+            {"INPUT": str(write_reflectance(out.parent / "s.tif")), "OUTPUT": str(out / "rgb.tif")},
+        )
+    assert (out / "rgb.tif").read_text() == "another's"
+
+
 def test_a_value_of_missing_pixels_can_be_given(real: None, scene: Path, out: Path) -> None:
     dataset = gdal.Open(str(scene), gdal.GA_Update)
     values = dataset.ReadAsArray()
@@ -471,9 +546,7 @@ def test_a_child_that_is_killed_leaves_nothing(
 def test_a_failing_child_tells_its_reason(
     use_fake: Fake, layer: QgsRasterLayer, out: Path, log: Any
 ) -> None:
-    use_fake(
-        HALF_MADE + "say(event='error', code='target-unwritable', message='disk full')\nexit(1)"
-    )
+    use_fake("say(event='error', code='target-unwritable', message='disk full')\nexit(1)")
     with pytest.raises(QgsProcessingException, match="disk full"):
         processing.run(
             "nirgeo:colorize", {"INPUT": layer, "OUTPUT": str(out / "rgb.tif")}, feedback=log
