@@ -22,12 +22,13 @@ from nirgeo.radiometry import (
     Quantity,
     Scaling,
     ScalingClues,
-    cf_scaling,
     find_scaling,
     kind_of_numbers,
+    may_have_been_applied,
+    refuse_what_was_applied,
     sampled_clues,
 )
-from nirgeo.scene import SCALING_ATTR, VALID
+from nirgeo.scene import SCALING_ATTR, VALID, stated_scaling
 from nirgeo.tiling import lattice
 
 AXES = {"latitude": "y", "longitude": "x", "lat": "y", "lon": "x"}
@@ -198,8 +199,12 @@ def _over(
 
 def _scaling(cube: xr.DataArray, nodata: float | None) -> Scaling | None:
     """What the values of a cube are; None where every raster tells that itself."""
-    told = SCALING_ATTR in cube.attrs or cf_scaling(cube.attrs) is not None
-    if told or cube.dtype == np.uint8:
+    stated = stated_scaling(cube.attrs)
+    if stated is not None:
+        if cube.chunks is None and may_have_been_applied(stated, str(cube.dtype)):
+            refuse_what_was_applied(stated, _pooled_clues(cube, nodata).high)
+        return stated
+    if cube.dtype == np.uint8:
         return None
     if cube.dtype.kind not in "uif":
         return None  # refused with the first raster

@@ -45,21 +45,21 @@ from nirgeo.modelfile import LOCAL_AFFINE, Model, ModelSpec
 from nirgeo.radiometry import (
     Scaling,
     ScalingClues,
-    cf_scaling,
     find_scaling,
+    may_have_been_applied,
+    refuse_what_was_applied,
     sampled_clues,
 )
 from nirgeo.registry import AUTO, AnyModel, pick_model
 from nirgeo.runtimes.choice import FP32, INT8, TORCH, choose_runtime
 from nirgeo.scene import (
-    SCALING_ATTR,
-    SCALING_ORIGIN_ATTR,
     VALID,
     Scale,
     SceneView,
     digest,
     product_of,
     resolve_scale,
+    stated_scaling,
     view_of,
 )
 from nirgeo.source import Grid, RasterSource, suspected_nodata
@@ -545,30 +545,40 @@ def _array_scaling(
 ) -> Scaling:
     """Scaling of an array: explicit, recorded, CF attributes, or from its type and range.
 
-    The range is looked at only where nothing else tells: floats without a word about their unit.
+    The range is looked at only where nothing else tells, floats without a word about their unit;
+    and of floats that are to be scaled as integers are, which somebody may have done already.
+
+    Raises
+    ------
+    RadiometryError : somebody has
     """
     if scale is not None:
         return _scaling(ScalingClues(array.dtype.name), scale)
-    recorded = array.attrs.get(SCALING_ATTR)
-    if recorded is not None:
-        origin = array.attrs.get(SCALING_ORIGIN_ATTR, "recorded in the array")
-        return Scaling.from_tag(str(recorded), str(origin))
-    stated = cf_scaling(array.attrs)
+    stated = stated_scaling(array.attrs)
     if stated is not None:
+        if may_have_been_applied(stated, str(array.dtype)):
+            refuse_what_was_applied(stated, _sampled(array, nir, nodata).high)
         return stated
     clues = ScalingClues(array.dtype.name)
     tag = array.attrs.get("REFLECTANCE_SCALE")  # as a file says it, and rioxarray keeps it
     if tag is not None:
         return find_scaling(replace(clues, reflectance_scale_tag=float(tag)))
     if array.dtype != np.uint8:
-        for per_side in TILES_PER_SIDE:
-            windows = lattice(nir.shape[0], nir.shape[1], per_side)
-            tiles = [nir[window.slices].ravel() for window in windows]
-            sample = da.concatenate(tiles).compute()
-            clues = sampled_clues(array.dtype.name, sample, array_nodata(array, nodata))
-            if clues.high is not None:
-                break
+        clues = _sampled(array, nir, nodata)
     return find_scaling(clues)
+
+
+def _sampled(array: xr.DataArray, nir: da.Array, nodata: float | None) -> ScalingClues:
+    """The range of a band on the lattice; of a denser one if nothing is valid there."""
+    clues = ScalingClues(array.dtype.name)
+    for per_side in TILES_PER_SIDE:
+        windows = lattice(nir.shape[0], nir.shape[1], per_side)
+        tiles = [nir[window.slices].ravel() for window in windows]
+        sample = da.concatenate(tiles).compute()
+        clues = sampled_clues(array.dtype.name, sample, array_nodata(array, nodata))
+        if clues.high is not None:
+            break
+    return clues
 
 
 def _read_blocks(

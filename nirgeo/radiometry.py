@@ -240,6 +240,33 @@ def cf_scaling(attributes: Mapping[Any, Any]) -> Scaling | None:
     )
 
 
+_OF_INTEGERS = 0.01
+"""Gains up to this are those of integers."""
+
+_BRIGHTEST = 2.0
+"""No reflectance exceeds it, and integers that are to be scaled do."""
+
+
+def may_have_been_applied(scaling: Scaling, dtype: str) -> bool:
+    """Whether attributes may tell what was done already: xarray keeps them through arithmetic."""
+    integers = scaling.quantity is Quantity.REFLECTANCE and 0 < scaling.gain <= _OF_INTEGERS
+    return integers and np.dtype(dtype).kind == "f"
+
+
+def refuse_what_was_applied(scaling: Scaling, high: float | None) -> None:
+    """``high`` is the 98th percentile of the values.
+
+    Raises
+    ------
+    RadiometryError : they are reflectance as they are
+    """
+    if high is not None and 0 < high <= _BRIGHTEST:
+        raise RadiometryError(
+            f"the array says {scaling.describe()}, but its values go up to {high:.2g}, as if they "
+            'were reflectance already; give scale="1", or the scale again to insist'
+        )
+
+
 # Products that are not corrected for the atmosphere, by their makers' names: Sentinel-2 Level-1C
 # (ESA), Landsat Level-1 (USGS LSDS-1619), ASTER Level 1 (LP DAAC).
 _LEVEL_1 = re.compile(r"MSIL1C|(?<![a-z])L[COTEM]0[1-9]_L1(?:TP|GT|GS)|AST_?L1[ABT]", re.IGNORECASE)

@@ -411,3 +411,39 @@ def test_a_preview_of_one_line_lies_where_the_line_lies(
     ):
         along = rasterio.Affine.scale(14, 1) if shape[0] == 1 else rasterio.Affine.scale(1, 14)
         assert small.rio.transform() == NORTH_UP_10M @ along
+
+
+# --- numbers that somebody has scaled already -----------------------------------------------------
+
+
+def scaled_already(path: Path) -> xr.DataArray:
+    write_raster(path, scene_values(*SHAPE), scales=(1e-4,))
+    return nirgeo.open_scene(path).astype("float32").load() * np.float32(1e-4)
+
+
+@pytest.mark.parametrize("lazy", [False, True], ids=["in memory", "lazy"])
+def test_what_is_reflectance_already_is_not_scaled_again(
+    tmp_path: Path, tiny: Model, lazy: bool
+) -> None:
+    with xr.set_options(keep_attrs=True):
+        array = scaled_already(tmp_path / "a.tif")
+    assert "nirgeo_scaling" in array.attrs
+    array = array.chunk({"y": 64, "x": 64}) if lazy else array
+    with pytest.raises(RadiometryError, match="as if they were reflectance already"):
+        nirgeo.colorize(array, tiny)
+    right = nirgeo.colorize(nirgeo.open_scene(tmp_path / "a.tif"), tiny).compute()
+    assert int(np.abs(nirgeo.colorize(array, tiny, scale=1).astype(int) - right).max()) <= 1
+    # Floats that still are what integers were.
+    floats = nirgeo.open_scene(tmp_path / "a.tif").astype("float32")
+    floats = floats if lazy else floats.load()
+    np.testing.assert_array_equal(nirgeo.colorize(floats, tiny), right)
+
+
+def test_so_is_a_cube_unless_that_would_compute_it(tmp_path: Path, tiny: Model) -> None:
+    with xr.set_options(keep_attrs=True):
+        array = scaled_already(tmp_path / "a.tif")
+    dates = xr.concat([array, array * np.float32(0.9)], dim="time", combine_attrs="override")
+    with pytest.raises(RadiometryError, match="as if they were reflectance already"):
+        nirgeo.colorize(dates, tiny)
+    lazy = dates.copy(data=da.from_array(dates.values).map_blocks(never, meta=np.empty(0, "f4")))
+    assert nirgeo.colorize(lazy, tiny).sizes["time"] == 2
