@@ -9,7 +9,7 @@ Nothing is computed for that.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -90,6 +90,45 @@ def as_array(dataset: xr.Dataset) -> xr.DataArray:
     ).assign_attrs(of_the_scene(dataset.attrs) | facts)
     # Written again, it would lose what stands beside it: transform and ground control points.
     return array if crs is None or array.rio.crs == crs else array.rio.write_crs(crs)
+
+
+def scaling_of_bands(array: xr.DataArray, numbers: Mapping[str, int]) -> dict[str, float]:
+    """CF's attributes for bands whose scales rioxarray keeps one by one, where those agree that
+    have a role (``numbers`` count from 1); nothing where it does not.
+
+    Raises
+    ------
+    RadiometryError : they do not
+    """
+    attributes = array.attrs
+    listed = {key: attributes.get(key) for key in ("scales", "offsets")}
+    if SCALING_ATTR in attributes or all(value is None for value in listed.values()):
+        return {}
+    found = {}
+    for role, number in numbers.items():
+        own = []
+        for key, single, usual in (("scales", "scale_factor", 1), ("offsets", "add_offset", 0)):
+            values = listed[key]
+            if values is None:
+                own.append(float(attributes.get(single, usual)))
+            elif len(values) != array.sizes["band"]:
+                raise RadiometryError(
+                    f"the array has {array.sizes['band']} bands and {len(values)} {key}, so whose "
+                    "they are can't be told; give the scale, as GAIN[,OFFSET]"
+                )
+            else:
+                own.append(float(values[number - 1]))
+        found[role] = tuple(own)
+    if len(set(found.values())) > 1:
+        told = ", ".join(
+            f"{role} {gain:g} and {offset:g}" for role, (gain, offset) in found.items()
+        )
+        raise RadiometryError(
+            f"the bands are scaled each in its own way ({told}); scale them first, then give "
+            'scale="1"'
+        )
+    gain, offset = next(iter(found.values()))
+    return {"scale_factor": gain, "add_offset": offset}
 
 
 def band_labels(array: xr.DataArray) -> list[BandLabel]:

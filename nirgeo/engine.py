@@ -27,7 +27,13 @@ from nirgeo.attributes import of_the_scene
 from nirgeo.bands import COLOURS, find_roles
 from nirgeo.baselines.model import BaselineColouriser, BaselineModel
 from nirgeo.colouriser import Colouriser, Overview, Tile, sample_tiles
-from nirgeo.cube import band_labels, further_dimensions, over_dimensions, with_axes
+from nirgeo.cube import (
+    band_labels,
+    further_dimensions,
+    over_dimensions,
+    scaling_of_bands,
+    with_axes,
+)
 from nirgeo.domain import remarks, veil
 from nirgeo.errors import BandError, GridError, OptionError
 from nirgeo.georeference import RPC_ATTR, corners_attribute, grid_of, with_crs_coordinate
@@ -503,6 +509,8 @@ def _array_parts(
     blocks = array.data if isinstance(array.data, da.Array) else _in_chunks(array.values)
     refuse_unknown_chunks(blocks)
     numbers = band_numbers(array)
+    if scale is None:
+        array = array.assign_attrs(scaling_of_bands(array, numbers))
     scaling = _array_scaling(array, blocks[numbers["nir"] - 1], scale, nodata)
     return array, blocks, numbers, scaling
 

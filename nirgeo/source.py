@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import CRSError
+from rasterio.warp import transform_bounds
 from rasterio.windows import Window as RasterioWindow
 
 from nirgeo import decoded, handles
@@ -637,6 +638,11 @@ def _look(
     for position, (band, other) in enumerate(zip(bands, grids, strict=True)):
         if not same_grid(grid, other):
             bands[position] = replace(band, warp=_warp_target(other, grid, band, nir))
+            if band.label.number in found.values() and _apart(other, grid):
+                raise GridError(
+                    f"{band.describe()} lies somewhere else than {nir.describe()}: they share no "
+                    "pixel"
+                )
             notes.append(
                 f"{Path(without_query(band.path)).name} ({other.width}×{other.height} px) is "
                 f"resampled to the grid of near infrared ({grid.width}×{grid.height} px)"
@@ -812,6 +818,32 @@ def same_grid(a: Grid, b: Grid, tolerance: float = 1e-3) -> bool:
     corners = [(x, y) for x in (0, a.width) for y in (0, a.height)]
     moved = [between @ corner for corner in corners]
     return bool(np.abs(np.subtract(moved, corners)).max() <= tolerance)
+
+
+def _apart(other: Grid, grid: Grid) -> bool:
+    """Whether two rasters with a transform surely share no place; across 180° both ways count."""
+    if other.crs is None or grid.crs is None or other.gcps or grid.gcps:
+        return False
+
+    def box(raster: Grid) -> tuple[float, float, float, float]:
+        corners = [raster.affine @ (x, y) for x in (0, raster.width) for y in (0, raster.height)]
+        xs, ys = zip(*corners, strict=True)
+        return min(xs), min(ys), max(xs), max(ys)
+
+    crs = CRS.from_user_input(grid.crs)
+    try:
+        west, south, east, north = transform_bounds(
+            CRS.from_user_input(other.crs), crs, *box(other), densify_pts=21
+        )
+    except handles.GDAL_ERRORS:
+        handles.forget_errors()
+        return False
+    if not all(map(math.isfinite, (west, south, east, north))) or west > east:
+        return False
+    left, low, right, high = box(grid)
+    turns = (-360, 0, 360) if crs.is_geographic else (0,)
+    aside = all(east + turn < left or west + turn > right for turn in turns)
+    return aside or north < low or south > high
 
 
 def _warp_target(other: Grid, grid: Grid, band: SourceBand, nir: SourceBand) -> handles.WarpTarget:

@@ -33,6 +33,11 @@ def average(
     folder: Path,
     levels: list[str],
 ) -> None:
+    if not 0 <= share <= 1:
+        sys.exit(f"SHARE {share:g}: from 0 to 1")
+    one, two = read_model(name).spec, read_model(other).spec
+    if (one.bands, one.made, one.quantity) != (two.bands, two.made, two.quantity):
+        sys.exit(f"{name} and {other} do not make the same of the same")
     ours, theirs = load_file(name), load_file(other)
     if {k: v.shape for k, v in ours.items()} != {k: v.shape for k, v in theirs.items()}:
         sys.exit(f"{name} and {other} are networks of different shapes")
@@ -40,7 +45,7 @@ def average(
         key: value if key in FITTED else (1 - share) * value + share * theirs[key]
         for key, value in ours.items()
     }
-    print(write_measured(target, read_model(name).spec, mixed, index, folder, levels))
+    print(write_measured(target, one, mixed, index, folder, levels))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from nirgeo.cli import options as shared
 from nirgeo.cli.errors import reports_errors
 from nirgeo.cli.reporting import Silent, Terminal
 from nirgeo.errors import TrainingError
+from nirgeo.tiling import TILE
 
 if TYPE_CHECKING:
     from nirgeo.training.config import TrainingConfig
@@ -118,9 +119,16 @@ def train_command(
     )
     if places is not None:
         sides = (some_places(sides[0], places), sides[1])
+    small = sum(min(scene.shape) < TILE for scene in sides[0])
+    if small and not quiet:
+        click.echo(
+            f"Warning: {small} of {len(sides[0])} scenes to learn from are smaller than a patch of "
+            f"{TILE}×{TILE} px, and left out",
+            err=True,
+        )
     before = _network_file(init or teachers[0]) if init or teachers else None
     origin = None if before is None else read_model(before).spec
-    spec = model_spec(config, name or preset, len(sides[0]), origin)
+    spec = model_spec(config, name or preset, len(sides[0]) - small, origin)
     with click.progressbar(
         length=config.steps, label="training", hidden=quiet, file=sys.stderr
     ) as bar:

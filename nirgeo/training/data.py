@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import os
 import random
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -52,6 +53,14 @@ class TrainingScene:
     @property
     def shape(self) -> tuple[int, int]:
         return self.valid.shape[0], self.valid.shape[1]
+
+    @cached_property
+    def checksum(self) -> int:
+        """Of the pixels, whatever they are called."""
+        found = 0
+        for part in (self.inputs, self.colours, self.valid):
+            found = zlib.crc32(np.ascontiguousarray(part).view(np.uint8).data, found)
+        return found
 
     @cached_property
     def mean_colour(self) -> FloatArray:
@@ -259,8 +268,9 @@ def refuse_shared_places(
     """
     Raises
     ------
-    TrainingError : a place has scenes on both sides
+    TrainingError : a place has scenes on both sides, or the same pixels stand under two names
     """
+    training, validation = list(training), list(validation)
     learnt = {scene.origin or scene.place for scene in training}
     shared = {s.place for s in validation if (s.origin or s.place) in learnt}
     if shared:
@@ -268,6 +278,14 @@ def refuse_shared_places(
             "training and validation share places, so validation would measure memory: "
             + ", ".join(sorted(shared)[:5])
         )
+    known = {(scene.shape, scene.checksum): scene.name for scene in training}
+    for scene in validation:
+        if scene.valid.any() and (scene.shape, scene.checksum) in known:
+            raise TrainingError(
+                f"{scene.name} of validation holds the same pixels as "
+                f"{known[scene.shape, scene.checksum]} of training, so validation would measure "
+                "memory"
+            )
 
 
 def some_places(scenes: Sequence[TrainingScene], share: float) -> list[TrainingScene]:

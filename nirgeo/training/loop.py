@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import time
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -93,7 +92,7 @@ class Trainer:
         sides = {"training": training, "validation": validation or ()}
         self.scenes = digest(
             {
-                name: [(scene.place, scene.name, *scene.shape, _checksum(scene)) for scene in side]
+                name: [(scene.place, scene.name, *scene.shape, scene.checksum) for scene in side]
                 for name, side in sides.items()
             }
         )
@@ -475,14 +474,6 @@ class Trainer:
 
 def _is_json(value: Any) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
-
-
-def _checksum(scene: TrainingScene) -> int:
-    """Tells other pixels under the same name."""
-    found = 0
-    for part in (scene.inputs, scene.colours, scene.valid):
-        found = zlib.crc32(np.ascontiguousarray(part).view(np.uint8).data, found)
-    return found
 
 
 def _logged_step(line: str) -> float:

@@ -447,3 +447,24 @@ def test_so_is_a_cube_unless_that_would_compute_it(tmp_path: Path, tiny: Model) 
         nirgeo.colorize(dates, tiny)
     lazy = dates.copy(data=da.from_array(dates.values).map_blocks(never, meta=np.empty(0, "f4")))
     assert nirgeo.colorize(lazy, tiny).sizes["time"] == 2
+
+
+@pytest.mark.parametrize("scales", [(2e-4, 1e-4, 1e-4), (1e-4, 1e-4, 2e-4)], ids=["red", "nir"])
+def test_scales_that_rioxarray_keeps_band_by_band(
+    tmp_path: Path, tiny: Model, scales: tuple[float, ...]
+) -> None:
+    values = np.stack([scene_values(*SHAPE, seed=k) for k in range(3)])
+    path = write_raster(
+        tmp_path / "a.tif", values, descriptions=("x", "y", "nir"), scales=scales, nodata=0
+    )
+    with rioxarray.open_rasterio(path) as array:
+        assert "scales" in array.attrs
+        found = nirgeo.colorize(array, tiny)
+        right = nirgeo.colorize(nirgeo.open_scene(path), tiny)
+        np.testing.assert_array_equal(found, right.compute())
+        with pytest.raises(RadiometryError, match="3 scales"):
+            nirgeo.colorize(array.isel(band=[2]), tiny)
+        coloured = array.assign_coords(band=["red", "green", "nir"])
+        with pytest.raises(RadiometryError, match="each in its own way"):
+            nirgeo.colorize(coloured, tiny)
+        assert nirgeo.colorize(coloured, tiny, scale="0.0001").shape[0] == 3

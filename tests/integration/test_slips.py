@@ -136,7 +136,7 @@ def test_folders_of_a_training(tmp_path: Path) -> None:
     line = refused("train", tmp_path / "counts", *options)
     assert "none of 1 scenes can be used" in line
     assert "holds counts, wanted reflectance" in line
-    write_scene(tmp_path / "set" / "a.tif", ground(80, 72))
+    write_scene(tmp_path / "set" / "a.tif", ground(80, 72, seed=5))
     (tmp_path / "run").write_text("a file")
     assert str(tmp_path / "run") in refused("train", tmp_path / "set", *options)
 
@@ -260,3 +260,20 @@ def test_the_module_of_the_command_is_the_command(path: Path) -> None:
     )
     assert done.returncode == 1
     assert "no such file" in done.stderr
+
+
+def test_bands_of_two_places_share_no_pixel(path: Path, tiny: Model) -> None:
+    elsewhere = rasterio.Affine.translation(500_000, 0) @ NORTH_UP_10M
+    red = write_raster(path.with_name("red.tif"), scene_values(90, 70), transform=elsewhere)
+    said = refused("info", path, "--nir", 1, "--stack", f"red={red}")
+    assert "lies somewhere else than" in said
+    # In degrees beside metres, and across 180°, where both ways count.
+    degrees = rasterio.Affine(0.001, 0, 179.95, 0, -0.001, 10)
+    nir = write_raster(
+        path.with_name("n.tif"), scene_values(90, 90), crs="EPSG:4326", transform=degrees
+    )
+    turned = rasterio.Affine(0.001, 0, -180.05, 0, -0.001, 10)
+    red = write_raster(
+        path.with_name("r.tif"), scene_values(90, 90), crs="EPSG:4326", transform=turned
+    )
+    assert dict(open_source(stack={"nir": nir, "red": red}).roles) == {"nir": 1, "red": 2}

@@ -347,6 +347,11 @@ class TestPlaces:
         with pytest.raises(TrainingError, match="made with other scenes"):
             Trainer(replace(CONFIG, steps=10), darker, VALIDATION, tmp_path).start()
 
+    def test_the_same_pixels_under_another_name_are_refused(self, tmp_path: Path) -> None:
+        copied = replace(TRAINING[0], name="copy", place="elsewhere")
+        with pytest.raises(TrainingError, match="copy of validation holds the same pixels as t1"):
+            Trainer(CONFIG, TRAINING, [copied, VALIDATION[1]], tmp_path)
+
     def test_shared_places_are_refused(self, tmp_path: Path) -> None:
         shared = replace(VALIDATION[0], place=TRAINING[0].place)
         with pytest.raises(TrainingError, match=r"share places.*: t1$"):
