@@ -28,12 +28,14 @@ from nirgeo.georeference import (
     CORNERS_ATTR,
     ROW,
     grid_of,
+    moved,
     recorded_transform,
     with_crs_coordinate,
     with_georeference,
 )
 from nirgeo.metrics import angular_summary, rmse
 from nirgeo.scene import VALID
+from nirgeo.source import Grid
 from nirgeo.tiling import Window
 
 PREVIEW_SIDE = 512
@@ -102,6 +104,8 @@ class ArrayAccessor:
         GridError : the two differ in shape or in place, or one is uint8 and the other is not
         BandError : there are not three colours, or they are whole numbers but no display counts
         """
+        if not isinstance(truth, xr.DataArray):
+            raise GridError(f"a {type(truth).__name__} is no picture; give a DataArray")
         picture, true = _by_name(_without_error(self._array), _without_error(truth))
         picture, names = with_axes(picture)
         true, _ = with_axes(true)
@@ -115,6 +119,7 @@ class ArrayAccessor:
                 f"a picture of {picture.dtype} can't be compared with one of {true.dtype}; make "
                 "both display counts (uint8) or both reflectance"
             )
+        _refuse_other_place(picture, true)
         for axis in ("y", "x"):
             places = [
                 array.coords[axis].values for array in (picture, true) if axis in array.coords
@@ -130,7 +135,8 @@ class ArrayAccessor:
         valid = _has_data(picture) & _has_data(true)
         for array in (picture, true):
             if VALID in array.coords:
-                mask = array.coords[VALID].transpose(*(d for d in array.dims if d != "band"))
+                colour = array.isel(band=0, drop=True)  # a cube may have one mask for all its dates
+                mask = array.coords[VALID].broadcast_like(colour).transpose(*colour.dims)
                 valid &= np.asarray(mask.values, dtype=np.bool_)
         ours, theirs = (array.reshape(3, 1, -1) for array in colours)
         counted = valid.reshape(1, -1)
@@ -160,6 +166,23 @@ class DatasetAccessor:
     ) -> xr.DataArray:
         """See :meth:`ArrayAccessor.preview`."""
         return ArrayAccessor(as_array(self._dataset)).preview(side, model, **options)
+
+
+def _refuse_other_place(picture: xr.DataArray, true: xr.DataArray) -> None:
+    """
+    Raises
+    ------
+    GridError : their coordinate systems differ, or another coordinate along an axis does
+    """
+    systems = [array.rio.crs for array in (picture, true)]
+    if None not in systems and systems[0] != systems[1]:
+        raise GridError("the two have different coordinate systems; bring both onto one grid")
+    along = [name for name in (ROW, COL, *picture.dims) if name not in ("band", "y", "x")]
+    for name in along:
+        if name in picture.coords and name in true.coords:
+            ours, theirs = picture[name].values, true[name].values
+            if not np.array_equal(ours, theirs):
+                raise GridError(f"the two differ in their {name}; bring both into one order")
 
 
 def _by_name(picture: xr.DataArray, truth: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
@@ -214,12 +237,14 @@ def _placed(small: xr.DataArray, array: xr.DataArray, factor: int) -> xr.DataArr
         region = Window(0, 0, small.sizes["y"], small.sizes["x"])
         return with_georeference(bare, grid_of(small), region)
     narrow = min(array.sizes["y"], array.sizes["x"]) < 2
-    if not {"y", "x"} <= set(array.coords) or (narrow and recorded_transform(array) is None):
-        return small
-    whole = grid_of(array).affine
-    if whole.b or whole.d:
-        return small
     across, down = (min(factor, array.sizes[axis]) for axis in ("x", "y"))
+    located = {"y", "x"} <= set(array.coords)
+    if located and narrow and recorded_transform(array) is None:
+        return small
+    grid = grid_of(array)
+    whole = grid.affine
+    if not located or whole.b or whole.d:
+        return _scaled(small, grid, Affine.scale(across, down))
     affine = whole @ Affine.scale(across, down)
     cols, rows = (np.arange(small.sizes[axis]) + 0.5 for axis in ("x", "y"))
     small = small.assign_coords(
@@ -229,6 +254,16 @@ def _placed(small: xr.DataArray, array: xr.DataArray, factor: int) -> xr.DataArr
     small.attrs.pop(CORNERS_ATTR, None)  # of the whole array
     placed: xr.DataArray = small.rio.write_transform(affine)
     return placed
+
+
+def _scaled(small: xr.DataArray, grid: Grid, place: Affine) -> xr.DataArray:
+    """A preview of an array whose place no coordinates tell."""
+    if grid.placeless and not grid.gcps and not grid.rpcs:
+        return small
+    height, width = small.sizes["y"], small.sizes["x"]
+    told = ("x", "y", "xc", "yc", small.rio.grid_mapping)
+    bare = small.drop_vars([name for name in told if name in small.coords])
+    return with_georeference(bare, moved(grid, place, height, width), Window(0, 0, height, width))
 
 
 def _has_data(array: xr.DataArray) -> Any:

@@ -18,6 +18,7 @@ import xarray as xr
 from nirgeo.attributes import of_the_scene
 from nirgeo.bands import ROLES, BandLabel, find_roles
 from nirgeo.errors import BandError, GridError, RadiometryError
+from nirgeo.georeference import CORNERS_ATTR, RPC_ATTR
 from nirgeo.radiometry import (
     Quantity,
     Scaling,
@@ -28,8 +29,8 @@ from nirgeo.radiometry import (
     refuse_what_was_applied,
     sampled_clues,
 )
-from nirgeo.scene import SCALING_ATTR, VALID, stated_scaling
-from nirgeo.tiling import lattice
+from nirgeo.scene import PRODUCT_ATTR, SCALING_ATTR, SCALING_ORIGIN_ATTR, VALID, stated_scaling
+from nirgeo.tiling import TILES_PER_SIDE, lattice
 
 AXES = {"latitude": "y", "longitude": "x", "lat": "y", "lon": "x"}
 """Other names of the axes, which come back in the result."""
@@ -39,7 +40,14 @@ RASTER = ("band", "y", "x")
 _NODATA = ("_FillValue", "missing_value", "fill_value", "nodata", "nodatavals")
 """Where rioxarray looks for the value of missing pixels."""
 
-_KEPT = (*_NODATA, "scale_factor", "add_offset", SCALING_ATTR)
+_OF_BANDS = (*_NODATA, "scale_factor", "add_offset")
+"""What holds for the values of a band."""
+
+_OF_ALL = (
+    *("REFLECTANCE_SCALE", SCALING_ATTR, SCALING_ORIGIN_ATTR, PRODUCT_ATTR, RPC_ATTR),
+    *(CORNERS_ATTR, "crs"),
+)
+"""What holds for every band of a scene, and so may stand with the dataset."""
 
 _COMMON_NAMES = ("common_name", "eo:common_name")
 """Coordinates along ``band`` with STAC's common names, as stackstac attaches them."""
@@ -62,10 +70,15 @@ def as_array(dataset: xr.Dataset) -> xr.DataArray:
     labels = [BandLabel(number, description=name) for number, name in enumerate(names, start=1)]
     if not labels:
         raise BandError("the dataset has no variable with two dimensions")
+    if len(names) == 1 and "band" in dataset[names[0]].dims:
+        return dataset[names[0]]  # a scene that was stored whole
     roles = find_roles(labels, in_array=True)
     chosen = {role: dataset[names[number - 1]] for role, number in roles.items()}
     facts: dict[str, Any] = {}
-    for key in _KEPT:
+    # ``to_dataset`` leaves all attributes with the dataset. Where bands have some of their own,
+    # what it says of values is not about them.
+    bare = not any(values.attrs for values in chosen.values())
+    for key in (*_OF_BANDS, *_OF_ALL):
         values = {
             role: values.attrs.get(key, values.encoding.get(key) if key == "_FillValue" else None)
             for role, values in chosen.items()
@@ -75,6 +88,8 @@ def as_array(dataset: xr.Dataset) -> xr.DataArray:
             listed = ", ".join(f"{role} {value}" for role, value in values.items())
             raise BandError(f"bands with different {key} can't be put together: {listed}")
         (value,) = distinct.values()
+        if value is None and (bare or key in _OF_ALL):
+            value = dataset.attrs.get(key)
         if value is not None:
             facts[key] = value
     kinds = {role: kind_of_numbers(values.dtype) for role, values in chosen.items()}
@@ -238,7 +253,7 @@ def _over(
 
 def _scaling(cube: xr.DataArray, nodata: float | None) -> Scaling | None:
     """What the values of a cube are; None where every raster tells that itself."""
-    stated = stated_scaling(cube.attrs)
+    stated = stated_scaling(cube.attrs, cube.dtype.name)
     if stated is not None:
         if cube.chunks is None and may_have_been_applied(stated, str(cube.dtype)):
             refuse_what_was_applied(stated, _pooled_clues(cube, nodata).high)
@@ -272,7 +287,13 @@ def _pooled_clues(cube: xr.DataArray, nodata: float | None) -> ScalingClues:
     nir = nir.transpose(..., "y", "x")  # a step through the values then goes through every raster
     rasters = math.prod(nir.sizes[name] for name in further_dimensions(nir))
     step = math.ceil(rasters / _POOLED_RASTERS)
-    windows = lattice(nir.sizes["y"], nir.sizes["x"])
-    tiles = [nir.isel(dict(zip("yx", window.slices, strict=True))) for window in windows]
-    pooled = np.concatenate([tile.values.ravel()[::step] for tile in tiles])
-    return sampled_clues(str(cube.dtype), pooled, cube.rio.nodata if nodata is None else nodata)
+    clues = ScalingClues(cube.dtype.name)
+    for per_side in TILES_PER_SIDE:  # of a small field in a large frame the first may see nothing
+        windows = lattice(nir.sizes["y"], nir.sizes["x"], per_side)
+        tiles = [nir.isel(dict(zip("yx", window.slices, strict=True))) for window in windows]
+        pooled = np.concatenate([tile.values.ravel()[::step] for tile in tiles])
+        missing = cube.rio.nodata if nodata is None else nodata
+        clues = sampled_clues(cube.dtype.name, pooled, missing)
+        if clues.high is not None:
+            break
+    return clues

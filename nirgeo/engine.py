@@ -562,15 +562,12 @@ def _array_scaling(
     """
     if scale is not None:
         return _scaling(ScalingClues(array.dtype.name), scale)
-    stated = stated_scaling(array.attrs)
+    stated = stated_scaling(array.attrs, array.dtype.name)
     if stated is not None:
         if may_have_been_applied(stated, str(array.dtype)):
             refuse_what_was_applied(stated, _sampled(array, nir, nodata).high)
         return stated
     clues = ScalingClues(array.dtype.name)
-    tag = array.attrs.get("REFLECTANCE_SCALE")  # as a file says it, and rioxarray keeps it
-    if tag is not None:
-        return find_scaling(replace(clues, reflectance_scale_tag=float(tag)))
     if array.dtype != np.uint8:
         clues = _sampled(array, nir, nodata)
     return find_scaling(clues)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,18 @@ def _moved_rpcs(rpcs: dict[str, str], place: Affine) -> dict[str, str]:
     return rpcs
 
 
+def moved(grid: Grid, place: Affine, height: int, width: int) -> Grid:
+    """The grid of other pixels; ``place`` maps them to those of ``grid``."""
+    return replace(
+        grid,
+        height=height,
+        width=width,
+        transform=tuple(grid.affine @ place)[:6],
+        gcps=_moved_points(grid.gcps, place),
+        rpcs=tuple(sorted(_moved_rpcs(dict(grid.rpcs), place).items())),
+    )
+
+
 def _pixel_frame(array: xr.DataArray, recorded: Affine | None) -> Affine | None:
     """From the array's pixels to those of the scene it was cut from; None where that is unknown.
 
@@ -90,31 +103,53 @@ def _pixel_frame(array: xr.DataArray, recorded: Affine | None) -> Affine | None:
     transform. Whole steps are taken as whole, so that no digit of the transform is lost.
     """
     if all(n in array.coords and array[n].dims == (d,) for n, d in ((ROW, "y"), (COL, "x"))):
-        rows, cols = array[ROW].values, array[COL].values
+        (row, row_step), (col, col_step) = (
+            _first_and_step(array[name].values) or _regular(array[name]) for name in (ROW, COL)
+        )
     elif recorded is not None and recorded.b == recorded.d == 0 and _has_xy(array):
         cols = (array["x"].values - recorded.c) / recorded.a
         rows = (array["y"].values - recorded.f) / recorded.e
+        found = _first_and_step(rows), _first_and_step(cols)
+        if None in found:
+            return None
+        (row, row_step), (col, col_step) = found  # type: ignore[misc]
     else:
-        return None
-    (row, row_step), (col, col_step) = _first_and_step(rows), _first_and_step(cols)
-    if not (row_step and col_step):
         return None
     corner = Affine.translation(col - col_step / 2, row - row_step / 2)
     return corner @ Affine.scale(col_step, row_step)
 
 
-def _first_and_step(centres: Any) -> tuple[float, float]:
-    """First pixel centre and the distance between centres, in pixels; step 0 if not regular."""
+def _first_and_step(centres: Any) -> tuple[float, float] | None:
+    """First pixel centre and the distance between centres, in whole pixels; None if it is none."""
     if not np.isfinite(centres).all():  # as xarray's pad leaves them
-        return 0.0, 0.0
+        return None
     first = round(float(centres[0]) - 0.5) + 0.5
     if abs(first - centres[0]) > _SLACK:
-        return 0.0, 0.0
+        return None
     if len(centres) == 1:
         return first, 1.0
     step = float(round((float(centres[-1]) - float(centres[0])) / (len(centres) - 1)))
     expected = first + step * np.arange(len(centres))
-    return first, step if np.abs(expected - centres).max() < _SLACK else 0.0
+    return (first, step) if step and np.abs(expected - centres).max() < _SLACK else None
+
+
+def _regular(positions: xr.DataArray) -> tuple[float, float]:
+    """The same of positions between pixels, such as the middles of blocks.
+
+    Raises
+    ------
+    GridError : they do not lie at equal distances, or a single one does not tell any
+    """
+    centres = positions.values.astype(np.float64)
+    if np.isfinite(centres).all() and len(centres) > 1:
+        first, step = centres[0], (centres[-1] - centres[0]) / (len(centres) - 1)
+        if step and np.abs(first + step * np.arange(len(centres)) - centres).max() < _SLACK:
+            return float(first), float(step)
+    raise GridError(
+        f"coordinate {positions.name} does not lie at equal distances, so what is known of the "
+        "scene's place can't be moved with it; select rows and columns at equal distances, or "
+        f"drop the coordinates {ROW} and {COL} with the georeference"
+    )
 
 
 def _has_xy(array: xr.DataArray) -> bool:
@@ -169,11 +204,16 @@ def _transform_of_corners(array: xr.DataArray) -> Affine | None:
         return None
     cols = (array["x"].values - whole.c) / whole.a
     rows = (array["y"].values - whole.f) / whole.e
+    steps = []
     for places in (rows, cols):
-        expected = round(float(places[0])) + np.arange(len(places))
-        if np.abs(places - expected).max() > _SLACK:
+        found = _first_and_step(places + 0.5)
+        # Of every second corner, and of the middles of pairs of them, some look like middles.
+        if found is None or not found[1] % 2:
             return None
-    return whole @ Affine.translation(round(float(cols[0])), round(float(rows[0])))
+        steps.append(found)
+    (row, down), (col, across) = steps
+    corner = Affine.translation(col - across / 2, row - down / 2)
+    return whole @ corner @ Affine.scale(across, down)
 
 
 def grid_of(array: xr.DataArray) -> Grid:

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from nirgeo.attributes import of_the_scene
 from nirgeo.bands import BandLabel, find_roles
 from nirgeo.cube import band_labels
 from nirgeo.errors import BandError, SourceError
 from nirgeo.radiometry import Scaling
+from nirgeo.scene import VALID
 from nirgeo.tiling import TILE
 
 _X_NAMES = ("x", "lon", "longitude", "easting", "projection_x_coordinate")
@@ -52,7 +54,7 @@ def open_multidim(
             f"{path}: xarray can't open it ({error}); reading such files needs "
             "pip install 'nirgeo[netcdf]'"
         ) from error
-    dataset = _spatial_names(dataset)
+    dataset = _unsigned(_spatial_names(dataset))
     dataset = dataset.squeeze(
         [d for d, size in dataset.sizes.items() if size == 1 and d not in ("y", "x")], drop=True
     )
@@ -105,7 +107,7 @@ def _from_variables(
     for role, number in sorted(found.items(), key=lambda item: item[1]):
         band = dataset[names[number - 1]]
         if _coding(band) == _coding(first):
-            chosen.append((role, band.reset_coords(drop=True)))
+            chosen.append((role, band.reset_coords(drop=True)))  # such as time, one for each
         elif role in roles:
             raise BandError(
                 f"{path}: {band.name} and {first.name} differ in scale, offset or fill value, "
@@ -113,7 +115,9 @@ def _from_variables(
             )
     scene = xr.concat([band for _, band in chosen], dim="band", combine_attrs="override")
     scene = scene.assign_coords(band=[role for role, _ in chosen])
-    scene.attrs = dict(first.attrs)
+    kept = {VALID, dataset.rio.grid_mapping} & set(first.coords)
+    scene = scene.assign_coords({name: first.coords[name] for name in kept})
+    scene.attrs = of_the_scene(dataset.attrs) | dict(first.attrs)
     return scene
 
 
@@ -125,6 +129,21 @@ def _geographic(dataset: xr.Dataset) -> str | None:
     """WGS 84 where the coordinates are degrees and nobody says of which ellipsoid."""
     units = str(dataset["x"].attrs.get("units", "")).lower() if "x" in dataset.coords else ""
     return "EPSG:4326" if units in _DEGREES else None
+
+
+def _unsigned(dataset: xr.Dataset) -> xr.Dataset:
+    """Bytes of netCDF's classic kind, which knows only signed ones, as what they are."""
+    changed = {}
+    for name, values in dataset.data_vars.items():
+        if str(values.attrs.get("_Unsigned", "")).lower() != "true" or values.dtype.kind != "i":
+            continue
+        kind = np.dtype(f"u{values.dtype.itemsize}")
+        attrs = {k: v for k, v in values.attrs.items() if k != "_Unsigned"}
+        for key in ("_FillValue", "missing_value"):
+            if key in attrs:
+                attrs[key] = np.asarray(attrs[key]).astype(values.dtype).astype(kind)[()]
+        changed[name] = values.astype(kind).drop_attrs(deep=False).assign_attrs(attrs)
+    return dataset.assign(changed)
 
 
 def _spatial_names(dataset: xr.Dataset) -> xr.Dataset:

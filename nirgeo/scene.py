@@ -25,7 +25,14 @@ from nirgeo.georeference import grid_of, with_georeference
 from nirgeo.given import count, number, number_or_none
 from nirgeo.hrefs import is_url, item_in_document, public
 from nirgeo.layers import array_from_tasks, facts_of
-from nirgeo.radiometry import Quantity, Scaling, cf_scaling, find_scaling, level_1_mark
+from nirgeo.radiometry import (
+    Quantity,
+    Scaling,
+    ScalingClues,
+    cf_scaling,
+    find_scaling,
+    level_1_mark,
+)
 from nirgeo.source import Grid, RasterSource, as_stored, open_source
 from nirgeo.tiling import DEFAULT_CHUNK_TILES, ChunkGrid, Window
 
@@ -235,11 +242,16 @@ def _roles_of_files(paths: Sequence[PathLike]) -> dict[str, PathLike]:
     return {role: names[number - 1] for role, number in found.items()}
 
 
-def stated_scaling(attributes: Mapping[Any, Any]) -> Scaling | None:
-    """What an array's attributes say of its values: nirgeo's own record, else CF's."""
+def stated_scaling(attributes: Mapping[Any, Any], dtype: str) -> Scaling | None:
+    """What an array's attributes say of its values: nirgeo's own record, else CF's, else the tag
+    of a file as rioxarray keeps it."""
     recorded = attributes.get(SCALING_ATTR)
     if recorded is None:
-        return cf_scaling(attributes)
+        tag = attributes.get("REFLECTANCE_SCALE")
+        found = cf_scaling(attributes)
+        if found is not None or tag is None:
+            return found
+        return find_scaling(ScalingClues(dtype, reflectance_scale_tag=float(tag)))
     origin = attributes.get(SCALING_ORIGIN_ATTR, "recorded in the array")
     return Scaling.from_tag(str(recorded), str(origin))
 

@@ -101,6 +101,8 @@ def write_geotiff(
     ClusterError : the scheduler is gone, or can't do the work
     """
     check_workers(workers)
+    if not isinstance(rgb, xr.DataArray):
+        raise GridError(f"a {type(rgb).__name__} is no picture; give the DataArray of colorize")
     rgb, _ = with_axes(rgb)
     data, valid, grid = _blocks(rgb)
     options = cog.check_creation_options(creation_options or {}, str(data.dtype), len(data))

@@ -468,3 +468,129 @@ def test_scales_that_rioxarray_keeps_band_by_band(
         with pytest.raises(RadiometryError, match="each in its own way"):
             nirgeo.colorize(coloured, tiny)
         assert nirgeo.colorize(coloured, tiny, scale="0.0001").shape[0] == 3
+
+
+# --- datasets and arrays that others have made ----------------------------------------------------
+
+
+@pytest.fixture
+def landsat(tmp_path: Path) -> Path:
+    values = np.stack([scene_values(*SHAPE, seed=k) for k in range(3)])
+    values[:, ~punch_holes(*SHAPE)] = 0
+    return write_raster(
+        tmp_path / "ls.tif",
+        values,
+        nodata=0,
+        descriptions=("red", "green", "nir"),
+        scales=(2.75e-5,) * 3,
+        offsets=(-0.2,) * 3,
+    )
+
+
+def test_a_dataset_of_an_arrays_bands_is_that_array(landsat: Path, full_size: Model) -> None:
+    scene = nirgeo.open_scene(landsat)
+    right = nirgeo.colorize(scene, full_size).compute()
+    of_rioxarray = rioxarray.open_rasterio(landsat).assign_coords(band=["red", "green", "nir"])
+    for array in (scene, of_rioxarray):
+        found = array.to_dataset(dim="band").nirgeo.colorize(full_size).compute()
+        np.testing.assert_array_equal(found, right)
+        np.testing.assert_array_equal(found["valid"], right["valid"])
+    whole = scene.to_dataset(name="stored").nirgeo.colorize(full_size)
+    np.testing.assert_array_equal(whole, right)
+
+
+def test_a_files_reflectance_scale_holds_for_cubes_and_datasets(
+    tmp_path: Path, tiny: Model
+) -> None:
+    values = np.stack([scene_values(*SHAPE, seed=k) for k in range(3)])
+    path = write_raster(tmp_path / "a.tif", values, tags={"REFLECTANCE_SCALE": "0.00002"})
+    array = rioxarray.open_rasterio(path).assign_coords(band=["red", "green", "nir"])
+    right = array.nirgeo.colorize(tiny)
+    assert right.attrs["nirgeo_scaling"] == "reflectance:2e-05,0.0"
+    for cube_of in (xr.concat([array, array], "time"), xr.concat([array, array], "time").chunk()):
+        np.testing.assert_array_equal(cube_of.nirgeo.colorize(tiny).isel(time=0), right)
+    apart = rioxarray.open_rasterio(path, band_as_variable=True)
+    apart = apart.rename(band_1="red", band_2="green", band_3="nir")
+    np.testing.assert_array_equal(apart.nirgeo.colorize(tiny), right)
+
+
+def test_a_small_field_in_a_cube_is_looked_at_as_in_a_raster(tiny: Model) -> None:
+    values = np.full((2, 1, 1500, 1500), np.nan, dtype=np.float32)
+    values[:, :, 320:470, 820:970] = scene_values(150, 150) * 1e-4
+    single = xr.DataArray(values[0], dims=("band", "y", "x"), coords={"band": ["nir"]})
+    both = xr.DataArray(values, dims=("time", "band", "y", "x"), coords={"band": ["nir"]})
+    expected = nirgeo.colorize(single, tiny)
+    assert expected.attrs["nirgeo_scaling"] == "reflectance:1.0,0.0"
+    np.testing.assert_array_equal(nirgeo.colorize(both, tiny).isel(time=0), expected)
+    swapped = both.copy(data=values.astype(">f4"))
+    np.testing.assert_array_equal(nirgeo.colorize(swapped, tiny).isel(time=1), expected)
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_blocks_of_a_rotated_scene_lie_where_it_lies(
+    tmp_path: Path, tiny: Model, factor: int
+) -> None:
+    turned = NORTH_UP_10M @ rasterio.Affine.rotation(20)
+    path = write_raster(tmp_path / "rot.tif", scene_values(60, 90), transform=turned)
+    scene = nirgeo.open_scene(path, scale=1e-4).astype("float32")
+    small = scene.coarsen(y=factor, x=factor).mean()
+    found = grid_of(nirgeo.colorize(small, tiny, scale=1e-4)).affine
+    assert found.almost_equals(turned @ rasterio.Affine.scale(factor), 1e-6)
+    odd = scene.isel(y=[0, 1, 5, 9])
+    with pytest.raises(GridError, match="row does not lie at equal distances"):
+        grid_of(odd)
+
+
+def test_corners_that_were_turned_around(tmp_path: Path, tiny: Model) -> None:
+    t = NORTH_UP_10M
+    corners = xr.DataArray(
+        scene_values(60, 90)[None],
+        dims=("band", "y", "x"),
+        coords={"band": ["nir"], "y": t.f + np.arange(60) * t.e, "x": t.c + np.arange(90) * t.a},
+        attrs={"transform": tuple(t)[:6]},
+    ).rio.write_crs(UTM)
+    assert grid_of(corners).affine == t
+    turned = grid_of(corners.sortby("y")).affine
+    assert turned == t @ rasterio.Affine.translation(0, 60) @ rasterio.Affine.scale(1, -1)
+    thirds = grid_of(corners.coarsen(y=3, x=3).mean()).affine
+    assert thirds.almost_equals(t @ rasterio.Affine.scale(3))
+
+
+@pytest.mark.parametrize("how", ["straight", "rotated", "points"])
+def test_a_preview_of_what_no_coordinates_place(tmp_path: Path, tiny: Model, how: str) -> None:
+    place: dict[str, Any] = {}
+    if how == "rotated":
+        place["transform"] = NORTH_UP_10M @ rasterio.Affine.rotation(20)
+    if how == "points":
+        points = [
+            (0, 0, 9, 45, 0),
+            (0, 220, 9.1, 45, 0),
+            (200, 0, 9, 44.9, 0),
+            (200, 220, 9.1, 44.9, 0),
+        ]
+        place = {"crs": None, "transform": None, "gcps": points}
+    path = write_raster(tmp_path / "a.tif", scene_values(200, 220), **place)
+    array = rioxarray.open_rasterio(path, parse_coordinates=False)
+    small = array.nirgeo.preview(side=50, model=tiny, scale=1e-4)
+    assert small.shape == (3, 40, 44)
+    found, whole = grid_of(small), grid_of(array)
+    if how == "points":
+        assert [p[:2] for p in found.gcps] == [(0, 0), (0, 44), (40, 0), (40, 44)]
+    else:
+        assert found.affine.almost_equals(whole.affine @ rasterio.Affine.scale(5), 1e-6)
+
+
+def test_what_lies_elsewhere_is_not_compared(landsat: Path, tiny: Model) -> None:
+    picture = nirgeo.colorize(nirgeo.open_scene(landsat), tiny).compute()
+    other = picture.rio.write_crs("EPSG:32633")
+    with pytest.raises(GridError, match="different coordinate systems"):
+        picture.nirgeo.evaluate(other)
+    dates = xr.concat([picture, picture], "time").assign_coords(time=[1, 2])
+    assert dates.nirgeo.evaluate(dates)["angular"] == 0
+    with pytest.raises(GridError, match="differ in their time"):
+        dates.nirgeo.evaluate(dates.isel(time=[1, 0]))
+    for wrong in (picture.to_dataset(name="picture"), picture.values):
+        with pytest.raises(GridError, match="is no picture"):
+            picture.nirgeo.evaluate(wrong)
+        with pytest.raises(GridError, match="is no picture"):
+            nirgeo.write_geotiff(wrong, landsat.with_name("x.tif"))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import rioxarray
 import xarray as xr
 from helpers import NORTH_UP_10M, UTM, random_model, write_raster
 from numpy.typing import NDArray
@@ -277,3 +278,30 @@ def test_options_that_need_gdal_are_refused(tmp_path: Path, nir: NDArray[np.uint
         nirgeo.open_scene(path, bounds=(500_000, 4_999_000, 501_000, 5_000_000))
     with pytest.raises((OptionError, SourceError)):
         nirgeo.open_scene(path, stack={"red": path})
+
+
+def test_masks_and_transforms_of_bands_are_kept(tmp_path: Path, tiny: Model) -> None:
+    turned = rasterio.Affine(10, 0, 500_000, 0, -10, 5_200_000) @ rasterio.Affine.rotation(20)
+    path = write_raster(tmp_path / "rot.tif", scene_values(60, 90), nodata=0, transform=turned)
+    scene = nirgeo.open_scene(path, scale=1e-4)
+    masked = scene.assign_coords(valid=scene.valid & (np.arange(90) < 30))
+    masked.rename("scene").to_zarr(tmp_path / "a.zarr")
+    found = nirgeo.colorize(nirgeo.open_scene(tmp_path / "a.zarr"), tiny)
+    np.testing.assert_array_equal(found.valid, masked.valid)
+    apart = rioxarray.open_rasterio(path, band_as_variable=True).rename(band_1="nir")
+    apart.to_netcdf(tmp_path / "r.nc")
+    again = nirgeo.open_scene(tmp_path / "r.nc")
+    nirgeo.write_geotiff(nirgeo.colorize(again, tiny, scale=1e-4), tmp_path / "o.tif")
+    with rasterio.open(tmp_path / "o.tif") as file:
+        assert file.transform.almost_equals(turned, 1e-6)
+
+
+def test_unsigned_bytes_of_a_classic_file(tmp_path: Path) -> None:
+    counts = np.random.default_rng(0).integers(0, 256, (70, 80)).astype(np.uint8)
+    stored = xr.Dataset({"nir": (("y", "x"), counts.view(np.int8))})
+    stored["nir"].attrs |= {"_Unsigned": "true", "_FillValue": np.int8(-1)}
+    stored.to_netcdf(tmp_path / "c.nc", format="NETCDF3_CLASSIC")
+    scene = nirgeo.open_scene(tmp_path / "c.nc")
+    assert scene.dtype == np.uint8
+    np.testing.assert_array_equal(scene[0], counts)
+    assert scene.rio.nodata == 255
