@@ -51,7 +51,7 @@ _MISSIONS: tuple[tuple[str, str, dict[str, tuple[str, ...]]], ...] = (
     ),
     (
         "Landsat 8/9",
-        r"landsat.?[89]|(?<![a-z0-9])L[CO]0?[89](?![a-z0-9])|HLS\.L30",
+        r"landsat.?[89](?!\d)|(?<![a-z0-9])L[CO]0?[89](?![a-z0-9])|HLS\.L30",
         {"blue": ("B2",), "green": ("B3",), "red": ("B4",), "nir": ("B5",)},
     ),
     (
@@ -66,7 +66,7 @@ _MISSIONS: tuple[tuple[str, str, dict[str, tuple[str, ...]]], ...] = (
     ),
     (
         "Landsat 4–7",
-        r"landsat.?[4567]|(?<![a-z0-9])L[TE]0?[4567](?![a-z0-9])",
+        r"landsat.?[4567](?!\d)|(?<![a-z0-9])L[TE]0?[4567](?![a-z0-9])",
         {"blue": ("B1",), "green": ("B2",), "red": ("B3",), "nir": ("B4",)},
     ),
     (
@@ -114,6 +114,14 @@ _NO_ROLE = re.compile(
     re.IGNORECASE,
 )
 
+# Files of products that hold classes, angles or temperatures; and their pictures.
+_NO_MEASUREMENT = re.compile(
+    r"(?<![a-z0-9])(?:qa_\w+|scl|st_b\d+|tci|cloud_?mask|pixel_?qa)(?![a-z0-9])", re.IGNORECASE
+)
+
+_ALSO_NEAR_INFRARED = ("B8A", "B9")
+"""Sentinel-2's narrow bands."""
+
 # Sentinel-2 pads its band numbers, and so does HLS, whose B02 to B04 are the same colours.
 _PADDED = {"B02": "blue", "B03": "green", "B04": "red"}
 _PADDED_NAME = re.compile(r"(?<![a-z0-9])B0[234](?![a-z0-9])", re.IGNORECASE)
@@ -122,18 +130,17 @@ _PADDED_NAME = re.compile(r"(?<![a-z0-9])B0[234](?![a-z0-9])", re.IGNORECASE)
 _PADDED_FULL = re.compile(r"B(?:0[1-9]|1[0-2])(?:_\d0m)?", re.IGNORECASE)
 
 _DESIGNATION = re.compile(
-    r"(?<![a-z0-9])(?:sr_|toa_|vnir_)?(?:b|band[ _-]?)0*(\d{1,2}[an]?)(?![a-z0-9])"
+    r"(?<![a-z0-9])(?:sr_|toa_|vnir_)?(?:b|band[ _-]?|imagedata)0*(\d{1,2}[an]?)(?![a-z0-9])"
     r"|(?<![a-z0-9])(xs\d)",
     re.IGNORECASE,
 )
 
 
 def sensor_of(product: str) -> str | None:
-    """The mission that a product's name or metadata speaks of, or None."""
-    for name, (pattern, _) in _SENSORS.items():
-        if pattern.search(product):
-            return name
-    return None
+    """The mission that a product's name or metadata speaks of first, or None."""
+    found = {name: pattern.search(product) for name, (pattern, _) in _SENSORS.items()}
+    places = {name: match.start() for name, match in found.items() if match is not None}
+    return min(places, key=places.__getitem__, default=None)
 
 
 def designation_of(text: str) -> str | None:
@@ -239,6 +246,13 @@ def _something_else(label: BandLabel, claimed: Sequence[str], sensor: str | None
     for text in (label.description, label.common_name, label.colorinterp):
         if text in COLOURS or _NO_ROLE.match(text.strip()):
             return text.strip()
+    if (quality := _NO_MEASUREMENT.search(label.file_stem)) is not None:
+        return quality[0].strip("_")
+    if sensor is not None and label.file_stem:
+        band = designation_of(label.file_stem)
+        near = (*_SENSORS[sensor][1]["nir"], *_ALSO_NEAR_INFRARED)
+        if band is not None and band not in near:
+            return f"{band} of {sensor}"
     padded = _PADDED_NAME.search(label.file_stem) if sensor is None else None
     return f"{_PADDED[padded[0].upper()]}, as Sentinel-2 names its bands" if padded else None
 
@@ -276,6 +290,7 @@ def find_roles(
     found = {
         role: _explicit(labels, role, explicit[role]).number for role in ROLES if role in explicit
     }
+    asked = set(found.values())
     for role in ROLES:
         if role in found:
             continue
@@ -287,9 +302,11 @@ def find_roles(
         if label is not None and label.number not in found.values():
             found[role] = label.number
     if "nir" not in found:
-        if len(labels) == 1:
-            (only,) = labels
-            said = _something_else(only, list(found), sensor)
+        left = [label for label in labels if label.number not in asked]
+        if len(left) == 1 and asked == {n for n in found.values() if n != left[0].number}:
+            (only,) = left
+            claimed = [role for role, number in found.items() if number == only.number]
+            said = _something_else(only, claimed, sensor)
             if said is not None:
                 remedy = (
                     "rename it to nir, else take another"
@@ -302,7 +319,8 @@ def find_roles(
                     BandWarning,
                     stacklevel=3,
                 )
-            found = {"nir": only.number}
+            found = {role: n for role, n in found.items() if n != only.number}
+            found["nir"] = only.number
         elif (
             len(labels) == 4
             and dtype == "uint8"

@@ -405,11 +405,14 @@ def bands_of(opened: WarpedVRT, warp: Warp) -> tuple[int, int]:
     return (1 if opened.count == ALPHA else warp.index), alpha
 
 
-def alpha_of(opened: DatasetReader, index: int, *, masked: bool) -> int | None:
+def alpha_of(
+    opened: DatasetReader, index: int, *, masked: bool, replaced: bool = False
+) -> int | None:
     """The alpha band (from 1) that says where another one is valid; None if something else does.
 
     GDAL asks it in files of two and of four bands only; those of drone cameras have six or more.
-    ``masked`` is False where the file's alpha band must not be believed.
+    ``masked`` is False where the file's alpha band must not be believed; ``replaced`` is True where
+    another value counts instead of its nodata value.
     """
     kinds = list(opened.colorinterp)
     if not masked or ColorInterp.alpha not in kinds:
@@ -417,6 +420,7 @@ def alpha_of(opened: DatasetReader, index: int, *, masked: bool) -> int | None:
     alpha = kinds.index(ColorInterp.alpha) + 1
     flags = opened.mask_flag_enums[index - 1]
     asked = MaskFlags.all_valid in flags or MaskFlags.alpha in flags
+    asked = asked or (replaced and MaskFlags.nodata in flags)
     return alpha if asked and alpha != index else None
 
 

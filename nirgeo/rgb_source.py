@@ -143,6 +143,8 @@ def open_rgb(
     _refuse_item(path)
     if bands is not None and len(bands) != 3:
         raise EvaluationError(f"--bands: {len(bands)} named; need three: red, green and blue")
+    if bands is not None and len(set(bands)) != 3:
+        raise EvaluationError(f"--bands {','.join(bands)}: a band is named twice")
     roles = (
         dict(zip(COLOURS, bands, strict=True)) if bands is not None else _find_colours(path, advice)
     )
@@ -181,7 +183,10 @@ def _refuse_uneven(source: RasterSource, path: str) -> None:
         colour: stored_scaling(source.bands[source.number_of(colour) - 1]) for colour in COLOURS
     }
     if len(set(found.values())) > 1:
-        said = ", ".join(f"{colour} {gain:g}, {by:g}" for colour, (gain, by) in found.items())
+        said = ", ".join(
+            f"{colour} {gain:g}, {by:g}" + ("" if tag is None else f", REFLECTANCE_SCALE {tag:g}")
+            for colour, (gain, by, tag) in found.items()
+        )
         raise RadiometryError(
             f"{public(path)}: its colours are scaled each in its own way (gain, offset: {said}); "
             "apply that first: gdal_translate -unscale -ot Float32"

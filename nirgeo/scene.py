@@ -20,7 +20,7 @@ from rasterio.crs import CRS
 
 from nirgeo import handles
 from nirgeo.bands import ROLES
-from nirgeo.errors import GridError, OptionError
+from nirgeo.errors import BandError, GridError, OptionError
 from nirgeo.georeference import grid_of, with_georeference
 from nirgeo.given import count, number, number_or_none
 from nirgeo.hrefs import is_url, item_in_document, public
@@ -176,9 +176,25 @@ def open_scene(
         source = open_source(single, stack=stack, roles=roles, nodata=nodata)
         if known is None:
             source = source.of_one_scaling({*roles, *(stack or {})})
+    _refuse_twice(source, roles)
     scaling = find_scaling(source.clues, known)
     region = region_of(source.grid, bounds)
     return to_dataarray(SceneView(source, region, chunk_tiles, scaling))
+
+
+def _refuse_twice(source: RasterSource, asked: Mapping[str, str]) -> None:
+    """
+    Raises
+    ------
+    BandError : a band is to be two things
+    """
+    named: dict[int, str] = {}
+    for role, band in sorted(source.roles):
+        other = named.setdefault(band, role) if role in asked else role
+        if other != role:
+            raise BandError(
+                f"--{other} and --{role} name the same band, {band}; a band is one of them"
+            )
 
 
 def _open_item(

@@ -17,9 +17,13 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio import Affine
+from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import CRSError
+from rasterio.transform import from_gcps
+from rasterio.warp import transform as transform_points
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window as RasterioWindow
 
@@ -81,14 +85,30 @@ class Grid:
             _, metres = crs.linear_units_factor
         except CRSError:  # a local or geocentric system, whose axes may mean anything
             return None
-        return float(metres * math.sqrt(side_x * side_y))
+        return float(metres * math.sqrt(side_x * side_y)) * self._mercators_share(crs)
+
+    def _mercators_share(self, crs: CRS) -> float:
+        """Metres on the ground for one of the map's, where that is Mercator's, which web maps use;
+        1 on all others, on which it is about that."""
+        if crs.to_dict().get("proj") not in ("merc", "webmerc"):
+            return 1.0
+        middle = self.affine @ (self.width / 2, self.height / 2)
+        try:
+            _, latitudes = transform_points(crs, CRS.from_epsg(4326), *([v] for v in middle))
+        except handles.GDAL_ERRORS:
+            handles.forget_errors()
+            return 1.0
+        share = math.cos(math.radians(latitudes[0])) if math.isfinite(latitudes[0]) else 1.0
+        true_at = float(crs.to_dict().get("lat_ts", 0.0))
+        return max(0.01, share) / max(0.01, math.cos(math.radians(true_at)))
 
 
 @dataclass(frozen=True)
 class SourceBand:
     """Where one band of a scene is read from.
 
-    ``nodata`` overrides what the file says. ``masked`` is False where an alpha band must not be
+    ``nodata`` is instead of the file's own value; what its mask or its alpha band leaves out stays
+    so. ``masked`` is False where an alpha band must not be
     believed, because it is in truth near infrared; nodata values and mask bands still are.
     ``drivers`` are the only formats that the file may have; none means any.
     """
@@ -319,8 +339,9 @@ def _read(opened: Any, bands: Sequence[SourceBand], window: Window) -> decoded.P
             index, alpha = band.index, None
             if (warp := band.resampled) is not None:
                 index, alpha = handles.bands_of(opened, warp)
-            elif band.nodata is None:  # a value that is given from outside goes before all else
-                alpha = handles.alpha_of(opened, band.index, masked=band.masked)
+            else:
+                given = band.nodata is not None
+                alpha = handles.alpha_of(opened, band.index, masked=band.masked, replaced=given)
             opened.read(index, window=target, out=out)
             mask = _mask(opened, band, alpha, target, masks, out)
         except handles.GDAL_ERRORS as error:
@@ -355,12 +376,14 @@ def _mask(
             alphas[alpha] = opened.read(alpha, window=target) != 0
         return alphas[alpha]
     flags = opened.mask_flag_enums[band.index - 1]
-    if band.nodata is not None or MaskFlags.all_valid in flags or MaskFlags.alpha in flags:
+    if MaskFlags.all_valid in flags or MaskFlags.alpha in flags:
         return None
+    if band.nodata is not None and MaskFlags.per_dataset not in flags:
+        return None  # the file's own value, instead of which another one is given
     mask: Mask = opened.read_masks(band.index, window=target) != 0
     if MaskFlags.per_dataset in flags:
         # GDAL asks the mask alone then; but a value that is said to be missing is no measurement.
-        stored = opened.nodatavals[band.index - 1]
+        stored = opened.nodatavals[band.index - 1] if band.nodata is None else None
         marks = None if stored is None else as_stored(values.dtype, stored)
         if marks is not None:
             mask &= values != marks
@@ -455,20 +478,17 @@ def _product_names(path: str) -> str:
 
 def _first_clues(opened: Any, index: int, path: str) -> ScalingClues:
     """What the file of the NIR band says; the range of values is added only where it decides."""
-    tags, band_tags = opened.tags(), opened.tags(index)
+    tags = opened.tags()
     scale, offset = opened.scales[index - 1], opened.offsets[index - 1]
     given = scale != 1 or offset != 0
     baseline = _number(tags, "PROCESSING_BASELINE")
-    reflectance_scale = _number(tags, "REFLECTANCE_SCALE")
-    if reflectance_scale is None:
-        reflectance_scale = _number(band_tags, "REFLECTANCE_SCALE")
     product = " ".join(
         [_product_names(path)]
         + [tags.get(k, "") for k in ("LANDSAT_PRODUCT_ID", "PRODUCT_URI", "PRODUCT_ID")]
     )
     return ScalingClues(
         dtype=handles.types(opened)[index - 1],
-        reflectance_scale_tag=reflectance_scale,
+        reflectance_scale_tag=_reflectance_scale(opened, index),
         gdal_scale=scale if given else None,
         gdal_offset=offset if given else None,
         product=product,
@@ -476,11 +496,17 @@ def _first_clues(opened: Any, index: int, path: str) -> ScalingClues:
     )
 
 
-def stored_scaling(band: SourceBand) -> tuple[float, float]:
-    """Scale and offset that a band's file gives it."""
+def stored_scaling(band: SourceBand) -> tuple[float, float, float | None]:
+    """Scale and offset that a band's file gives it, and the tag that goes before both."""
     with handles.gdal_env(band.path):
         opened = band.open()
-        return opened.scales[band.index - 1], opened.offsets[band.index - 1]
+        tag = _reflectance_scale(opened, band.index)
+        return opened.scales[band.index - 1], opened.offsets[band.index - 1], tag
+
+
+def _reflectance_scale(opened: Any, index: int) -> float | None:
+    of_file = _number(opened.tags(), "REFLECTANCE_SCALE")
+    return _number(opened.tags(index), "REFLECTANCE_SCALE") if of_file is None else of_file
 
 
 def _alpha_is_data(source: RasterSource, number: int) -> bool:
@@ -539,19 +565,24 @@ def suspected_nodata(source: RasterSource, roles: Sequence[str]) -> list[str]:
         pooled = np.concatenate([values[k][valid] for values, valid in tiles])
         for value, share in usual_nodata(pooled):
             said.append(
-                f"{share} of {role} is {value:g}, which often marks missing pixels; if it does "
-                f"here, give --nodata {value:g}"
+                f"{share} of {role} is {value}, which often marks missing pixels; if it does "
+                f"here, give --nodata {value}"
             )
     return said
 
 
-def usual_nodata(values: NDArray[Any]) -> list[tuple[float, str]]:
-    """Values among these that mark missing pixels elsewhere, and their shares, in words."""
+def usual_nodata(values: NDArray[Any]) -> list[tuple[str, str]]:
+    """Values among these that mark missing pixels elsewhere, and their shares, both as text."""
     found = []
     for value in _USUAL_NODATA:
         share = float((values == value).mean()) if values.size else 0.0
         if share > 0:
-            found.append((value, f"{share:.1%}" if share >= 0.0005 else "a little"))
+            told = next(
+                text
+                for text in (f"{value:g}", repr(value))
+                if as_stored(values.dtype, float(text)) == as_stored(values.dtype, value)
+            )
+            found.append((told, f"{share:.1%}" if share >= 0.0005 else "a little"))
     return found
 
 
@@ -627,7 +658,7 @@ def _look(
         tags.get(k, "") for k in ("LANDSAT_PRODUCT_ID", "PRODUCT_URI", "SPACECRAFT_ID", "PLATFORM")
     )
     found = find_roles(
-        labels, product=f"{product} {mission}", dtype=bands[0].dtype, explicit=explicit
+        labels, product=f"{mission} {product}", dtype=bands[0].dtype, explicit=explicit
     )
     nir = bands[found["nir"] - 1]
     for band in bands:
@@ -814,10 +845,19 @@ def same_grid(a: Grid, b: Grid, tolerance: float = 1e-3) -> bool:
         return False
     if a.crs != b.crs and CRS.from_user_input(a.crs) != CRS.from_user_input(b.crs):
         return False
-    between = ~a.affine @ b.affine
+    first, second = a.affine, b.affine
+    if a.gcps and b.gcps:  # which are a pixel's business: bands may have points of their own
+        if CRS.from_user_input(a.gcp_crs) != CRS.from_user_input(b.gcp_crs):
+            return False
+        first, second, tolerance = _affine_of_points(a), _affine_of_points(b), 1.0
+    between = ~first @ second
     corners = [(x, y) for x in (0, a.width) for y in (0, a.height)]
     moved = [between @ corner for corner in corners]
     return bool(np.abs(np.subtract(moved, corners)).max() <= tolerance)
+
+
+def _affine_of_points(grid: Grid) -> Affine:
+    return from_gcps([GroundControlPoint(row, col, x, y) for row, col, x, y, _ in grid.gcps])
 
 
 def _apart(other: Grid, grid: Grid) -> bool:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.io import DatasetWriter
+from rasterio.rpc import RPC
 from rasterio.windows import Window as RasterioWindow
 
 from nirgeo._version import __version__
@@ -238,6 +239,8 @@ def _profile(grid: Grid) -> dict[str, Any]:
 
 def _describe(written: DatasetWriter, grid: Grid) -> None:
     written.set_band_description(1, MAP_BAND)
+    if grid.rpcs:
+        written.rpcs = RPC.from_gdal(dict(grid.rpcs))
     written.update_tags(AREA_OR_POINT=grid.area_or_point, TIFFTAG_SOFTWARE=f"nirgeo {__version__}")
 
 

@@ -256,8 +256,8 @@ def scene_notes(
     for role, band in zip(roles, values, strict=True):
         for value, share in usual_nodata(band[valid]):
             notes.append(
-                f"{share} of {role} is {value:g}, which often marks missing pixels; if it does "
-                f"here, say so in the file: gdal_edit.py -a_nodata {value:g}"
+                f"{share} of {role} is {value}, which often marks missing pixels; if it does "
+                f"here, say so in the file: gdal_edit.py -a_nodata {value}"
             )
     return tuple(notes)
 

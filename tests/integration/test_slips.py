@@ -22,7 +22,7 @@ from nirgeo.errors import BandError, GridError, OptionError, TargetError
 from nirgeo.modelfile import Model
 from nirgeo.reference import open_reference
 from nirgeo.rgb_source import open_rgb
-from nirgeo.source import open_source
+from nirgeo.source import open_source, suspected_nodata
 
 SCALE = ("--scale", "0.0001")
 
@@ -277,3 +277,53 @@ def test_bands_of_two_places_share_no_pixel(path: Path, tiny: Model) -> None:
         path.with_name("r.tif"), scene_values(90, 90), crs="EPSG:4326", transform=turned
     )
     assert dict(open_source(stack={"nir": nir, "red": red}).roles) == {"nir": 1, "red": 2}
+
+
+def test_a_band_that_is_to_be_two(tmp_path: Path, tiny: Model) -> None:
+    values = np.stack([scene_values(90, 70, seed=k) for k in range(3)])
+    cir = write_raster(tmp_path / "cir.tif", values)
+    said = refused("colorize", cir, "--nir", 1, "--red", 1, "--green", 3, "-o", tmp_path / "x.tif")
+    assert "--nir and --red name the same band, 1" in said
+    picture = write_raster(tmp_path / "p.tif", (values // 20).astype(np.uint8))
+    assert "named twice" in refused("compare", picture, picture, "--bands", "3,2,2")
+
+
+def test_control_points_of_two_places(tmp_path: Path) -> None:
+    def points(east: float) -> list[tuple[float, float, float, float, float]]:
+        corners = [(0, 0), (0, 70), (90, 0), (90, 70)]
+        return [(r, c, east + c * 1e-3, 52 - r * 1e-3, 0) for r, c in corners]
+
+    def placed(name: str, east: float) -> Path:
+        place: dict[str, Any] = {"crs": None, "transform": None, "gcps": points(east)}
+        return write_raster(tmp_path / name, scene_values(90, 70), **place)
+
+    nir, near, far = placed("n.tif", 13), placed("near.tif", 13.0001), placed("far.tif", 23)
+    assert len(open_source(stack={"nir": nir, "red": near}).bands) == 2
+    with pytest.raises(GridError, match="not in the same place"):
+        open_source(stack={"nir": nir, "red": far})
+
+
+def test_tags_of_two_scales_are_not_read_alike(tmp_path: Path) -> None:
+    nir = write_raster(tmp_path / "n.tif", scene_values(90, 70))
+    tag = {"REFLECTANCE_SCALE": "0.0002"}
+    red = write_raster(tmp_path / "r.tif", scene_values(90, 70, seed=1), tags=tag)
+    assert "scaled otherwise than nir" in refused(
+        "info", "--stack", f"nir={nir}", "--stack", f"red={red}"
+    )
+
+
+def test_the_value_of_an_advice_does_what_it_says(tmp_path: Path) -> None:
+    values = scene_values(90, 70).astype(np.float32) * np.float32(1e-4)
+    values[:20] = np.finfo(np.float32).min
+    path = write_raster(tmp_path / "f.tif", values)
+    (said,) = suspected_nodata(open_source(path), ["nir"])
+    value = said.rpartition(" ")[2]
+    assert suspected_nodata(open_source(path, nodata=float(value)), ["nir"]) == []
+
+
+def test_a_pixel_of_a_web_map_is_smaller_on_the_ground(tmp_path: Path) -> None:
+    web = rasterio.Affine(15, 0, 1_500_000, 0, -15, 8_400_000)  # at 60° north
+    path = write_raster(tmp_path / "w.tif", scene_values(90, 70), crs="EPSG:3857", transform=web)
+    assert open_source(path).grid.ground_sampling_distance() == pytest.approx(7.5, rel=0.02)
+    usual = write_raster(tmp_path / "u.tif", scene_values(90, 70))
+    assert open_source(usual).grid.ground_sampling_distance() == pytest.approx(10)

@@ -395,3 +395,58 @@ class TestExplicit:
 )
 def test_describe(label: BandLabel, text: str) -> None:
     assert label.describe() == text
+
+
+@pytest.mark.parametrize(
+    ("product", "sensor"),
+    [
+        ("mss_1975 landsat_60m", None),
+        ("a landsat_98", None),
+        ("x landsat-8 y", "Landsat 8/9"),
+        ("x landsat7 y", "Landsat 4–7"),
+        # The file's own name comes before its folder's.
+        ("LC08_L1TP_193023_20200101_20200823_02_T1 S2_and_L8", "Landsat 8/9"),
+        ("T33UUU_20200101T100000_B08 landsat_8_and_more", "Sentinel-2"),
+    ],
+)
+def test_the_mission_that_is_named_first(product: str, sensor: str | None) -> None:
+    assert sensor_of(product) == sensor
+
+
+@pytest.mark.parametrize(
+    ("stem", "said"),
+    [
+        ("LC08_L2SP_193023_20200101_20200823_02_T1_ST_B10", "ST_B10"),
+        ("LC08_L2SP_193023_20200101_20200823_02_T1_SR_B6", "B6 of Landsat 8/9"),
+        ("LC08_L2SP_193023_20200101_20200823_02_T1_QA_PIXEL", "QA_PIXEL"),
+        ("T33UUU_20200101T100000_B11_20m", "B11 of Sentinel-2"),
+        ("T33UUU_20200101T100000_SCL_20m", "SCL"),
+        ("AST_L1T_00301012020_ImageData2", "says red"),
+    ],
+)
+def test_an_only_band_that_is_surely_another(stem: str, said: str) -> None:
+    with pytest.warns(BandWarning, match=said):
+        assert find_roles([BandLabel(1, file_stem=stem)], product=stem) == {"nir": 1}
+
+
+@pytest.mark.parametrize(
+    "stem",
+    [
+        "LC08_L2SP_193023_20200101_20200823_02_T1_SR_B5",
+        "T33UUU_20200101T100000_B08_10m",
+        "T33UUU_20200101T100000_B8A_20m",
+        "AST_L1T_00301012020_ImageData3N",
+        "scene",
+    ],
+)
+def test_an_only_band_that_is_near_infrared_or_says_nothing(stem: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert find_roles([BandLabel(1, file_stem=stem)], product=stem) == {"nir": 1}
+
+
+def test_what_is_left_beside_bands_that_were_named() -> None:
+    labels = [BandLabel(k, file_stem=stem) for k, stem in enumerate("nrg", start=1)]
+    assert find_roles(labels, explicit={"red": "2", "green": "3"})["nir"] == 1
+    with pytest.raises(BandError):
+        find_roles(labels, explicit={"red": "2"})

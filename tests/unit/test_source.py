@@ -263,8 +263,25 @@ def test_the_alpha_band_of_a_file_of_six_bands(
     assert valid[:, :30].any() == (nodata is not None)
     assert valid[:, 40].any() == (nodata is None)
     assert valid[:, 41:].all()
+    # One that is given is instead of the file's, and not of its alpha band.
     said = open_source(path, nodata=9)
-    assert read_all(said, said.number_of("nir"))[1].all()
+    _, valid = read_all(said, said.number_of("nir"))
+    assert not valid[:, :30].any()
+    assert valid[:, 30:].all()
+
+
+@pytest.mark.parametrize("nodata", [None, 7])
+def test_a_value_that_is_given_leaves_the_mask(tmp_path: Path, nodata: float | None) -> None:
+    values = np.full((70, 90), 50, dtype=np.uint16)
+    values[:, 40], values[:, 50] = 7, 9
+    mask = np.ones((70, 90), dtype=np.bool_)
+    mask[:, :30] = False
+    path = write_raster(tmp_path / "a.tif", values, mask=mask, nodata=nodata)
+    _, valid = read_all(open_source(path, nodata=9))
+    assert not valid[:, :30].any()
+    assert not valid[:, 50].any()
+    assert valid[:, 40].all()
+    assert valid[:, 51:].all()
 
 
 class TestScalingClues:
