@@ -23,7 +23,7 @@ from nirgeo.bands import ROLES
 from nirgeo.errors import BandError, GridError, OptionError
 from nirgeo.georeference import grid_of, with_georeference
 from nirgeo.given import count, number, number_or_none
-from nirgeo.hrefs import is_url, item_in_document, public
+from nirgeo.hrefs import absolute_scene, is_url, item_in_document, public
 from nirgeo.layers import array_from_tasks, facts_of
 from nirgeo.radiometry import (
     Quantity,
@@ -71,16 +71,28 @@ class SceneView:
     def identity(self) -> dict[str, Any]:
         """What tells this scene from another, and from itself after a change on disk."""
         source = self.source
-        bands = [  # a file whose URL was signed anew is the same file
-            (public(b.path), b.index, repr(b.nodata), b.masked, b.warp and asdict(b.warp))
+        bands = [  # a file whose URL was signed anew is the same file, and so by another spelling
+            (_address(b.path), b.index, repr(b.nodata), b.masked, b.warp and asdict(b.warp))
             for b in source.bands
         ]
         return {
-            "scene": json.loads(json.dumps([bands, stamps_of(source), source.roles])),
+            "scene": json.loads(
+                json.dumps(
+                    [
+                        bands,
+                        sorted({(_address(f), at) for f, at in stamps_of(source)}, key=str),
+                        source.roles,
+                    ]
+                )
+            ),
             "region": [self.region.row, self.region.col, self.region.height, self.region.width],
             "chunk": self.chunk_tiles,
             "scaling": self.scaling.tag(),
         }
+
+
+def _address(path: str) -> str:
+    return public(os.path.normpath(absolute_scene(path)) if os.path.exists(path) else path)
 
 
 def stamps_of(source: RasterSource) -> list[tuple[str, tuple[int, int] | None]]:

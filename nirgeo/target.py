@@ -159,7 +159,10 @@ class Target:
         if not same and not self.overwrite:
             if not self.of_several:
                 self.clear()
-            raise self._exists_error()
+            raise TargetExistsError(
+                f"{self.name} was made of another scene, or with other options, and won't be "
+                "overwritten without the `--overwrite` option"
+            )
         self.settle() if same else self.clear()
         return same
 
@@ -219,6 +222,7 @@ class Target:
         lock = self._lock()
         try:
             self.check()  # the run before us may just have made it
+            self._put_back()
             yield self.folder
         finally:
             # Only when no chunk is left: an interrupted run keeps them. The lock
@@ -315,9 +319,10 @@ class Target:
                         with suppress(OSError):
                             os.unlink(f"{self.name}{beside}")
             except BaseException:
-                # Or the next run would take the folder for what a published result has left.
-                with suppress(OSError):
-                    (self.folder / _MARK).unlink()
+                if not self._mark_fits():  # an interruption may come right after the renaming
+                    # Or the next run would take the folder for what a published result has left.
+                    with suppress(OSError):
+                        (self.folder / _MARK).unlink()
                 raise
             _sync_folder(Path(self.name).parent)
             return
@@ -337,21 +342,24 @@ class Target:
     @contextmanager
     def _former_put_aside(self) -> Iterator[None]:
         """What was noted about the file before is not about this one; it stays if that one does."""
-        aside = [
-            (Path(f"{self.name}{beside}"), self.folder / f"former{beside}") for beside in _BESIDE
-        ]
-        moved = []
         try:
-            for beside, place in aside:
+            for beside, place in self._asides():
                 with suppress(OSError):
                     os.replace(beside, place)
-                    moved.append((beside, place))
             yield
         except BaseException:
-            for beside, place in moved:
+            self._put_back()
+            raise
+
+    def _asides(self) -> list[tuple[Path, Path]]:
+        return [(Path(f"{self.name}{b}"), self.folder / f"former{b}") for b in _BESIDE]
+
+    def _put_back(self) -> None:
+        """What a run that was killed, or failed, has put aside of a file that is still there."""
+        for beside, place in self._asides():
+            if place.exists() and not self._mark_fits():
                 with suppress(OSError):
                     os.replace(place, beside)
-            raise
 
     def _name_if_free(self, finished: Path) -> None:
         """Rename, but not over a file that came while this one was made."""

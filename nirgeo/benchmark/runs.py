@@ -61,12 +61,13 @@ class Run:
         kind = "-".join(self.categories) or "all"
         name = self.contestant.replace("/", "-")
         part = "" if self.learn_from is None else f"-from{self.learn_from}"
-        return f"{kind}-{self.protocol}-fold{self.fold}-{name}{part}-seed{self.seed}"
+        same = f"-of-{self.images[:8]}" if self.images else ""
+        return f"{kind}-{self.protocol}-fold{self.fold}-{name}{part}-seed{self.seed}{same}"
 
 
 def set_of(images: Sequence[TrainingScene]) -> str:
     """The same for the same images only; folds of another set are others."""
-    return digest({"images": [(image.name, *image.shape) for image in images]})
+    return digest({"images": [(image.name, *image.shape, image.checksum) for image in images]})
 
 
 def split_of(run: Run, images: Sequence[TrainingScene]) -> Split:

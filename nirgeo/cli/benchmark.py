@@ -171,7 +171,11 @@ def epfl_command(
                 + (", of an earlier run; --again repeats it)" if kept else ")"),
                 err=True,
             )
-    records = [r for r in read_results(results) if r.get("image_set", "") == same]
+    records = [
+        r
+        for r in read_results(results)
+        if r.get("image_set", "") == same or r["categories"] != [*kinds]
+    ]
     others = len(read_results(results)) - len(records)
     if others and not quiet:
         click.echo(f"Warning: {others} records in {results} are of other images", err=True)

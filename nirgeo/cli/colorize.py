@@ -20,7 +20,7 @@ from nirgeo.cli.rio import rio_env, rio_verbosity
 from nirgeo.cli.scenes import expand
 from nirgeo.cli.told import warnings_told
 from nirgeo.cli.usage import JsonLinesCommand
-from nirgeo.errors import NirgeoError, OptionError, TargetError
+from nirgeo.errors import NirgeoError, OptionError, TargetError, TargetExistsError
 from nirgeo.hrefs import item_in_document, public
 
 if TYPE_CHECKING:
@@ -177,22 +177,36 @@ def _all_or_marked(
     if len(jobs) < 2:
         yield
         return
+    from nirgeo.cog import check_creation_options
+    from nirgeo.registry import check_model
+    from nirgeo.scene import check_chunk
     from nirgeo.target import Target
 
     paths = [path for _, (path, _) in jobs]
-    made = []
-    for path in paths:
-        target = Target(
-            path, overwrite=options["overwrite"], resume=options["resume"], of_several=True
-        )
-        made += [path] + ([item_target(target)] if options["stac"] else [])
-    _spare([scene for scene, _ in jobs if scene is not None], made)
+    check_model(options["model"])
+    check_chunk(options["chunk"])
+    dtype = "float32" if options["as_"] == "reflectance" else "uint8"
+    bands = 4 if options["uncertainty"] else 3
+    check_creation_options(dict(options["creation_options"]), dtype, bands)
 
     def targets() -> Iterator[Target]:
         for path in paths:
             with suppress(TargetError):
                 yield Target(path, overwrite=True)
 
+    made = []
+    try:
+        for path in paths:
+            target = Target(
+                path, overwrite=options["overwrite"], resume=options["resume"], of_several=True
+            )
+            made += [path] + ([item_target(target)] if options["stac"] else [])
+    except TargetExistsError:
+        if options["resume"] and all(map(os.path.lexists, paths)):
+            for target in targets():  # of a run that was killed while it forgot them
+                target.forget()
+        raise
+    _spare([scene for scene, _ in jobs if scene is not None], made)
     try:
         yield
     except BaseException:

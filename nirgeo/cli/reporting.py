@@ -68,6 +68,7 @@ class Terminal(Silent):
         self._bar: Any = None
 
     def message(self, text: str) -> None:
+        self._finish_bar()
         click.echo(plain(text), err=True)
 
     def start(self, done: int, total: int) -> None:
@@ -181,7 +182,7 @@ class JsonLines(Silent):
         emit("result", path=path, **facts)
 
     def error(self, code: str, text: str, option: str | None = None) -> None:
-        with suppress(TargetError):  # the line on stderr comes all the same
+        with suppress(OSError):  # the line on stderr comes all the same
             emit("error", code=code, message=plain(text), option=_option_in(text, option))
         super().error(code, text)
 
@@ -204,4 +205,5 @@ def reporter_for(mode: str, *, quiet: bool, label: str = "colorizing") -> Report
 
 
 def print_json(data: Mapping[str, Any] | list[Any]) -> None:
-    click.echo(json.dumps(data, indent=2))
+    with _told_of(None):
+        click.echo(json.dumps(data, indent=2))

@@ -47,10 +47,10 @@ from nirgeo.preparation.registration import Shift, find_shift
 from nirgeo.preparation.tiles import BANDS, tile_windows, write_tile
 from nirgeo.radiometry import Quantity, Scaling, find_scaling, to_working
 from nirgeo.scene import region_of
-from nirgeo.source import Grid, RasterSource, suspected_nodata
+from nirgeo.source import Grid, RasterSource, usual_nodata
 from nirgeo.stac.item import Item
 from nirgeo.stac.query import Box
-from nirgeo.tiling import TILE, Window
+from nirgeo.tiling import TILE, Window, lattice
 
 COLUMNS = (
     *("file", "group", "height", "width", "valid_fraction", "lon", "lat", "date"),
@@ -107,6 +107,8 @@ class _Scene:
     scaling: Scaling
     place: Footprint | None
     shifts: Mapping[str, Shift]
+    doubts: tuple[str, ...] = ()
+    """Why its values may not be what they are taken for."""
 
     @property
     def file(self) -> str:
@@ -198,7 +200,7 @@ def prepare(
         try:
             scene = _look(candidate, name, scale, area, rules, roles is not None)
             scenes.append(scene)
-            doubted += [f"{scene.file}: {doubt}" for doubt in _doubts(scene)]
+            doubted += [f"{scene.file}: {doubt}" for doubt in scene.doubts]
         except NirgeoError as error:
             done.rejected[candidate.file] = candidate.without_folder(str(error))
         on_progress(number, 2 * len(candidates))
@@ -314,22 +316,33 @@ def _look(
                 f"{pair} lie {shift.pixels:.1f} px apart ({shift.down:+.1f} down, "
                 f"{shift.right:+.1f} right), more than {rules.max_shift:g}; co-register them first"
             )
-    return replace(scene, shifts=shifts)
+    return replace(scene, shifts=shifts, doubts=_doubts(scene))
 
 
-def _doubts(scene: _Scene) -> list[str]:
-    """Why the values of a scene may not be what they are taken for."""
+def _doubts(scene: _Scene) -> tuple[str, ...]:
+    """Why the values of a scene may not be what they are taken for: a look at some tiles."""
     doubts = []
     if scene.scaling.origin.startswith("assumed"):
         doubts.append(
             "nothing in it says how its numbers become reflectance; "
             f"{scene.scaling.describe()}. If that is wrong, give --scale GAIN[,OFFSET]"
         )
-    suspected = suspected_nodata(scene.source, BANDS)
-    return doubts + [
-        text.replace("give --nodata", "say so in its file: gdal_edit.py -a_nodata")
-        for text in suspected
+    region, numbers = scene.region, [scene.source.number_of(role) for role in BANDS]
+    windows = [
+        window.shifted(region.row, region.col) for window in lattice(region.height, region.width)
     ]
+    try:
+        tiles = [scene.source.read(window, numbers) for window in windows]
+    except NirgeoError:  # what can't be read there may be nobody's business; tiles are read anew
+        return tuple(doubts)
+    for k, role in enumerate(BANDS):
+        pooled = np.concatenate([values[k][valid] for values, valid in tiles])
+        for value, share in usual_nodata(pooled):
+            doubts.append(
+                f"{share} of {role} is {value}, which often marks missing pixels; if it does here, "
+                f"say so in its file: gdal_edit.py -a_nodata {value}"
+            )
+    return tuple(doubts)
 
 
 def _region(grid: Grid, area: Box | None) -> Window:
@@ -429,7 +442,7 @@ def _cut(
             "tiles_without_data": empty,
             "tiles_cloud_like": cloudy,
             "scaling": scene.scaling.describe(),
-            "doubts": _doubts(scene),
+            "doubts": list(scene.doubts),
             "shifts": {
                 pair: {
                     "down": round(shift.down, 2),

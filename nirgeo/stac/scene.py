@@ -240,7 +240,11 @@ def _open(
 ) -> tuple[RasterSource, AssetBand, list[str]]:
     """The scene, what the item says of its near infrared, and notes on what was left out."""
     undescribed = len(item.bands) == 1 and not item.bands[0].described
-    chosen, notes = ({}, []) if undescribed else choose_bands(item, roles)
+    chosen: dict[str, AssetBand] = {}
+    if not undescribed:
+        named = {role: name for role, name in roles.items() if not name.strip().isdecimal()}
+        several = len({band.asset for band in item.bands}) > 1
+        chosen, _ = choose_bands(item, named if several else roles)
     nir = item.bands[0] if undescribed else chosen["nir"]
     if not nir.described:
         file = _stacked(item, nir)
@@ -248,14 +252,22 @@ def _open(
             whole = replace(file, index=None, count=None, description="")
             asked = {k: v for k, v in roles.items() if v.strip().casefold() != nir.asset.casefold()}
             return open_source(whole, stack=stack, roles=asked, nodata=nodata), nir, []
-        chosen, notes = choose_bands(item, roles)
-        nir = chosen["nir"]
+    chosen, notes = choose_bands(item, roles)
+    nir = chosen["nir"]
     files: dict[str, str | os.PathLike[str] | StackedBand] = {}
     for role in ROLES:
         if role in stack:
             files[role] = stack[role]
         elif role in chosen:
-            files[role] = _stacked(item, chosen[role])
+            band = chosen[role]
+            file = _stacked(item, band)
+            if band.asset != nir.asset and count_bands(file) != band.count:
+                said = f"{role}: asset {band.describe()} has other bands than the item says"
+                if role in roles:
+                    raise BandError(f"{item.name}: --{said}")
+                notes.append(f"{said}; it is left out")
+                continue
+            files[role] = file
     return open_source(stack=files, nodata=nodata), nir, notes
 
 

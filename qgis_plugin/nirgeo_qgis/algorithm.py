@@ -136,7 +136,9 @@ class NirgeoTool(QgsProcessingAlgorithm):
         beside = Beside(output) if output else None
         try:
             return nirgeo.run(arguments, feedback, cancellation(feedback), self.LABELS)
-        except ToldError:
+        except ToldError as error:
+            if error.keeps and beside is not None:
+                beside.clear()
             raise
         except BaseException:
             if beside is not None:

@@ -28,7 +28,14 @@ class RunError(Exception):
 
 
 class ToldError(RunError):
-    """nirgeo itself has said why it ended: it has tidied up, or says what it has left."""
+    """nirgeo itself has said why it ended, and has tidied up.
+
+    ``keeps`` says that it has left what was computed, which no form can go on from.
+    """
+
+    def __init__(self, message: str, *, keeps: bool = False) -> None:
+        super().__init__(message)
+        self.keeps = keeps
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,7 @@ class Transcript:
     warnings: list[str] = field(default_factory=list)
     result: Result | None = None
     error: str | None = None
+    code: str = ""
     _last_words: list[str] = field(default_factory=list)
     _finishing: bool = False
 
@@ -83,6 +91,7 @@ class Transcript:
             )
         elif kind == "error":
             self.error = self._message(event)
+            self.code = str(event.get("code") or "")
         # Events of a later nirgeo that says more than we know are not an error.
 
     def _message(self, event: Mapping[str, object]) -> str:
@@ -113,7 +122,7 @@ class Transcript:
         RunError : the child failed; says why, as far as it can be known
         """
         if self.error:
-            raise ToldError(self.error)
+            raise ToldError(self.error, keeps=self.code == "target-unwritable")
         if ended.returncode != 0:
             raise RunError(self._failure(ended.returncode))
         if self.result is None or not (self.result.path or self.result.figures):

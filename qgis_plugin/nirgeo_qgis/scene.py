@@ -130,7 +130,9 @@ class Scene:
         with tempfile.TemporaryDirectory(prefix="nirgeo-qgis-") as folder:
             copy = os.path.join(folder, "scene.tif")
             said = f"{self.name} is not a file: its pixels are copied to a temporary one first."
-            if self.here is not None and _copied(*self.here, copy, cancellation(feedback)):
+            if self.here is not None and _copied(
+                *self.here, copy, self.crs_by_hand, cancellation(feedback)
+            ):
                 feedback.pushInfo(said)
             else:
                 feedback.pushInfo(f"{said} {self.role.loss}")
@@ -190,7 +192,13 @@ def _gdal_name_here(source: str) -> tuple[str, list[str]] | None:
     return path, options
 
 
-def _copied(path: str, options: list[str], target: str, is_cancelled: Callable[[], bool]) -> bool:
+def _copied(
+    path: str,
+    options: list[str],
+    target: str,
+    crs: QgsCoordinateReferenceSystem,
+    is_cancelled: Callable[[], bool],
+) -> bool:
     """Copy a raster with all that is known of its bands and its mask; False if GDAL can't.
 
     Raises
@@ -206,6 +214,8 @@ def _copied(path: str, options: list[str], target: str, is_cancelled: Callable[[
         made = gdal.Translate(target, opened, callback=lambda *_: 0 if is_cancelled() else 1)
         if made is not None:  # how a result was made, which a comparison asks
             made.SetMetadata(opened.GetMetadata("NIRGEO"), "NIRGEO")
+            if crs.isValid():
+                made.SetProjection(crs.toWkt())
     except (ImportError, RuntimeError):  # GDAL may have been told to raise
         made = None
     if is_cancelled():

@@ -121,3 +121,52 @@ def test_no_file_stays_open(picture: DataArray, out: Path) -> None:
     assert [path for path in held if path.startswith(str(out.parents[1]))] == []
     # And the scene can still be read.
     assert np.array_equal(picture.compute(), read(out)[0])
+
+
+def former_of(out: Path) -> dict[str, bytes]:
+    for beside in ("", *BESIDE):
+        Path(f"{out}{beside}").write_bytes(b"former" + beside.encode())
+    return {name: (out.parent / name).read_bytes() for name in listing(out.parent)}
+
+
+def test_an_interruption_right_after_the_renaming_keeps_the_result(
+    picture: DataArray, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    former_of(out)
+    real = os.replace
+
+    def replaced(old: Any, new: Any) -> None:
+        real(old, new)
+        if str(new) == str(out):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", replaced)
+        with pytest.raises(KeyboardInterrupt):
+            nirgeo.write_geotiff(picture, out, overwrite=True, resume=True)
+    assert [name for name in listing(out.parent) if not name.startswith(".")] == ["rgb.tif"]
+    assert chunks_computed(picture, out, resume=True) == 0  # it finds it made
+    assert list(listing(out.parent)) == ["rgb.tif"]
+
+
+def test_what_a_killed_run_put_aside_comes_back(
+    picture: DataArray, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = former_of(out)
+
+    class Killed(BaseException):
+        pass
+
+    with monkeypatch.context() as patched:
+        patched.setattr(target, "_patiently", lambda *_: (_ for _ in ()).throw(Killed))
+        patched.setattr(target.Target, "_put_back", lambda self: None)
+        patched.setattr(target.Target, "clear", lambda self: None)
+        with pytest.raises(Killed):
+            nirgeo.write_geotiff(picture, out, overwrite=True, resume=True)
+    assert not Path(f"{out}.msk").exists()
+    # The next run fails, and leaves what was there.
+    with monkeypatch.context() as patched:
+        patched.setattr(cog, "write_cog", refusing(errno.EIO))
+        with pytest.raises(TargetError):
+            nirgeo.write_geotiff(picture, out, overwrite=True)
+    assert {n: (out.parent / n).read_bytes() for n in before} == before

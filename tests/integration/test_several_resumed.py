@@ -11,6 +11,7 @@ from helpers import write_raster
 from pictures import command, events, listing, scene_values, start
 
 from nirgeo.modelfile import Model
+from nirgeo.target import Target
 
 SLOW_SECOND = """
 import time
@@ -150,3 +151,35 @@ def test_scenes_that_all_worked_leave_nothing(
     mend(scenes)
     command(*given)
     assert list(listing(tmp_path / "out")) == ["a_rgb.tif", "b_rgb.tif", "c_rgb.tif"]
+
+
+def test_another_spelling_of_a_scene_is_the_same_scene(
+    tmp_path: Path, scenes: list[Path], given: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command(*given, expect=1)
+    mend(scenes)
+    monkeypatch.chdir(tmp_path)
+    spelt = [Path("scenes") / ".." / "scenes" / path.name for path in scenes]
+    again = ["colorize", *spelt, *given[4:], "--resume"]
+    assert resumed(command(*again).stdout) == [(1, 1), (0, 1), (0, 1)]
+
+
+def test_all_there_and_some_marked_is_the_end(
+    tmp_path: Path, scenes: list[Path], given: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mend(scenes)
+    with monkeypatch.context() as patched:
+        patched.setattr(Target, "forget", lambda self: None)
+        command(*given)
+    assert len(listing(tmp_path / "out")) == 9
+    Target(tmp_path / "out" / "a_rgb.tif", overwrite=True).forget()  # killed after the first
+    command(*given, "--resume", expect=1)
+    assert list(listing(tmp_path / "out")) == ["a_rgb.tif", "b_rgb.tif", "c_rgb.tif"]
+
+
+def test_what_is_wrong_with_options_is_not_blamed_on_a_scene(
+    tmp_path: Path, scenes: list[Path]
+) -> None:
+    for wrong in (("--model", "nope"), ("--chunk", 9999), ("--co", "NOPE=1")):
+        failed = command("colorize", *scenes, "--out-dir", tmp_path / "o", *wrong, expect=1)
+        assert "scenes" not in failed.stderr.splitlines()[-1]

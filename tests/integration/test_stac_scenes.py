@@ -497,3 +497,30 @@ def test_several_items(tmp_path: Path, tiny: Model) -> None:
     second = second.rename(second.with_name("other.json"))
     made = command("colorize", first, second, "--out-dir", tmp_path / "out", "--model", tiny.path)
     assert [Path(line).name for line in made.stdout.split()] == ["item_rgb.tif", "other_rgb.tif"]
+
+
+def test_files_of_colours_with_other_bands_are_left_out(tmp_path: Path) -> None:
+    counts = scene_counts()
+    write_raster(tmp_path / "nir.tif", counts["nir"], nodata=0)
+    write_raster(tmp_path / "red.tif", np.stack([counts["red"], counts["green"]]), nodata=0)
+    plain = {"type": "image/tiff", "roles": ["data"]}
+    assets = {name: {"href": f"./{name}.tif", **plain} for name in ("nir", "red")}
+    path = tmp_path / "item.json"
+    path.write_text(json.dumps(item(assets)))
+    scene = nirgeo.open_scene(path)
+    assert [name for name, _ in view_of(scene).source.roles] == ["nir"]
+    assert any("has other bands" in note for note in view_of(scene).source.notes)
+    with pytest.raises(BandError, match="--red: asset red has other bands"):
+        nirgeo.open_scene(path, red="red")
+
+
+def test_a_number_is_a_band_of_the_file_where_nothing_describes_it(tmp_path: Path) -> None:
+    counts = scene_counts()
+    write_raster(tmp_path / "nir.tif", np.stack([counts["nir"], counts["red"]]), nodata=0)
+    write_raster(tmp_path / "other.tif", counts["red"], nodata=0)
+    plain = {"type": "image/tiff", "roles": ["data"]}
+    assets = {name: {"href": f"./{name}.tif", **plain} for name in ("nir", "other")}
+    path = tmp_path / "item.json"
+    path.write_text(json.dumps(item(assets)))
+    scene = nirgeo.open_scene(path, nir="1")
+    np.testing.assert_array_equal(scene.sel(band="nir"), counts["nir"])
