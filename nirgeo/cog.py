@@ -265,6 +265,8 @@ def write_cog(
             _write_at_once(store, picture, target, made, areas, overviews, on_share)
         with open(target, "rb") as file:
             check_blocks(file, sparse=_sparse(options))
+    except BrokenPipeError:  # whoever is told of it has gone
+        raise
     except GDAL_ERRORS as error:
         forget_errors()
         moved = ", ".join(f"{k}={v}" for k, v in options.items() if k in WARPING_OPTIONS)

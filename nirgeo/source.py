@@ -519,12 +519,15 @@ def _alpha_is_data(source: RasterSource, number: int) -> bool:
     # Opaque is 255, or the highest number of a wider type, or 1 among floats.
     opaque = [255, 1 if dtype.kind == "f" else np.iinfo(dtype).max]
     between = total = 0
+    different: set[Any] = set()
     for window in lattice(*source.grid.shape):
         values, _ = source.read(window, [number])
         seen = values != 0
         between += int((seen & ~np.isin(values, opaque)).sum())
         total += int(seen.sum())
-    return between > 0.5 * total
+        different |= {values[seen].min(), values[seen].max()} if seen.any() else set()
+    # A single value is a mask too, such as 1.
+    return between > 0.5 * total and len(different) > 1
 
 
 def _sample(source: RasterSource, numbers: Sequence[int]) -> list[tuple[NDArray[Any], Mask]]:

@@ -172,6 +172,8 @@ def write_geotiff(
                 _give_memory_back()
                 cog.write_cog(store, picture, result, options, areas, levels, share, threads)
                 target.publish(result, work)
+            except BrokenPipeError:
+                raise
             except OSError as error:
                 keep = True  # all of it is computed
                 told = error if error.errno is None else _disk_error(error, target)
@@ -189,6 +191,8 @@ def write_geotiff(
             keep = True
         except ClusterError:
             keep = True  # nobody asked for the end, and it may have been a day's work of many
+            raise
+        except BrokenPipeError:  # whoever is told of it has gone, and there is nobody to tell
             raise
         except OSError as error:
             if error.errno is None:  # one of nirgeo's own, which says what to do

@@ -170,3 +170,21 @@ def test_what_a_killed_run_put_aside_comes_back(
         with pytest.raises(TargetError):
             nirgeo.write_geotiff(picture, out, overwrite=True)
     assert {n: (out.parent / n).read_bytes() for n in before} == before
+
+
+@pytest.mark.parametrize("when", ["on_progress", "on_writing"])
+def test_a_listener_that_goes_away_is_no_failure_of_the_disk(
+    picture: DataArray, out: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    def gone(*_: Any) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    def tell(store: Any, *arguments: Any) -> None:
+        arguments[5](0.5)
+
+    monkeypatch.setattr("nirgeo.write._each_second", lambda tell: lambda share: tell(share, 100))
+    if when == "on_writing":
+        monkeypatch.setattr(cog, "write_strips", tell)
+    with pytest.raises(BrokenPipeError):
+        nirgeo.write_geotiff(picture, out, **{"on_writing": lambda *_: None, when: gone})
+    assert list(listing(out.parent)) == []

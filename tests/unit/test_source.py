@@ -889,3 +889,16 @@ class TestReuse:
             blockysize=64,
         )
         assert open_source(path).block_shape == (64, 128)
+
+
+@pytest.mark.parametrize("on", [1, 255, 65535])
+def test_a_mask_of_a_single_value_is_a_mask(tmp_path: Path, on: int) -> None:
+    values = np.full((2, 70, 90), 900, dtype=np.uint16)
+    values[1] = on
+    values[1, :, :30] = 0
+    path = write_raster(tmp_path / "a.tif", values, colorinterp=("gray", "alpha"))
+    source = open_source(path, roles={"nir": "1"})
+    _, valid = read_all(source)
+    assert not valid[:, :30].any()
+    assert valid[:, 30:].all()
+    assert source.notes == ()
