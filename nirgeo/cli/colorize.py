@@ -137,21 +137,22 @@ def colorize_command(
     with (
         rio_env(ctx),
         _folder(out_dir),
-        _all_or_marked(jobs, options, reporter),
         _others(scheduler, options["workers"], options["device"], reporter) as others,
     ):
-        if _is_cluster(others) and len(jobs) > 1:
-            from nirgeo.cli.many_scenes import colorize_on_workers
-
-            colorize_on_workers(others, jobs, reporter, options)
-            return
         if len(jobs) == 1:
             ((scene, place),) = jobs
             colorize_one(scene, stack, place, reporter, options, others)
             return
-        for scene, place in jobs:
-            with _of_scene(scene or place[0], reporter) as named:
-                colorize_one(scene, stack, place, named, options, others, of_several=True)
+        _refuse_early(jobs, options)
+        with _all_or_marked(jobs, reporter):
+            if _is_cluster(others):
+                from nirgeo.cli.many_scenes import colorize_on_workers
+
+                colorize_on_workers(others, jobs, reporter, options)
+                return
+            for scene, place in jobs:
+                with _of_scene(scene or place[0], reporter) as named:
+                    colorize_one(scene, stack, place, named, options, others, of_several=True)
 
 
 @contextmanager
@@ -166,34 +167,25 @@ def _of_scene(scene: str, reporter: Reporter) -> Iterator[Reporter]:
         raise
 
 
-@contextmanager
-def _all_or_marked(
-    jobs: Sequence[tuple[str | None, tuple[str, str | None]]],
-    options: dict[str, Any],
-    reporter: Reporter,
-) -> Iterator[None]:
-    """Several scenes: refuse what can be before the first; which are finished is known until the
-    last is, for --resume."""
-    if len(jobs) < 2:
-        yield
-        return
-    from nirgeo.cog import check_creation_options
+Jobs = Sequence[tuple[str | None, tuple[str, str | None]]]
+"""Scenes, each with the path of its result and a remark."""
+
+
+def _refuse_early(jobs: Jobs, options: dict[str, Any]) -> None:
+    """Of several scenes refuse before the first what would be refused with a later one.
+
+    Raises
+    ------
+    NirgeoError : an option can't be used, a result exists, or it would be written over a scene
+    """
     from nirgeo.registry import check_model
     from nirgeo.scene import check_chunk
     from nirgeo.target import Target
 
-    paths = [path for _, (path, _) in jobs]
     check_model(options["model"])
     check_chunk(options["chunk"])
-    dtype = "float32" if options["as_"] == "reflectance" else "uint8"
-    bands = 4 if options["uncertainty"] else 3
-    check_creation_options(dict(options["creation_options"]), dtype, bands)
-
-    def targets() -> Iterator[Target]:
-        for path in paths:
-            with suppress(TargetError):
-                yield Target(path, overwrite=True)
-
+    _creation_options(options)
+    paths = [path for _, (path, _) in jobs]
     made = []
     try:
         for path in paths:
@@ -203,21 +195,46 @@ def _all_or_marked(
             made += [path] + ([item_target(target)] if options["stac"] else [])
     except TargetExistsError:
         if options["resume"] and all(map(os.path.lexists, paths)):
-            for target in targets():  # of a run that was killed while it forgot them
-                target.forget()
+            _forget(paths)  # of a run that was killed while it did
         raise
     _spare([scene for scene, _ in jobs if scene is not None], made)
+
+
+@contextmanager
+def _all_or_marked(jobs: Jobs, reporter: Reporter) -> Iterator[None]:
+    """Which of several scenes are finished is known, for --resume, until all of them are."""
+    paths = [path for _, (path, _) in jobs]
     try:
         yield
     except BaseException:
-        finished = sum(target.finished for target in targets())
+        finished = sum(target.finished for target in _targets(paths))
         if finished:
             reporter.message(
                 f"{finished} of {len(paths)} scenes are finished; --resume goes on with the others"
             )
         raise
-    for target in targets():
+    _forget(paths)
+
+
+def _forget(paths: Sequence[str]) -> None:
+    for target in _targets(paths):
         target.forget()
+
+
+def _targets(paths: Sequence[str]) -> Iterator[Target]:
+    from nirgeo.target import Target
+
+    for path in paths:
+        with suppress(TargetError):
+            yield Target(path, overwrite=True)
+
+
+def _creation_options(options: dict[str, Any]) -> dict[str, str]:
+    from nirgeo.cog import check_creation_options
+
+    dtype = "float32" if options["as_"] == "reflectance" else "uint8"
+    bands = 4 if options["uncertainty"] else 3
+    return check_creation_options(dict(options["creation_options"]), dtype, bands)
 
 
 @contextmanager
@@ -303,7 +320,6 @@ def colorize_one(
     from nirgeo import engine, provenance
     from nirgeo.acquisition import parse_interval
     from nirgeo.budget import plan_for
-    from nirgeo.cog import check_creation_options
     from nirgeo.handles import cache_of, files_behind
     from nirgeo.modelfile import Model
     from nirgeo.registry import check_model
@@ -313,9 +329,7 @@ def colorize_one(
 
     path, remark = place
     # What can be refused without looking at the scene is refused first.
-    dtype = "float32" if options["as_"] == "reflectance" else "uint8"
-    bands = 4 if options["uncertainty"] else 3
-    creation_options = check_creation_options(dict(options["creation_options"]), dtype, bands)
+    creation_options = _creation_options(options)
     target = Target(
         path,
         overwrite=options["overwrite"],
