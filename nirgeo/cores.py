@@ -28,7 +28,8 @@ def cores() -> int:
     else:
         found = os.cpu_count()
     quota = _quota() if sys.platform == "linux" else None
-    return max(1, min(found or 1, found or 1 if quota is None else math.ceil(quota)))
+    bounds = [found or 1] + ([] if quota is None else [math.ceil(quota)])
+    return max(1, min(bounds))
 
 
 def _quota() -> float | None:

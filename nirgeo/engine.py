@@ -161,14 +161,10 @@ def colorize(
             return recipe
         return with_reference(recipe, reference, grid(), reference_scale)
 
-    brightness, gamma = (
-        given.number("--brightness", brightness),
-        given.number("--gamma", gamma),
-    )
-    max_error, nodata = (
-        given.number_or_none("--max-error", max_error),
-        given.number_or_none("--nodata", nodata),
-    )
+    brightness = given.number("--brightness", brightness)
+    gamma = given.number("--gamma", gamma)
+    max_error = given.number_or_none("--max-error", max_error)
+    nodata = given.number_or_none("--nodata", nodata)
     uncertainty = bool(uncertainty)
     device = str(device)
     if reference is None and reference_scale is not None:

@@ -108,8 +108,8 @@ class SourceBand:
     """Where one band of a scene is read from.
 
     ``nodata`` is instead of the file's own value; what its mask or its alpha band leaves out stays
-    so. ``masked`` is False where an alpha band must not be
-    believed, because it is in truth near infrared; nodata values and mask bands still are.
+    so. ``masked`` is False where an alpha band must not be believed, because it is in truth near
+    infrared; nodata values and mask bands still are.
     ``drivers`` are the only formats that the file may have; none means any.
     """
 
@@ -561,32 +561,41 @@ def suspected_nodata(source: RasterSource, roles: Sequence[str]) -> list[str]:
 
     Looks at the tiles of the fixed lattice.
     """
-    numbers = [source.number_of(role) for role in roles]
-    tiles = _sample(source, numbers)
+    tiles = _sample(source, [source.number_of(role) for role in roles])
+    return nodata_remarks(tiles, roles, "give --nodata")
+
+
+DECLARE_NODATA = "say so in the file: gdal_edit.py -a_nodata"
+"""What to do where no option says which values are missing."""
+
+
+def nodata_remarks(
+    tiles: Sequence[tuple[NDArray[Any], Mask]], roles: Sequence[str], remedy: str
+) -> list[str]:
+    """Values in some tiles (bands, height, width) that mark missing pixels elsewhere, for people.
+
+    ``remedy`` is what to do with the value, if it marks them here.
+    """
     said = []
     for k, role in enumerate(roles):
         pooled = np.concatenate([values[k][valid] for values, valid in tiles])
-        for value, share in usual_nodata(pooled):
-            said.append(
-                f"{share} of {role} is {value}, which often marks missing pixels; if it does "
-                f"here, give --nodata {value}"
-            )
+        for value in _USUAL_NODATA:
+            share = float((pooled == value).mean()) if pooled.size else 0.0
+            if share > 0:
+                part = f"{share:.1%}" if share >= 0.0005 else "a little"
+                told = _as_text(value, pooled.dtype)
+                said.append(
+                    f"{part} of {role} is {told}, which often marks missing pixels; if it does "
+                    f"here, {remedy} {told}"
+                )
     return said
 
 
-def usual_nodata(values: NDArray[Any]) -> list[tuple[str, str]]:
-    """Values among these that mark missing pixels elsewhere, and their shares, both as text."""
-    found = []
-    for value in _USUAL_NODATA:
-        share = float((values == value).mean()) if values.size else 0.0
-        if share > 0:
-            told = next(
-                text
-                for text in (f"{value:g}", repr(value))
-                if as_stored(values.dtype, float(text)) == as_stored(values.dtype, value)
-            )
-            found.append((told, f"{share:.1%}" if share >= 0.0005 else "a little"))
-    return found
+def _as_text(value: float, dtype: np.dtype[Any]) -> str:
+    """A value in as few digits as lead back to it."""
+    short = f"{value:g}"
+    same = as_stored(dtype, float(short)) == as_stored(dtype, value)
+    return short if same else repr(value)
 
 
 def open_source(

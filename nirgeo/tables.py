@@ -47,6 +47,15 @@ def name_here(name: str, folder: Path) -> str:
     return name.replace("\\", "/")
 
 
+_NOTES = 3
+
+
+def first_few_notes(notes: Sequence[str], *, further: str = "") -> list[str]:
+    """Three of many notes, and how many more there are; ``further`` says where to find them."""
+    more = len(notes) - _NOTES
+    return [*notes[:_NOTES], *([f"and {more} more like that{further}"] if more > 0 else [])]
+
+
 def first_few(names: Iterable[str], count: int = 3) -> str:
     """The first names, fit for a message, and an ellipsis if there are more."""
     found = [plain(name, 80) for name in islice(names, count + 1)]

@@ -163,10 +163,8 @@ def evaluate_command(
         for name in ordered if save_baselines is not None else ():
             for quantity in quantities:
                 saved = _baseline_file(save_baselines or "", name, quantity)
-                if saved.exists() and not overwrite:
-                    raise TargetExistsError(
-                        f"{saved} exists and won't be overwritten without the `--overwrite` option"
-                    )
+                if saved.exists():
+                    check_report(str(saved), overwrite=overwrite)
         predictors += _fitted(ordered, quantities, fitted, save_baselines, quiet)
     predictors = with_hints(with_unique_labels(predictors), hint_errors)
     blocks = [int(text) for text in references if text.isdecimal()]

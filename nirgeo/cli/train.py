@@ -16,6 +16,7 @@ from nirgeo.cli import options as shared
 from nirgeo.cli.errors import reports_errors
 from nirgeo.cli.reporting import Silent, Terminal
 from nirgeo.errors import TrainingError
+from nirgeo.tables import first_few_notes
 from nirgeo.tiling import TILE
 
 if TYPE_CHECKING:
@@ -178,17 +179,6 @@ def _network_file(name: str) -> Path:
     return Path(model.path)
 
 
-_NOTES = 3
-
-
-def tell_notes(notes: Sequence[tuple[str, str]], quiet: bool) -> None:
-    """Warn of the first few of (scene, note), and say how many more there are."""
-    for scene, note in [] if quiet else notes[:_NOTES]:
-        click.echo(f"Warning: {scene}: {note}", err=True)
-    if not quiet and len(notes) > _NOTES:
-        click.echo(f"Warning: and {len(notes) - _NOTES} more like that", err=True)
-
-
 Side = tuple[Sequence[str], Sequence[str]]
 """Folders, and the processing levels that are wanted of them."""
 
@@ -227,7 +217,9 @@ def read_sides(
                     why = why or str(error)
                     if not quiet:
                         click.echo(f"Warning: skipped {error}", err=True)
-        tell_notes([(s.name, note) for s in scenes for note in s.notes], quiet)
+        noted = [f"{scene.name}: {note}" for scene in scenes for note in scene.notes]
+        for note in () if quiet else first_few_notes(noted):
+            click.echo(f"Warning: {note}", err=True)
         if not scenes:
             raise TrainingError(
                 f"none of {len(entries)} scenes can be used ({config.quantity.value} and bands "

@@ -21,6 +21,7 @@ from nirgeo.evaluation.scenes import EvaluationScene, FloatArray, read_scene
 from nirgeo.evaluation.sums import ErrorSums, measure
 from nirgeo.place_statistics import Interval, mean_interval, place_means, ratio_interval
 from nirgeo.radiometry import Quantity
+from nirgeo.tables import first_few_notes
 from nirgeo.training.data import SceneEntry
 
 HEADLINE = "angular"
@@ -149,9 +150,6 @@ def check_libraries() -> None:
         )
 
 
-_NOTES = 3
-
-
 def evaluate(
     entries: Sequence[SceneEntry],
     predictors: Sequence[Predictor],
@@ -213,10 +211,8 @@ def evaluate(
             chosen = [p for p in predictors if p.quantity is scene.quantity]
             _score_scene(scene, chosen, task.predictors)
         advance()
-    for note in noted[:_NOTES]:
+    for note in first_few_notes(noted):
         warn(note)
-    if len(noted) > _NOTES:
-        warn(f"and {len(noted) - _NOTES} more like that")
     for quantity, task in tasks.items():
         if not task.scenes:
             raise EvaluationError(

@@ -47,9 +47,10 @@ from nirgeo.preparation.registration import Shift, find_shift
 from nirgeo.preparation.tiles import BANDS, tile_windows, write_tile
 from nirgeo.radiometry import Quantity, Scaling, find_scaling, to_working
 from nirgeo.scene import region_of
-from nirgeo.source import Grid, RasterSource, usual_nodata
+from nirgeo.source import DECLARE_NODATA, Grid, RasterSource, nodata_remarks
 from nirgeo.stac.item import Item
 from nirgeo.stac.query import Box
+from nirgeo.tables import first_few_notes
 from nirgeo.tiling import TILE, Window, lattice
 
 COLUMNS = (
@@ -144,9 +145,6 @@ class Prepared:
         }
 
 
-_NOTES = 3
-
-
 def prepare(
     folder: Path | None,
     out: Path,
@@ -204,9 +202,7 @@ def prepare(
         except NirgeoError as error:
             done.rejected[candidate.file] = candidate.without_folder(str(error))
         on_progress(number, 2 * len(candidates))
-    done.notes += doubted[:_NOTES]
-    if len(doubted) > _NOTES:
-        done.notes.append(f"and {len(doubted) - _NOTES} more like that, see report.json")
+    done.notes += first_few_notes(doubted, further=", see report.json")
     places = group_scenes(
         [scene.name for scene in scenes],
         [scene.place for scene in scenes],
@@ -335,14 +331,7 @@ def _doubts(scene: _Scene) -> tuple[str, ...]:
         tiles = [scene.source.read(window, numbers) for window in windows]
     except NirgeoError:  # what can't be read there may be nobody's business; tiles are read anew
         return tuple(doubts)
-    for k, role in enumerate(BANDS):
-        pooled = np.concatenate([values[k][valid] for values, valid in tiles])
-        for value, share in usual_nodata(pooled):
-            doubts.append(
-                f"{share} of {role} is {value}, which often marks missing pixels; if it does here, "
-                f"say so in its file: gdal_edit.py -a_nodata {value}"
-            )
-    return tuple(doubts)
+    return (*doubts, *nodata_remarks(tiles, BANDS, DECLARE_NODATA))
 
 
 def _region(grid: Grid, area: Box | None) -> Window:

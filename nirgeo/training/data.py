@@ -28,7 +28,7 @@ from nirgeo.bands import COLOURS
 from nirgeo.errors import NirgeoError, TrainingError
 from nirgeo.hrefs import SCENE_SUFFIXES
 from nirgeo.radiometry import Quantity, Scaling, find_scaling, from_working, to_working
-from nirgeo.source import open_source, usual_nodata
+from nirgeo.source import DECLARE_NODATA, nodata_remarks, open_source
 from nirgeo.tables import first_few, name_here, read_rows
 from nirgeo.tiling import TILE, Window
 from nirgeo.training.config import TrainingConfig
@@ -253,12 +253,7 @@ def scene_notes(
             f"{scaling.describe()}. If that is wrong, write it into the file, as scale and offset "
             "of its bands"
         )
-    for role, band in zip(roles, values, strict=True):
-        for value, share in usual_nodata(band[valid]):
-            notes.append(
-                f"{share} of {role} is {value}, which often marks missing pixels; if it does "
-                f"here, say so in the file: gdal_edit.py -a_nodata {value}"
-            )
+    notes += nodata_remarks([(values, valid)], roles, DECLARE_NODATA)
     return tuple(notes)
 
 
