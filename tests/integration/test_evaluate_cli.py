@@ -64,6 +64,20 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def test_saved_baselines_are_not_written_over(folders: Path, tmp_path: Path) -> None:
+    given = ("evaluate", "baseline/table-colour", "--fit", folders / "fit", "-q")
+    given += ("--data", folders / "data", "--index", folders / "index.csv")
+    given += ("--save-baselines", tmp_path / "saved")
+    command(*given)
+    (saved,) = (tmp_path / "saved").iterdir()
+    before = saved.read_bytes()
+    saved.write_bytes(b"mine")
+    assert "won't be overwritten" in command(*given, expect=1).stderr
+    assert saved.read_bytes() == b"mine"
+    command(*given, "--overwrite")
+    assert saved.read_bytes() == before
+
+
 def test_table_json_and_report(folders: Path, tmp_path: Path, tiny: Model) -> None:
     def run(name: str) -> tuple[str, str, str]:
         result = command(
