@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -352,9 +353,18 @@ def region_of(grid: Grid, bounds: tuple[float, float, float, float] | None) -> W
     return Window(first_row, first_col, last_row - first_row, last_col - first_col)
 
 
-def _read_chunk(source: RasterSource, window: Window) -> NDArray[Any]:
-    values, _ = source.read(window, range(1, len(source.bands) + 1))
+def _read_chunk(source: RasterSource, window: Window, numbers: Sequence[int]) -> NDArray[Any]:
+    values, _ = source.read(window, numbers)
     return values
+
+
+def _by_file(source: RasterSource) -> list[list[int]]:
+    """Numbers of bands (from 1) that follow each other in one file.
+
+    A chunk holds no others, so that who wants one band of a stack reads one file.
+    """
+    numbers = range(1, len(source.bands) + 1)
+    return [list(group) for _, group in groupby(numbers, lambda n: source.bands[n - 1].path)]
 
 
 MASKING = ("nir", "red", "green")
@@ -378,13 +388,16 @@ def to_dataarray(view: SceneView) -> xr.DataArray:
     identity = digest(view.identity())
     name, valid_name = f"nirgeo-scene-{identity}", f"nirgeo-valid-{identity}"
     mark = level_1_mark(source.clues.product or "")
+    files = _by_file(source)
     tasks, valid_tasks = {}, {}
     for i, j, chunk in grid.windows():
         window = chunk.shifted(region.row, region.col)
-        tasks[(name, 0, i, j)] = (partial(_read_chunk, source, window),)
+        for k, numbers in enumerate(files):
+            tasks[(name, k, i, j)] = (partial(_read_chunk, source, window, numbers),)
         valid_tasks[(valid_name, i, j)] = (partial(_read_valid, source, window),)
     chunks = (grid.row_sizes, grid.col_sizes)
-    data = array_from_tasks(name, tasks, ((len(source.bands),), *chunks), source.dtype, facts=view)
+    bands = tuple(map(len, files))
+    data = array_from_tasks(name, tasks, (bands, *chunks), source.dtype, facts=view)
     valid = array_from_tasks(valid_name, valid_tasks, chunks, np.bool_, facts=VALID)
     scene = xr.DataArray(
         data,

@@ -18,7 +18,7 @@ from pictures import painting_model, scene_values
 import nirgeo
 import nirgeo.accessor
 from nirgeo import array_blocks
-from nirgeo.errors import BandError, BandWarning, GridError
+from nirgeo.errors import BandError, BandWarning, GridError, SourceError
 from nirgeo.georeference import grid_of
 from nirgeo.modelfile import Model
 from nirgeo.scene import SCALING_ATTR, view_of
@@ -118,6 +118,27 @@ def test_slices_of_a_stack_keep_the_other_bands_masks(tmp_path: Path, eats_all: 
         valid = whole["valid"].values[: rgb.sizes["y"]]
         np.testing.assert_array_equal(rgb["valid"].values, valid)
         np.testing.assert_array_equal(rgb.values[:, :60], whole.values[:, :60])
+
+
+def test_one_band_of_a_stack_is_read_from_its_own_file(tmp_path: Path, eats_all: Model) -> None:
+    pair = np.stack([scene_values(*SHAPE, seed=k) for k in (0, 1)])
+    both = write_raster(tmp_path / "both.tif", pair, descriptions=("nir", "swir"))
+    red, green = (
+        write_raster(tmp_path / f"{name}.tif", scene_values(*SHAPE, seed=seed))
+        for name, seed in (("B04", 2), ("B03", 3))
+    )
+    scene = nirgeo.open_scene(both, stack={"red": red, "green": green}, chunk=1)
+    assert scene.chunks == ((2, 1, 1), (64, 26), (64, 6))
+    whole = scene.compute()
+    rgb = nirgeo.colorize(scene, eats_all).compute()
+    # What has chunks of its own is painted as what is read from the files, and looks the same.
+    np.testing.assert_array_equal(nirgeo.colorize(scene + 0, eats_all).compute(), rgb)
+    red.unlink()
+    green.unlink()
+    for band in ("nir", "swir"):
+        np.testing.assert_array_equal(scene.sel(band=band).data, whole.sel(band=band).data)
+    with pytest.raises(SourceError, match="B04"):
+        np.asarray(scene.sel(band="red").data)
 
 
 def test_a_relative_path_means_the_folder_where_it_was_opened(
