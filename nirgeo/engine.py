@@ -57,7 +57,7 @@ from nirgeo.radiometry import (
     sampled_clues,
 )
 from nirgeo.registry import AUTO, AnyModel, pick_model
-from nirgeo.runtimes.choice import FP32, INT8, TORCH, choose_runtime
+from nirgeo.runtimes.choice import FP32, INT8, TORCH, check_device, choose_runtime
 from nirgeo.scene import (
     VALID,
     Scale,
@@ -233,6 +233,7 @@ def colouriser_of(
         return BaselineColouriser(model)
     if device.partition(":")[0] == "cpu":
         device = "cpu"  # torch counts processors too, of which there is one
+    check_device(device)
     halo, stride = reach(model)
     model = replace(model, path=absolute(model.path))
     chosen = choose_runtime(runtime, precision, device)
@@ -274,7 +275,7 @@ def with_reference(
     if recipe.spec.colours != COLOURS:
         made = ", ".join(recipe.spec.colours)
         raise OptionError(f"--reference is for natural colours; {recipe.spec.name} makes {made}")
-    reference = open_reference(absolute_scene(os.fspath(path)), grid, scale)
+    reference = open_reference(absolute_scene(given.file_name("--reference", path)), grid, scale)
     return replace(recipe, colouriser=recipe.colouriser.guided(reference), reference=reference)
 
 

@@ -1,8 +1,10 @@
-"""Values of options as callers give them: numpy's numbers are numbers, and text is none."""
+"""Values of options as callers give them: numpy's numbers are numbers, text is none, and open files
+are no names."""
 
 from __future__ import annotations
 
 import operator
+import os
 from typing import Any
 
 from nirgeo.errors import OptionError
@@ -25,6 +27,20 @@ def number(option: str, value: Any) -> float:
 def number_or_none(option: str, value: Any) -> float | None:
     """The same, where None means that there is none."""
     return None if value is None else number(option, value)
+
+
+def file_name(option: str, value: Any) -> str:
+    """The name of a file; an open one is none.
+
+    Raises
+    ------
+    OptionError : it is no text and no path
+    """
+    if isinstance(value, (str, os.PathLike)):
+        name = os.fspath(value)
+        if isinstance(name, str):
+            return name
+    raise OptionError(f"{option}: a {type(value).__name__} where a path is needed")
 
 
 def count(option: str, value: Any) -> int:

@@ -20,6 +20,7 @@ from nirgeo.baselines.model import BaselineModel, read_baseline_model
 from nirgeo.baselines.storage import BASELINE_PREFIX, ORACLES, is_baseline_file
 from nirgeo.colouriser import Spec
 from nirgeo.errors import ModelError, UnknownModelError
+from nirgeo.given import file_name
 from nirgeo.modelfile import Model, read_model
 from nirgeo.radiometry import Quantity, level_1_mark
 
@@ -109,10 +110,11 @@ def load_model(name: str | os.PathLike[str], quantity: Quantity | None = None) -
     Raises
     ------
     UnknownModelError : neither a shipped model nor an existing file
+    OptionError : no name and no path
     ModelError : the file is damaged, or a shipped file's hash differs from the registry's; an
         oracle, which can't do without the truth; a baseline by name, and no quantity
     """
-    text = os.fspath(name)
+    text = file_name("--model", name)
     matches = shipped_files(text)
     if len(matches) > 1:
         if quantity is None:

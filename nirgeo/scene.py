@@ -6,11 +6,12 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from nirgeo import handles
 from nirgeo.bands import ROLES
 from nirgeo.errors import BandError, GridError, OptionError
 from nirgeo.georeference import grid_of, with_georeference
-from nirgeo.given import count, number, number_or_none
+from nirgeo.given import count, file_name, number, number_or_none
 from nirgeo.hrefs import absolute_scene, is_url, item_in_document, public
 from nirgeo.layers import array_from_tasks, facts_of
 from nirgeo.radiometry import (
@@ -159,10 +160,10 @@ def open_scene(
     unknown = sorted(set(stack or ()) - set(ROLES))
     if unknown:
         raise OptionError(f"--stack {unknown[0]}: the roles are {', '.join(ROLES)}")
-    if isinstance(path, (str, os.PathLike)):
-        single: str | None = os.fspath(path)
+    if isinstance(path, str) or not isinstance(path, (Iterable, NoneType)):
+        single: str | None = file_name("scene", path)
     else:
-        stack = {**_roles_of_files(path or ()), **(stack or {})}
+        stack = {**_roles_of_files(list(path or ())), **(stack or {})}
         single = None
     roles = {
         role: str(band)
@@ -262,7 +263,7 @@ def _roles_of_files(paths: Sequence[PathLike]) -> dict[str, PathLike]:
         return {}
     from nirgeo.bands import BandLabel, find_roles
 
-    names = [os.fspath(p) for p in paths]
+    names = [file_name("scene", path) for path in paths]
     labels = [
         BandLabel(number, description=Path(name).stem.rsplit("_", 1)[-1], file_stem=Path(name).stem)
         for number, name in enumerate(names, start=1)

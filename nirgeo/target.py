@@ -30,6 +30,7 @@ from rasterio.shutil import copyfiles
 from rasterio.windows import Window
 
 from nirgeo.errors import TargetError, TargetExistsError, TargetLockedError
+from nirgeo.given import file_name
 from nirgeo.handles import GDAL_ERRORS, close_all, file_stamp, forget_errors
 from nirgeo.hrefs import has_scheme
 
@@ -77,7 +78,7 @@ class Target:
         of_several: bool = False,
         again: bool = False,
     ) -> None:
-        self.name = os.fspath(path)
+        self.name = file_name("result", path)
         self.overwrite = overwrite
         self.resume = resume
         self.of_several = of_several

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from nirgeo.errors import OptionError
+from nirgeo.plaintext import plain
 
 TORCH = "torch"
 ONNX = "onnx"
@@ -57,6 +58,22 @@ class Runtime:
 
 
 REFERENCE = Runtime()
+
+
+def check_device(device: str) -> None:
+    """Whether there is one is asked where the network runs, which may be another machine.
+
+    Raises
+    ------
+    OptionError : torch knows no device of such a name
+    """
+    from torch import device as named
+
+    try:
+        named(device)
+    except RuntimeError as error:
+        reason = plain(str(error).partition("\n")[0], 100)
+        raise OptionError(f"--device {device}: no name of a device ({reason})") from error
 
 
 def choose_runtime(runtime: str = TORCH, precision: str = FP32, device: str = "cpu") -> Runtime:

@@ -1,4 +1,4 @@
-"""Numbers of options, as programs give them."""
+"""Numbers and names of options, as programs give them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 from helpers import write_raster
 
@@ -33,6 +34,31 @@ def test_numbers() -> None:
     for wrong in (2.0, "2", None):
         with pytest.raises(OptionError, match=r"--chunk .*a whole number is needed"):
             given.count("--chunk", wrong)
+
+
+def test_names_of_files(path: Path, tmp_path: Path) -> None:
+    assert given.file_name("--model", Path("a.tif")) == given.file_name("--model", "a.tif")
+    with rasterio.open(path) as opened, pytest.raises(OptionError, match=r"scene: a Dataset\w+ wh"):
+        nirgeo.open_scene(opened)
+    with pytest.raises(OptionError, match="scene: a bytes"):
+        nirgeo.open_scene([bytes(path)])
+    scene = nirgeo.open_scene(path)
+    for model in (None, 3):
+        with pytest.raises(OptionError, match=f"--model: a {type(model).__name__} where a path"):
+            nirgeo.colorize(scene, model)
+    with pytest.raises(OptionError, match="--reference: a int where a path"):
+        nirgeo.colorize(scene, reference=5)
+    with pytest.raises(OptionError, match="result: a NoneType where a path"):
+        nirgeo.write_geotiff(nirgeo.colorize(scene), None)
+
+
+def test_a_device_that_no_machine_has_is_refused_at_once(path: Path) -> None:
+    scene = nirgeo.open_scene(path)
+    for device in ("quantum", "cuda:first", ""):
+        with pytest.raises(OptionError, match=f"--device {device}: no name of a device"):
+            nirgeo.colorize(scene, device=device)
+    # Workers may have what this machine does not have.
+    assert nirgeo.colorize(scene, device="cuda:63").dtype == np.uint8
 
 
 def test_numpys_numbers_are_options(path: Path, tmp_path: Path, tiny: Model) -> None:
