@@ -31,6 +31,9 @@ def _terminate(signum: int, frame: Any) -> None:
     raise Terminated
 
 
+_ENDS = [signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ())]
+
+
 @contextmanager
 def terminable() -> Iterator[None]:
     """SIGTERM ends the work as cleanly as Ctrl-C does; the old handler comes back afterwards.
@@ -40,16 +43,55 @@ def terminable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    hangup = getattr(signal, "SIGHUP", None)
-    ends = [signal.SIGTERM]
-    if hangup is not None and signal.getsignal(hangup) == signal.SIG_DFL:
-        ends.append(hangup)
+    ends = [n for n in _ENDS if n == signal.SIGTERM or signal.getsignal(n) == signal.SIG_DFL]
     before = {end: signal.signal(end, _terminate) for end in ends}
     try:
         yield
     finally:
         for end, handler in before.items():
             signal.signal(end, handler)
+
+
+class Ending:
+    """Whether somebody has asked for the end, and how."""
+
+    def __init__(self) -> None:
+        self.asked: KeyboardInterrupt | None = None
+
+    def __bool__(self) -> bool:
+        return self.asked is not None
+
+
+@contextmanager
+def ends_in_its_own_time(told: Callable[[], None]) -> Iterator[Ending]:
+    """Ctrl-C and what :func:`terminable` takes for it end nothing by themselves in this context.
+
+    It is for work that can leave off at certain points only: it looks at what it is given, and
+    when it has left off the interruption goes on. ``told`` is called when it comes. The second one
+    ends the work wherever it is.
+    """
+    ending = Ending()
+    if threading.current_thread() is not threading.main_thread():
+        yield ending
+        return
+
+    def noted(signum: int, frame: Any) -> None:
+        how = KeyboardInterrupt() if signum == signal.SIGINT else Terminated()
+        if ending:
+            raise how
+        ending.asked = how
+        told()
+
+    ours = (_terminate, signal.default_int_handler)  # or somebody wants them otherwise
+    taken = [n for n in (signal.SIGINT, *_ENDS) if signal.getsignal(n) in ours]
+    before = {number: signal.signal(number, noted) for number in taken}
+    try:
+        yield ending
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if ending.asked is not None:
+        raise ending.asked
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import click
 
 from nirgeo.bands import COLOURS
 from nirgeo.cli import options as shared
-from nirgeo.cli.errors import reports_errors
+from nirgeo.cli.errors import ends_in_its_own_time, reports_errors
 from nirgeo.cli.reporting import Silent, Terminal
 from nirgeo.errors import TrainingError
 from nirgeo.tables import first_few_notes
@@ -139,6 +139,10 @@ def train_command(
             if event["event"] == "validation" and not quiet:
                 click.echo(json.dumps(event), err=True)
 
+        def leaving() -> None:
+            if not quiet:
+                click.echo("\nending after the next step; once more ends it at once", err=True)
+
         trainer = Trainer(
             config,
             sides[0],
@@ -157,7 +161,8 @@ def train_command(
                 "are better best.safetensors is the table",
                 err=True,
             )
-        trainer.run(minutes=minutes)
+        with ends_in_its_own_time(leaving) as ending:
+            trainer.run(minutes=minutes, ending=lambda: ending)
     if not quiet:
         click.echo(str(Path(out) / "best.safetensors"))
 

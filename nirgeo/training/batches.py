@@ -6,6 +6,7 @@ step takes less than drawing its patches does on one core.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,6 +30,12 @@ class _BySteps(Dataset[tuple[Tensor, ...]]):
         return tuple(torch.from_numpy(part) for part in self._sampler.batch(step))
 
 
+def _left_to_the_training(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal, and the training's own steps may go on."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def batches(
     sampler: Sampler, first: int, end: int, *, loaders: int = 0, pin: bool = False
 ) -> Iterator[tuple[Tensor, ...]]:
@@ -45,6 +52,7 @@ def batches(
         sampler=range(first, end),
         num_workers=loaders,
         pin_memory=pin,
+        worker_init_fn=_left_to_the_training,
         generator=torch.Generator(),  # or it would take from torch's own random numbers
         **ahead,
     )

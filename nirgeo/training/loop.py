@@ -249,8 +249,11 @@ class Trainer:
         kept = [line for line in lines if _logged_step(line) <= self.step]
         log.write_text("".join(line + "\n" for line in kept))
 
-    def run(self, *, minutes: float | None = None) -> None:
-        """Train until ``config.steps``, or for ``minutes`` of this call; both end saved.
+    def run(
+        self, *, minutes: float | None = None, ending: Callable[[], object] = lambda: False
+    ) -> None:
+        """Train until ``config.steps``, or for ``minutes`` of this call, or until ``ending`` says
+        yes, which is asked before every step and makes it the last; all end saved.
 
         Raises
         ------
@@ -258,7 +261,7 @@ class Trainer:
             draws batches ended
         """
         try:
-            self._steps(minutes)
+            self._steps(minutes, ending)
         except RuntimeError as error:
             # torch tells it wherever the training is just then.
             if self.loaders and "DataLoader worker" in str(error):
@@ -271,7 +274,7 @@ class Trainer:
         if not self.selects:
             self._export(LAST)
 
-    def _steps(self, minutes: float | None) -> None:
+    def _steps(self, minutes: float | None, ending: Callable[[], object]) -> None:
         began = time.monotonic()
         config, drawn = self.config, self._batches()
         while self.step < config.steps:
@@ -279,7 +282,7 @@ class Trainer:
             step = self.step + 1
             tells = step % LOG_EVERY == 0
             validates = step % config.validate_every == 0 or step == config.steps
-            late = minutes is not None and mark - began > minutes * 60
+            late = bool(ending()) or (minutes is not None and mark - began > minutes * 60)
             record = self._train_step(next(drawn))
             if tells or validates or late:
                 # Reading a number waits for the device, so not at every step.

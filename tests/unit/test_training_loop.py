@@ -415,6 +415,14 @@ class TestResume:
         assert_same(finished, trained(tmp_path))
         assert log_of(tmp_path) == log_of(finished.folder)
 
+    def test_after_somebody_wanted_its_end(self, finished: Trainer, tmp_path: Path) -> None:
+        trainer = Trainer(CONFIG, TRAINING, VALIDATION, tmp_path)
+        trainer.start()
+        trainer.run(ending=lambda: trainer.step >= 2)
+        assert read_facts(tmp_path / CHECKPOINT)["step"] == 3
+        assert_same(finished, trained(tmp_path))
+        assert log_of(tmp_path) == log_of(finished.folder)
+
     def test_with_the_weights_it_began_with(self, tmp_path: Path) -> None:
         config = replace(CONFIG, adversarial=0.0, steps=10)
         first = trained(tmp_path / "first", config, spec=spec_of(config))
