@@ -74,7 +74,7 @@ class ModelSpec:
     display_gain: float = 2.5
     gsd: tuple[float, float] = (0.1, 100.0)
     summary: str = ""
-    licence: str = "MIT"
+    licence: str = ""
     attribution: str = ""
     training: Mapping[str, Any] = field(default_factory=dict)
     tones: Mapping[str, Any] | None = None

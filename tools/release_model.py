@@ -27,6 +27,7 @@ from nirgeo.modelfile import ModelSpec, read_model, write_model
 from nirgeo.radiometry import Quantity
 
 WEIGHTS = Path(__file__).parents[1] / "nirgeo" / "weights"
+LICENCE = "MIT"
 TONE_MAPS = Path(__file__).with_name("tone_maps.json")
 """Made by fit_tone_map.py; a model without an entry has no location prior."""
 
@@ -446,6 +447,7 @@ def release(source: Path, name: str, version: int) -> None:
         version=version,
         gsd=facts.gsd,
         summary=facts.summary,
+        licence=LICENCE,
         attribution=facts.attribution,
         training=training,
         tones=json.loads(TONE_MAPS.read_text()).get(name),

@@ -63,6 +63,8 @@ if TYPE_CHECKING:
     help="Model whose colours are learnt instead of the true ones; of several, their mean.",
 )
 @click.option("--name", help="Name of the model.  [default: the preset's]")
+@click.option("--licence", default="", metavar="TEXT", help="Licence of its weights, for its file.")
+@click.option("--attribution", default="", metavar="TEXT", help="Whom its data are owed to.")
 @click.option(
     "--minutes", type=click.FloatRange(min=0), help="Stop after this time; run again to go on."
 )
@@ -87,6 +89,8 @@ def train_command(
     new_table: bool,
     teachers: tuple[str, ...],
     name: str | None,
+    licence: str,
+    attribution: str,
     minutes: float | None,
     device: str,
     loaders: int,
@@ -129,7 +133,14 @@ def train_command(
         )
     before = _network_file(init or teachers[0]) if init or teachers else None
     origin = None if before is None else read_model(before).spec
-    spec = model_spec(config, name or preset, len(sides[0]) - small, origin)
+    spec = model_spec(
+        config,
+        name or preset,
+        len(sides[0]) - small,
+        origin,
+        licence=licence,
+        attribution=attribution,
+    )
     with click.progressbar(
         length=config.steps, label="training", hidden=quiet, file=sys.stderr
     ) as bar:

@@ -44,17 +44,25 @@ def generator_config(config: TrainingConfig) -> GeneratorShape:
 
 
 def model_spec(
-    config: TrainingConfig, name: str, scenes: int, origin: ModelSpec | None = None
+    config: TrainingConfig,
+    name: str,
+    scenes: int,
+    origin: ModelSpec | None = None,
+    *,
+    licence: str = "",
+    attribution: str = "",
 ) -> ModelSpec:
     """What the model file of a training on this many scenes says, as far as that is known.
 
     From the model it goes on from, or learns from, if that eats and makes the same, come how a
-    place's colours are expected, for what pixels it is meant, and whom its data are owed to.
+    place's colours are expected, for what pixels it is meant, and whom its data are owed to, beside
+    those of ``attribution``. Under which ``licence`` its weights are is for their maker to say.
     ``name`` may be that of a preset with variants, which a model's name joins with ``-``.
     """
     kept: dict[str, Any] = {}
     if origin is not None and (origin.bands, origin.quantity) == (config.bands, config.quantity):
-        kept = {"tones": origin.tones, "gsd": origin.gsd, "attribution": origin.attribution}
+        kept = {"tones": origin.tones, "gsd": origin.gsd}
+        attribution = "; ".join(filter(None, (origin.attribution, attribution)))
     return ModelSpec(
         name=name.replace("+", "-"),
         version=1,
@@ -62,6 +70,8 @@ def model_spec(
         quantity=config.quantity,
         architecture=config.architecture,
         generator=generator_config(config).to_json(),
+        licence=licence,
+        attribution=attribution,
         training={"config": config.to_json(), "scenes": scenes},
         **kept,
     )

@@ -197,6 +197,11 @@ class TestGoingOn:
         command(*self.arguments(run, tmp_path / "fresh"))
         shipped = nirgeo.load_model("satellite-nir")
         assert isinstance(shipped, Model)
+        assert shipped.spec.licence == "MIT"
+        assert shipped.spec.attribution
+        for name, owed in (("out", shipped.spec.attribution), ("fresh", "")):
+            spec = read_model(tmp_path / name / "best.safetensors").spec
+            assert (spec.licence, spec.attribution) == ("", owed)  # not nirgeo's to give
         before = load_generator(shipped).state_dict()["stem.weight"].numpy()
         # What was trained, not the best: scenes unlike the shipped model's suit a table better.
         out, fresh = (
@@ -204,6 +209,18 @@ class TestGoingOn:
             for name in ("out", "fresh")
         )
         assert np.abs(out - before).max() < 0.01 < np.abs(fresh - before).max()
+
+    def test_its_maker_says_under_which_licence_a_model_is(self, run: Path, tmp_path: Path) -> None:
+        told = ("--licence", "CC0-1.0", "--attribution", "the flying club")
+        for name, more in (("fresh", ()), ("out", ("--init", "satellite-nir"))):
+            command(*self.arguments(run, tmp_path / name, *told, *more))
+        fresh, out = (
+            read_model(tmp_path / name / "best.safetensors").spec for name in ("fresh", "out")
+        )
+        assert fresh.licence == out.licence == "CC0-1.0"
+        assert fresh.attribution == "the flying club"
+        shipped = nirgeo.load_model("satellite-nir").spec
+        assert out.attribution == f"{shipped.attribution}; the flying club"
 
     def test_a_baseline_is_not(self, run: Path, tmp_path: Path) -> None:
         baseline = files("nirgeo") / "weights" / shipped_baselines()[0].file
