@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from nirgeo import expected_error
+from nirgeo import expected_error, own_torch
 from nirgeo.built_once import BuiltOnce
 from nirgeo.colouriser import Colouriser, Overview, Spec
 from nirgeo.errors import OptionError, RadiometryError
@@ -155,7 +155,8 @@ def network(model: Model, device: str = "cpu") -> Generator:
     import torch
 
     def build() -> Generator:
-        built = load_generator(model)
+        with own_torch.building():
+            built = load_generator(model)
         try:
             built.to(torch.device(device))
         except (RuntimeError, AssertionError) as error:
@@ -320,7 +321,7 @@ def _run_torch(
     field = None
     if hint is not None:
         field = torch.from_numpy(hint)[None].expand(x.shape[0], -1, -1, -1)
-    with torch.inference_mode():
+    with own_torch.computing():
         x = x.contiguous(memory_format=torch.channels_last)
         if isinstance(net, LocalAffineGenerator):
             trunk = trunk_of(model, net) if eight_bits else None

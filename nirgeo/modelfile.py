@@ -350,8 +350,16 @@ def load_generator(model: Model) -> nn.Module:
         raise ModelError(f"{model.path}: input_range must rise from left to right")
     if any(bool((v < 0).any()) for name, v in weights.items() if name.endswith("running_var")):
         raise ModelError(f"{model.path}: a variance is negative")
-    network = build(model.spec.architecture, shape)
-    # Not strict: normalisations count their batches, which a model file has no use for.
-    network.load_state_dict(weights, strict=False)
+    # Without values of its own: they would be drawn from the caller's random numbers, in the type
+    # that the caller has chosen for his.
+    with torch.device("meta"):
+        network = build(model.spec.architecture, shape)
+    # Normalisations count their batches, which a model file has no use for.
+    counts = {
+        name: torch.zeros(value.shape, dtype=value.dtype, device="cpu")
+        for name, value in network.state_dict().items()
+        if name not in weights
+    }
+    network.load_state_dict(weights | counts, assign=True)
     network.eval().requires_grad_(False)
     return channels_last(network)

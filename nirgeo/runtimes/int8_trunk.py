@@ -13,7 +13,9 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
+from nirgeo import own_torch
 from nirgeo.built_once import BuiltOnce
 from nirgeo.errors import ModelError, OptionError
 from nirgeo.generator import LocalAffineGenerator, ResidualBlock
@@ -48,8 +50,12 @@ def trunk_of(model: Model, network: LocalAffineGenerator) -> EightBitTrunk:
     OptionError, ModelError : see :func:`nirgeo.runtimes.int8.read_ranges` and
         :class:`EightBitTrunk`
     """
-    key = (model.sha256, ranges_stamp(model))
-    return _trunks.get(key, lambda: EightBitTrunk(network, read_ranges(model)))
+
+    def build() -> EightBitTrunk:
+        with own_torch.building():
+            return EightBitTrunk(network, read_ranges(model))
+
+    return _trunks.get((model.sha256, ranges_stamp(model)), build)
 
 
 class EightBitTrunk:
@@ -191,7 +197,13 @@ def check_kernels() -> None:
     ------
     OptionError : with what to do instead
     """
-    conv = nn.Conv2d(_PROBE_CHANNELS, 1, 1)
+    with own_torch.building():
+        _try_kernels()
+
+
+def _try_kernels() -> None:
+    # Not initialised: that would take of the caller's random numbers.
+    conv = skip_init(nn.Conv2d, _PROBE_CHANNELS, 1, 1, dtype=torch.float32)
     with torch.no_grad():
         conv.weight.fill_(_PROBE_WEIGHT)
         assert conv.bias is not None

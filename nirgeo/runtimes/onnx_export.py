@@ -47,9 +47,9 @@ def onnx_graph(network: nn.Module, *, expect_error: bool = False) -> bytes:
     cells = (16, 20)
     size = (cells[0] * stride, cells[1] * stride)
     example = (
-        torch.full((1, bands, *size), 0.5),
-        torch.ones(1, 1, *size),
-        torch.zeros(1, HINT_CHANNELS, *cells),
+        torch.full((1, bands, *size), 0.5, dtype=torch.float32),
+        torch.ones(1, 1, *size, dtype=torch.float32),
+        torch.zeros(1, HINT_CHANNELS, *cells, dtype=torch.float32),
     )
     large, small = {2: "height", 3: "width"}, {2: "rows", 3: "cols"}
     file = io.BytesIO()

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from nirgeo import own_torch
 from nirgeo.built_once import BuiltOnce
 from nirgeo.hints import CHANNELS as HINT_CHANNELS
 from nirgeo.modelfile import Model, load_generator
@@ -59,7 +60,7 @@ def run(
     fields = [torch.from_numpy(made[:, :colours])]
     if expect_error:
         fields.append(torch.from_numpy(made[:, colours:]))
-    with torch.inference_mode():
+    with own_torch.computing():
         result: FloatArray = render(net, torch.from_numpy(inputs)[None], fields, last, target)[
             0
         ].numpy()
@@ -99,11 +100,12 @@ def _session(model: Model, precision: str, expect_error: bool, threads: int) -> 
 def _build(model: Model, precision: str, expect_error: bool, threads: int) -> _Session:
     import onnxruntime
 
-    network = load_generator(model)
-    stride = int(network.stride)  # type: ignore[arg-type]
-    if precision == INT8:
-        network = in_8_bits(network, read_ranges(model))
-    graph = onnx_graph(network, expect_error=expect_error)
+    with own_torch.building():
+        network = load_generator(model)
+        stride = int(network.stride)  # type: ignore[arg-type]
+        if precision == INT8:
+            network = in_8_bits(network, read_ranges(model))
+        graph = onnx_graph(network, expect_error=expect_error)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
