@@ -180,14 +180,12 @@ def pick_model(
     if isinstance(model, AnyModel):
         return model
     if model == AUTO:
-        return choose_model(quantity, roles, product)[0]
+        return choose_model(quantity, roles, product)
     return load_model(model, quantity)
 
 
-def choose_model(
-    quantity: Quantity, roles: Collection[str], product: str = "", gsd: float | None = None
-) -> tuple[AnyModel, str]:
-    """The shipped model for a scene with pixels of ``gsd`` metres, and why it was picked.
+def choose_model(quantity: Quantity, roles: Collection[str], product: str = "") -> AnyModel:
+    """The shipped model for a scene; :func:`reason_for` tells people why.
 
     Where red and green were measured and blue was not, only blue is made; it has the air's own blue
     in it where the product's name says that the air was not removed. A scene that has all three
@@ -199,8 +197,7 @@ def choose_model(
         name = "aerial-rgn" if counts else "satellite-rgn"
         if not counts and level_1_mark(product):
             name = "satellite-rgn-toa"
-    model = load_model(name)
-    return model, reason_for(model.spec, quantity, gsd)
+    return load_model(name)
 
 
 def reason_for(spec: Spec, quantity: Quantity, gsd: float | None) -> str:

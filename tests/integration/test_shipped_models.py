@@ -77,8 +77,8 @@ def test_every_item_is_a_valid_stac_item(name: str) -> None:
     ids=str,
 )
 def test_the_model_is_picked_by_values_and_bands(roles: tuple[str, ...], kind: str) -> None:
-    assert choose_model(Quantity.COUNTS, roles)[0].spec.name == f"aerial-{kind}"
-    assert choose_model(Quantity.REFLECTANCE, roles)[0].spec.name == f"satellite-{kind}"
+    assert choose_model(Quantity.COUNTS, roles).spec.name == f"aerial-{kind}"
+    assert choose_model(Quantity.REFLECTANCE, roles).spec.name == f"satellite-{kind}"
     assert read_model(load_model("aerial-nir").path).spec.quantity is Quantity.COUNTS
 
 
