@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nirgeo.radiometry import DisplayCurve, Quantity
-from nirgeo.tiling import TILES_PER_SIDE, InputWindow, Window, lattice
+from nirgeo.tiling import InputWindow, Window, look_around
 
 if TYPE_CHECKING:
     from nirgeo.reference import Reference
@@ -87,12 +87,11 @@ def sample_tiles(
     No pixel is in two of them; up to 256×256 px they are the whole scene. Nothing is read before
     the first tile is asked for.
     """
-    tiles: Sequence[Tile] = ()
-    for per_side in TILES_PER_SIDE:
-        tiles = read(_apart(lattice(*shape, per_side)))
-        if any(valid.any() for _, valid in tiles):
-            break
-    yield from tiles
+    yield from look_around(
+        shape,
+        lambda windows: read(_apart(windows)),
+        lambda tiles: any(valid.any() for _, valid in tiles),
+    )
 
 
 def _apart(windows: Sequence[Window]) -> list[Window]:

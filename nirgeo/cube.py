@@ -9,7 +9,7 @@ Nothing is computed for that.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ from nirgeo.radiometry import (
     sampled_clues,
 )
 from nirgeo.scene import PRODUCT_ATTR, SCALING_ATTR, SCALING_ORIGIN_ATTR, VALID, stated_scaling
-from nirgeo.tiling import TILES_PER_SIDE, lattice
+from nirgeo.tiling import Window, look_around
 
 AXES = {"latitude": "y", "longitude": "x", "lat": "y", "lon": "x"}
 """Other names of the axes, which come back in the result."""
@@ -287,13 +287,12 @@ def _pooled_clues(cube: xr.DataArray, nodata: float | None) -> ScalingClues:
     nir = nir.transpose(..., "y", "x")  # a step through the values then goes through every raster
     rasters = math.prod(nir.sizes[name] for name in further_dimensions(nir))
     step = math.ceil(rasters / _POOLED_RASTERS)
-    clues = ScalingClues(cube.dtype.name)
-    for per_side in TILES_PER_SIDE:  # of a small field in a large frame the first may see nothing
-        windows = lattice(nir.sizes["y"], nir.sizes["x"], per_side)
+    missing = cube.rio.nodata if nodata is None else nodata
+
+    def look(windows: Sequence[Window]) -> ScalingClues:
         tiles = [nir.isel(dict(zip("yx", window.slices, strict=True))) for window in windows]
         pooled = np.concatenate([tile.values.ravel()[::step] for tile in tiles])
-        missing = cube.rio.nodata if nodata is None else nodata
-        clues = sampled_clues(cube.dtype.name, pooled, missing)
-        if clues.high is not None:
-            break
-    return clues
+        return sampled_clues(cube.dtype.name, pooled, missing)
+
+    shape = nir.sizes["y"], nir.sizes["x"]
+    return look_around(shape, look, lambda clues: clues.high is not None)

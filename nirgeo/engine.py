@@ -72,12 +72,11 @@ from nirgeo.source import Grid, RasterSource, suspected_nodata
 from nirgeo.tiling import (
     DEFAULT_CHUNK_TILES,
     TILE,
-    TILES_PER_SIDE,
     ChunkGrid,
     InputWindow,
     Window,
     input_window,
-    lattice,
+    look_around,
 )
 
 
@@ -572,15 +571,12 @@ def _array_scaling(
 
 def _sampled(array: xr.DataArray, nir: da.Array, nodata: float | None) -> ScalingClues:
     """The range of a band on the lattice; of a denser one if nothing is valid there."""
-    clues = ScalingClues(array.dtype.name)
-    for per_side in TILES_PER_SIDE:
-        windows = lattice(nir.shape[0], nir.shape[1], per_side)
-        tiles = [nir[window.slices].ravel() for window in windows]
-        sample = da.concatenate(tiles).compute()
-        clues = sampled_clues(array.dtype.name, sample, array_nodata(array, nodata))
-        if clues.high is not None:
-            break
-    return clues
+
+    def look(windows: Sequence[Window]) -> ScalingClues:
+        sample = da.concatenate([nir[window.slices].ravel() for window in windows]).compute()
+        return sampled_clues(array.dtype.name, sample, array_nodata(array, nodata))
+
+    return look_around((nir.shape[0], nir.shape[1]), look, lambda clues: clues.high is not None)
 
 
 def _read_blocks(

@@ -33,7 +33,7 @@ from nirgeo.bands import ROLES, BandLabel, find_roles, listing
 from nirgeo.errors import BandError, GridError, SourceError
 from nirgeo.hrefs import absolute_scene, conceal, public, without_query
 from nirgeo.radiometry import ScalingClues, kind_of_numbers
-from nirgeo.tiling import TILES_PER_SIDE, Window, lattice
+from nirgeo.tiling import Window, lattice, look_around
 
 Mask = NDArray[np.bool_]
 
@@ -531,16 +531,12 @@ def _alpha_is_data(source: RasterSource, number: int) -> bool:
 
 
 def _sample(source: RasterSource, numbers: Sequence[int]) -> list[tuple[NDArray[Any], Mask]]:
-    """Bands and masks of the tiles of the fixed lattice; of a denser one if nothing is valid there.
-
-    A small field in a large frame of missing pixels lies beside the first.
-    """
-    tiles = []
-    for per_side in TILES_PER_SIDE:
-        tiles = [source.read(window, numbers) for window in lattice(*source.grid.shape, per_side)]
-        if any(valid.any() for _, valid in tiles):
-            break
-    return tiles
+    """Bands and masks of a scene's tiles; see :func:`nirgeo.tiling.look_around`."""
+    return look_around(
+        source.grid.shape,
+        lambda windows: [source.read(window, numbers) for window in windows],
+        lambda tiles: any(valid.any() for _, valid in tiles),
+    )
 
 
 def sample_range(source: RasterSource, number: int) -> tuple[float | None, float | None]:

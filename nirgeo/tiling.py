@@ -16,8 +16,9 @@ of the stride, the last row and column are repeated up to the next multiple.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 TILE = 64
 """Side of a tile in pixels."""
@@ -255,13 +256,11 @@ class ChunkGrid:
                     yield i, j, self.window(i, j)
 
 
-TILES_PER_SIDE = (4, 16)
+_TILES_PER_SIDE = (4, 16)
 """Of the lattice that is looked at, and of a denser one for scenes that are empty there."""
 
 
-def lattice(
-    height: int, width: int, per_side: int = TILES_PER_SIDE[0], tile: int = TILE
-) -> tuple[Window, ...]:
+def lattice(height: int, width: int, per_side: int = _TILES_PER_SIDE[0]) -> tuple[Window, ...]:
     """A fixed lattice of at most ``per_side``² tiles, the same for every chunk size.
 
     Everything that is global to a scene (the range of its values, its statistics) is read from
@@ -269,14 +268,30 @@ def lattice(
     """
 
     def starts(size: int) -> list[int]:
-        last = max(0, size - tile)
+        last = max(0, size - TILE)
         if last == 0:
             return [0]
-        count = min(per_side, -(-size // tile))
+        count = min(per_side, -(-size // TILE))
         return sorted({round(k * last / max(1, count - 1)) for k in range(count)})
 
     return tuple(
-        Window(r, c, min(tile, height - r), min(tile, width - c))
+        Window(r, c, min(TILE, height - r), min(TILE, width - c))
         for r in starts(height)
         for c in starts(width)
     )
+
+
+Looked = TypeVar("Looked")
+
+
+def look_around(
+    shape: tuple[int, int],
+    look: Callable[[Sequence[Window]], Looked],
+    tells: Callable[[Looked], bool],
+) -> Looked:
+    """What ``look`` finds in the tiles of the lattice; in those of a denser one if it ``tells``
+    nothing: a small field in a large frame of missing pixels lies beside the first.
+    """
+    usual, denser = (lattice(*shape, per_side) for per_side in _TILES_PER_SIDE)
+    found = look(usual)
+    return found if tells(found) else look(denser)
