@@ -21,7 +21,8 @@ from usage import arguments
 from nirgeo import hints
 from nirgeo.location_prior import ToneMap, look_up
 from nirgeo.radiometry import from_working
-from nirgeo.training.data import list_scenes, load_scene
+from nirgeo.scene_lists import list_scenes
+from nirgeo.training.data import load_scene
 from nirgeo.training.presets import PRESETS
 
 TARGET = Path(__file__).with_name("tone_maps.json")

@@ -35,8 +35,8 @@ from nirgeo.runtimes.activation_ranges import Watch
 from nirgeo.runtimes.choice import FP32, INT8
 from nirgeo.runtimes.int8 import SUFFIX, write_ranges
 from nirgeo.scene import VALID
+from nirgeo.scene_lists import SceneEntry
 from nirgeo.source import open_source
-from nirgeo.training.data import SceneEntry
 
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "docs" / "performance" / "int8.json"

@@ -26,7 +26,8 @@ from nirgeo import hints
 from nirgeo.modelfile import Model, load_generator
 from nirgeo.radiometry import Quantity, from_working
 from nirgeo.registry import load_model
-from nirgeo.training.data import list_scenes, load_scene
+from nirgeo.scene_lists import list_scenes
+from nirgeo.training.data import load_scene
 from nirgeo.training.validation import predict_scene
 
 TARGET = Path(__file__).parents[1] / "docs" / "results" / "scene-statistics.json"

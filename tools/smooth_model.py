@@ -24,7 +24,8 @@ from usage import arguments
 from nirgeo.generator import GeneratorConfig, LocalAffineGenerator, channels_last
 from nirgeo.modelfile import Model, ModelSpec, write_model
 from nirgeo.registry import load_model
-from nirgeo.training.data import list_scenes, load_scene
+from nirgeo.scene_lists import list_scenes
+from nirgeo.training.data import load_scene
 from nirgeo.training.validation import place_means
 
 

@@ -19,8 +19,9 @@ import numpy as np
 
 from nirgeo.errors import EvaluationError, TrainingError
 from nirgeo.radiometry import Quantity
+from nirgeo.scene_lists import list_scenes
 from nirgeo.tiling import TILE
-from nirgeo.training.data import TrainingScene, list_scenes, load_scene
+from nirgeo.training.data import TrainingScene, load_scene
 
 FOLDS = 5
 

@@ -19,7 +19,7 @@ from nirgeo.whole_file import written_whole
 if TYPE_CHECKING:
     from nirgeo.evaluation.predict import Predictor
     from nirgeo.radiometry import Quantity
-    from nirgeo.training.data import SceneEntry
+    from nirgeo.scene_lists import SceneEntry
 
 
 @click.command("evaluate", short_help="Score models on scenes with known colours.")
@@ -135,7 +135,7 @@ def evaluate_command(
     from nirgeo.evaluation.referenced import with_references
     from nirgeo.evaluation.scenes import find_scenes, quantities_of
     from nirgeo.evaluation.text import render_text
-    from nirgeo.training.data import index_notes
+    from nirgeo.scene_lists import index_notes
 
     table = Path(index) if index else None
     entries = find_scenes([Path(f) for f in data], table, levels, limit)

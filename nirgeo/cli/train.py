@@ -20,8 +20,9 @@ from nirgeo.tables import first_few_notes
 from nirgeo.tiling import TILE
 
 if TYPE_CHECKING:
+    from nirgeo.scene_lists import SceneEntry
     from nirgeo.training.config import TrainingConfig
-    from nirgeo.training.data import SceneEntry, TrainingScene
+    from nirgeo.training.data import TrainingScene
 
 
 @click.command("train", short_help="Train a generator from rasters.")
@@ -215,7 +216,8 @@ def read_sides(
     ------
     TrainingError : a folder without scenes, an index that can't be read, or no such place
     """
-    from nirgeo.training.data import index_notes, list_scenes, load_scene
+    from nirgeo.scene_lists import index_notes, list_scenes
+    from nirgeo.training.data import load_scene
 
     table = Path(index) if index else None
 

@@ -14,7 +14,8 @@ from nirgeo.baselines.interface import RED_GREEN_NIR
 from nirgeo.errors import EvaluationError, TrainingError
 from nirgeo.evaluation.predict import UNFITTED
 from nirgeo.radiometry import Quantity
-from nirgeo.training.data import Sampler, SceneEntry, TrainingScene, load_scene
+from nirgeo.scene_lists import SceneEntry
+from nirgeo.training.data import Sampler, TrainingScene, load_scene
 from nirgeo.training.presets import configuration
 from nirgeo.training.table import PATCHES
 

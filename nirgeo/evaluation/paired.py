@@ -18,9 +18,9 @@ from nirgeo.evaluation.referenced import ReferenceAlone, interpolated_truth, pla
 from nirgeo.evaluation.scenes import EvaluationScene, read_scene
 from nirgeo.reference import LEAST
 from nirgeo.scene import view_of
+from nirgeo.scene_lists import SceneEntry
 from nirgeo.source import open_source, same_grid
 from nirgeo.tables import read_rows
-from nirgeo.training.data import SceneEntry
 
 COLUMNS = ("file", "reference")
 

@@ -14,9 +14,9 @@ from nirgeo.bands import COLOURS
 from nirgeo.errors import EvaluationError, NirgeoError, TrainingError
 from nirgeo.radiometry import DisplayCurve, Quantity, find_scaling, quantize, to_working
 from nirgeo.scene import open_scene, view_of
+from nirgeo.scene_lists import SceneEntry, list_scenes, scene_notes
 from nirgeo.source import open_source
 from nirgeo.tiling import Window
-from nirgeo.training.data import SceneEntry, list_scenes, scene_notes
 
 FloatArray = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -87,7 +87,7 @@ def find_scenes(
     levels: Iterable[str] = (),
     limit: int | None = None,
 ) -> list[SceneEntry]:
-    """The scenes under ``folders`` and their places; see :func:`nirgeo.training.data.list_scenes`.
+    """The scenes under ``folders`` and their places; see :func:`nirgeo.scene_lists.list_scenes`.
 
     With ``limit``, that many of them, spread evenly over the sorted list. A file that two folders
     share counts once.

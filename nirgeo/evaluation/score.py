@@ -21,8 +21,8 @@ from nirgeo.evaluation.scenes import EvaluationScene, FloatArray, read_scene
 from nirgeo.evaluation.sums import ErrorSums, measure
 from nirgeo.place_statistics import Interval, mean_interval, place_means, ratio_interval
 from nirgeo.radiometry import Quantity
+from nirgeo.scene_lists import SceneEntry
 from nirgeo.tables import first_few_notes
-from nirgeo.training.data import SceneEntry
 
 HEADLINE = "angular"
 MEASURES = ("angular", "rmse", "mae", "ssim", "ssim_picture", "ciede2000", "psnr", "ergas")

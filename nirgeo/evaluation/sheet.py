@@ -15,7 +15,7 @@ from nirgeo.evaluation import pictures
 from nirgeo.evaluation.predict import Predictor
 from nirgeo.evaluation.scenes import EvaluationScene, Picture, read_scene
 from nirgeo.evaluation.sums import measure
-from nirgeo.training.data import SceneEntry
+from nirgeo.scene_lists import SceneEntry
 from nirgeo.whole_file import written_whole
 
 if TYPE_CHECKING:

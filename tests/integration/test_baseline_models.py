@@ -40,7 +40,7 @@ from nirgeo.evaluation.scenes import read_scene
 from nirgeo.radiometry import Quantity, Scaling, from_working, quantize, to_working
 from nirgeo.registry import load_model, shipped_baselines
 from nirgeo.scene import VALID
-from nirgeo.training.data import SceneEntry
+from nirgeo.scene_lists import SceneEntry
 
 REFLECTANCE, COUNTS = Quantity.REFLECTANCE, Quantity.COUNTS
 NAMES = [name for name in BASELINES if name not in ORACLES]

@@ -21,7 +21,8 @@ from stac_items import serve, write_scene_item
 from nirgeo.baselines import BASELINES
 from nirgeo.modelfile import Model
 from nirgeo.radiometry import Quantity
-from nirgeo.training.data import list_scenes, load_scene
+from nirgeo.scene_lists import list_scenes
+from nirgeo.training.data import load_scene
 
 ATTACK = "\"'><script>alert(1)</script><img src=https://example.org/x onerror=alert(1)>"
 

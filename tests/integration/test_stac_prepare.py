@@ -20,12 +20,13 @@ from stac_items import write_scene_item as write_item
 from nirgeo.acquisition import parse_time
 from nirgeo.errors import OptionError, SourceError
 from nirgeo.radiometry import Quantity
+from nirgeo.scene_lists import list_scenes
 from nirgeo.stac import query as stac_query
 from nirgeo.stac.document import Document, read_document
 from nirgeo.stac.item import parse_item
 from nirgeo.stac.licence import Licences
 from nirgeo.stac.query import Query, find_items
-from nirgeo.training.data import list_scenes, load_scene
+from nirgeo.training.data import load_scene
 
 COPERNICUS = "proprietary: https://example.org/terms"
 OPTIONS = ("--tile", 128)

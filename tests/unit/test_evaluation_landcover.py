@@ -11,7 +11,7 @@ from evaluation_scenes import write_scene
 from nirgeo.evaluation import landcover
 from nirgeo.evaluation.landcover import COVERS, ClassSums
 from nirgeo.evaluation.scenes import EvaluationScene, read_scene
-from nirgeo.training.data import SceneEntry
+from nirgeo.scene_lists import SceneEntry
 
 # Typical surface reflectances: red, green, blue, nir.
 SPECTRA = {

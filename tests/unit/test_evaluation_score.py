@@ -30,7 +30,7 @@ from nirgeo.evaluation.scenes import EvaluationScene, find_scenes, read_scene, r
 from nirgeo.evaluation.text import rank, render_text
 from nirgeo.place_statistics import place_means
 from nirgeo.radiometry import Quantity, to_working
-from nirgeo.training.data import SceneEntry
+from nirgeo.scene_lists import SceneEntry
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,12 @@ from nirgeo.errors import EvaluationError, TrainingError
 from nirgeo.evaluation.fitting import check_apart
 from nirgeo.evaluation.scenes import read_scene
 from nirgeo.radiometry import Quantity, from_working
+from nirgeo.scene_lists import SceneEntry, index_notes, list_scenes
 from nirgeo.training.config import TrainingConfig
 from nirgeo.training.data import (
     HAZE_SHARE,
     Sampler,
-    SceneEntry,
     TrainingScene,
-    index_notes,
-    list_scenes,
     load_scene,
     refuse_shared_places,
     through_air,
