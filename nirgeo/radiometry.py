@@ -91,6 +91,24 @@ class Scaling:
         return cls(Quantity(match[1]), gain, offset, origin)
 
 
+def is_assumed(scaling: Scaling) -> bool:
+    """Whether nothing that is known of a scene says it."""
+    return scaling.origin.startswith("assumed")
+
+
+def assumption(scaling: Scaling, remedy: str, scene: str = "it") -> list[str]:
+    """What people should hear of a scaling that is assumed; nothing of any other.
+
+    ``remedy`` is what to do if it is wrong.
+    """
+    if not is_assumed(scaling):
+        return []
+    return [
+        f"nothing in {scene} says how its numbers become reflectance; {scaling.describe()}. If "
+        f"that is wrong, {remedy}"
+    ]
+
+
 def _option(origin: str) -> str:
     """The option that says a scaling, of a scene if it is not known of what."""
     return origin if origin.startswith("--") else "--scale"

@@ -53,6 +53,7 @@ from nirgeo.radiometry import (
     Quantity,
     Scaling,
     from_working,
+    is_assumed,
     parse_scale,
     to_working,
 )
@@ -202,7 +203,7 @@ class Reference:
         name = Path(public(self.rgb.source.bands[0].path)).name
         said = f"{name}, pixels {self.size:.3g} scene pixels wide"
         scaling = self.rgb.scaling
-        if scaling.origin.startswith("assumed"):
+        if is_assumed(scaling):
             said += f"; its numbers are {scaling.origin}"
         elif scaling.origin == SCALE_OPTION:
             said += f"; {scaling.describe()}"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nirgeo.errors import TrainingError
 from nirgeo.hrefs import SCENE_SUFFIXES
-from nirgeo.radiometry import Scaling
+from nirgeo.radiometry import Scaling, assumption
 from nirgeo.source import DECLARE_NODATA, nodata_remarks
 from nirgeo.tables import first_few, name_here, read_rows
 
@@ -153,12 +153,6 @@ def scene_notes(
     values: NDArray[Any], valid: NDArray[np.bool_], roles: Sequence[str], scaling: Scaling
 ) -> tuple[str, ...]:
     """Why the values of a scene may not be what they are taken for: what `colorize` asks too."""
-    notes = []
-    if scaling.origin.startswith("assumed"):
-        notes.append(
-            "nothing in it says how its numbers become reflectance; "
-            f"{scaling.describe()}. If that is wrong, write it into the file, as scale and offset "
-            "of its bands"
-        )
-    notes += nodata_remarks([(values, valid)], roles, DECLARE_NODATA)
-    return tuple(notes)
+    declare = "write it into the file, as scale and offset of its bands"
+    missing = nodata_remarks([(values, valid)], roles, DECLARE_NODATA)
+    return (*assumption(scaling, declare), *missing)

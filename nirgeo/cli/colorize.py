@@ -500,6 +500,7 @@ def _explain(
 ) -> None:
     """Say what was found and chosen, and warn where a result can't be expected to be good."""
     from nirgeo.georeference import grid_of
+    from nirgeo.radiometry import assumption
     from nirgeo.reference import ASSUMED, NOTHING_FOUND, SCALE_OPTION
     from nirgeo.registry import AUTO, reason_for
 
@@ -528,8 +529,5 @@ def _explain(
         reporter.warning(note)
     for doubt in doubts(opened, model, scaling, gsd, nodata=options["nodata"]):
         reporter.warning(doubt)
-    if scaling.origin.startswith("assumed"):
-        reporter.warning(
-            "nothing in the scene says how its numbers become reflectance; "
-            f"{scaling.describe()}. If that is wrong, give --scale GAIN[,OFFSET]"
-        )
+    for remark in assumption(scaling, "give --scale GAIN[,OFFSET]", "the scene"):
+        reporter.warning(remark)

@@ -45,7 +45,7 @@ from nirgeo.preparation.clouds import cloud_like
 from nirgeo.preparation.places import Footprint, footprint, group_scenes, split_places
 from nirgeo.preparation.registration import Shift, find_shift
 from nirgeo.preparation.tiles import BANDS, tile_windows, write_tile
-from nirgeo.radiometry import Quantity, Scaling, find_scaling, to_working
+from nirgeo.radiometry import Quantity, Scaling, assumption, find_scaling, to_working
 from nirgeo.scene import region_of
 from nirgeo.source import DECLARE_NODATA, Grid, RasterSource, nodata_remarks
 from nirgeo.stac.item import Item
@@ -317,12 +317,7 @@ def _look(
 
 def _doubts(scene: _Scene) -> tuple[str, ...]:
     """Why the values of a scene may not be what they are taken for: a look at some tiles."""
-    doubts = []
-    if scene.scaling.origin.startswith("assumed"):
-        doubts.append(
-            "nothing in it says how its numbers become reflectance; "
-            f"{scene.scaling.describe()}. If that is wrong, give --scale GAIN[,OFFSET]"
-        )
+    doubts = assumption(scene.scaling, "give --scale GAIN[,OFFSET]")
     region, numbers = scene.region, [scene.source.number_of(role) for role in BANDS]
     windows = [
         window.shifted(region.row, region.col) for window in lattice(region.height, region.width)
