@@ -345,11 +345,10 @@ def region_of(grid: Grid, bounds: tuple[float, float, float, float] | None) -> W
     last_col = min(grid.width, math.ceil(max(c for c, _ in corners) - slack))
     last_row = min(grid.height, math.ceil(max(r for _, r in corners) - slack))
     if first_col >= last_col or first_row >= last_row:
-        corners = [grid.affine @ (x, y) for x in (0, grid.width) for y in (0, grid.height)]
-        xs, ys = zip(*corners, strict=True)
+        spans = " ".join(f"{side:.9g}" for side in grid.bounds)
         raise GridError(
             f"--bounds {west:.9g} {south:.9g} {east:.9g} {north:.9g} lie outside the scene, which "
-            f"spans {min(xs):.9g} {min(ys):.9g} {max(xs):.9g} {max(ys):.9g}"
+            f"spans {spans}"
         )
     return Window(first_row, first_col, last_row - first_row, last_col - first_col)
 

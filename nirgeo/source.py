@@ -62,13 +62,24 @@ class Grid:
         return rasterio.Affine(*self.transform)
 
     @property
+    def corners(self) -> list[tuple[float, float]]:
+        """Where the transform puts the four of them."""
+        return [self.affine @ (x, y) for x in (0, self.width) for y in (0, self.height)]
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """(least x, least y, greatest x, greatest y) of the corners."""
+        xs, ys = zip(*self.corners, strict=True)
+        return min(xs), min(ys), max(xs), max(ys)
+
+    @property
     def georeferenced(self) -> bool:
         return self.crs is not None or bool(self.gcps) or bool(self.rpcs)
 
     @property
     def placeless(self) -> bool:
         """Whether nothing says where it lies: a CRS alone, and pixels that count from 0, 0."""
-        return rasterio.Affine(*self.transform).is_identity
+        return self.affine.is_identity
 
     def ground_sampling_distance(self) -> float | None:
         """Side of a pixel in metres (geometric mean of both sides), None if the CRS can't tell."""
@@ -872,23 +883,17 @@ def _apart(other: Grid, grid: Grid) -> bool:
     """Whether two rasters with a transform surely share no place; across 180° both ways count."""
     if other.crs is None or grid.crs is None or other.gcps or grid.gcps:
         return False
-
-    def box(raster: Grid) -> tuple[float, float, float, float]:
-        corners = [raster.affine @ (x, y) for x in (0, raster.width) for y in (0, raster.height)]
-        xs, ys = zip(*corners, strict=True)
-        return min(xs), min(ys), max(xs), max(ys)
-
     crs = CRS.from_user_input(grid.crs)
     try:
         west, south, east, north = transform_bounds(
-            CRS.from_user_input(other.crs), crs, *box(other), densify_pts=21
+            CRS.from_user_input(other.crs), crs, *other.bounds, densify_pts=21
         )
     except handles.GDAL_ERRORS:
         handles.forget_errors()
         return False
     if not all(map(math.isfinite, (west, south, east, north))) or west > east:
         return False
-    left, low, right, high = box(grid)
+    left, low, right, high = grid.bounds
     turns = (-360, 0, 360) if crs.is_geographic else (0,)
     aside = all(east + turn < left or west + turn > right for turn in turns)
     return aside or north < low or south > high

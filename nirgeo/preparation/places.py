@@ -43,7 +43,7 @@ class Footprint:
 def footprint(grid: Grid) -> Footprint | None:
     """Where a scene lies, from its transform or its ground control points; None if nothing says."""
     if grid.crs is not None:
-        corners = [grid.affine @ (x, y) for x in (0, grid.width) for y in (0, grid.height)]
+        corners = grid.corners
         crs = grid.crs
     elif grid.gcps and grid.gcp_crs is not None:
         corners = [(x, y) for _, _, x, y, _ in grid.gcps]

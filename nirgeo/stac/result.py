@@ -195,9 +195,7 @@ def _projection(grid: Grid) -> dict[str, Any]:
         fields["proj:code"] = ":".join(authority)
     else:
         fields["proj:wkt2"] = crs.to_wkt(version="WKT2_2019")
-    corners = [grid.affine @ (x, y) for x in (0, grid.width) for y in (0, grid.height)]
-    xs, ys = zip(*corners, strict=True)
-    fields["proj:bbox"] = [min(xs), min(ys), max(xs), max(ys)]
+    fields["proj:bbox"] = list(grid.bounds)
     fields["proj:transform"] = [*grid.transform, 0.0, 0.0, 1.0]
     return fields
 
