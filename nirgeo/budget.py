@@ -15,6 +15,7 @@ from nirgeo import decoded
 from nirgeo.cores import cores
 from nirgeo.errors import OptionError
 from nirgeo.estimate import Estimate, estimate
+from nirgeo.given import check_workers
 from nirgeo.handles import CACHE_BYTES
 from nirgeo.modelfile import Model
 from nirgeo.runtimes.choice import FP32, ONNX, TORCH, Runtime, choose_runtime
@@ -193,7 +194,7 @@ def plan_for(
     """
     from nirgeo.engine import colouriser_of, model_for
     from nirgeo.georeference import grid_of
-    from nirgeo.scene import check_workers, view_of
+    from nirgeo.scene import view_of
 
     check_workers(workers)
     view = view_of(scene)

@@ -55,3 +55,13 @@ def count(option: str, value: Any) -> int:
         raise OptionError(
             f"{option} {value!r}: a {type(value).__name__} where a whole number is needed"
         ) from None
+
+
+def check_workers(workers: int | None) -> None:
+    """
+    Raises
+    ------
+    OptionError : it is no number of workers
+    """
+    if workers is not None and count("--workers", workers) < 1:
+        raise OptionError(f"--workers {workers}: need at least one")

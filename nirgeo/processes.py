@@ -31,8 +31,8 @@ from nirgeo import handles, heap
 from nirgeo.cores import cores
 from nirgeo.dealing import Dealer
 from nirgeo.errors import ClusterError, OptionError
+from nirgeo.given import check_workers
 from nirgeo.pieces import Chunk
-from nirgeo.scene import check_workers
 from nirgeo.sent import ChunkTask, Done, compute_chunks, versions_here
 
 AHEAD = 2

@@ -243,11 +243,6 @@ def check_chunk(chunk: int | None) -> int:
     return chunk
 
 
-def check_workers(workers: int | None) -> None:
-    if workers is not None and count("--workers", workers) < 1:
-        raise OptionError(f"--workers {workers}: need at least one")
-
-
 def _xarray_engine(path: str) -> str | None:
     lower = path.lower().rstrip("/")
     if lower.endswith(".zarr"):

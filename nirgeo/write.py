@@ -37,13 +37,14 @@ from nirgeo.cores import cores
 from nirgeo.cube import with_axes
 from nirgeo.errors import ClusterError, EmptySceneError, GridError, TargetError, TargetExistsError
 from nirgeo.georeference import grid_of
+from nirgeo.given import check_workers
 from nirgeo.inference import intra_op_threads
 from nirgeo.journal import Journal
 from nirgeo.keeping import Keeper
 from nirgeo.layers import facts_of, keys_of, refuse_unknown_chunks
 from nirgeo.overviews import overviews_for
 from nirgeo.processes import Processes
-from nirgeo.scene import VALID, check_workers, digest
+from nirgeo.scene import VALID, digest
 from nirgeo.target import Target
 from nirgeo.tiling import DEFAULT_CHUNK_TILES, TILE, ChunkGrid, Window, joined
 

@@ -246,7 +246,7 @@ def _others(
         yield None
         return
     from nirgeo import cluster
-    from nirgeo.scene import check_workers
+    from nirgeo.given import check_workers
     from nirgeo.write import GPU_WORKERS
 
     check_workers(workers)
