@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -31,7 +31,7 @@ import xarray as xr
 
 from nirgeo import array_blocks, cluster, cog, decoded, handles, nearby, pieces, provenance
 from nirgeo._version import __version__
-from nirgeo.blockstore import MAX_TIFF_TILE_TILES, BlockStore
+from nirgeo.blockstore import MAX_TIFF_TILE_TILES, BlockStore, TiledFile
 from nirgeo.cog_source import Picture
 from nirgeo.cores import cores
 from nirgeo.cube import with_axes
@@ -42,7 +42,7 @@ from nirgeo.inference import intra_op_threads
 from nirgeo.journal import Journal
 from nirgeo.keeping import Keeper
 from nirgeo.layers import facts_of, keys_of, refuse_unknown_chunks
-from nirgeo.overviews import overviews_for
+from nirgeo.overviews import Overviews, overviews_for
 from nirgeo.processes import Processes
 from nirgeo.scene import VALID, digest
 from nirgeo.target import Target
@@ -164,12 +164,7 @@ def write_geotiff(
             here = others is None or isinstance(others, Processes)
             threads = workers if here else None  # a cluster's are elsewhere
             try:
-                store.close()
-                if overviews is not None:
-                    overviews.finish()
-                levels = () if overviews is None else overviews.levels
-                for level in levels:
-                    level.close()
+                levels = _closed(store, overviews)
                 _give_memory_back()
                 cog.write_cog(store, picture, result, options, areas, levels, share, threads)
                 target.publish(result, work)
@@ -177,16 +172,9 @@ def write_geotiff(
                 raise
             except OSError as error:
                 keep = True  # all of it is computed
-                told = error if error.errno is None else _disk_error(error, target)
                 with suppress(OSError):
                     result.unlink()
-                again = "--resume"
-                if isinstance(told, TargetExistsError):
-                    again += " --overwrite, or with --resume once the file is away"
-                raise type(told)(
-                    f"{told}. What is computed is kept in {folder}: run again with {again}, or "
-                    "remove it"
-                ) from error
+                raise _kept_error(error, target, folder) from error
             journal.close()
             target.settle()
             keep = True
@@ -230,6 +218,17 @@ def _filled(
     return joined(grid.window(*chunk) for chunk in sorted(counts) if counts[chunk])
 
 
+def _closed(store: BlockStore, overviews: Overviews | None) -> Sequence[TiledFile]:
+    """The overviews, if they were made chunk by chunk; they and the store are whole, and closed."""
+    store.close()
+    if overviews is None:
+        return ()
+    overviews.finish()
+    for level in overviews.levels:
+        level.close()
+    return overviews.levels
+
+
 def _give_memory_back() -> None:
     """Return what the chunks' arrays left in the heap, before GDAL needs memory of its own.
 
@@ -246,6 +245,17 @@ def _disk_error(error: OSError, target: Target) -> TargetError:
             f"no space left for {target.name}; free some, or choose another place with -o"
         )
     return TargetError(f"{target.name} can't be written ({error})")
+
+
+def _kept_error(error: OSError, target: Target, folder: Path) -> OSError:
+    """What to raise where all chunks are there, and no file could be made of them."""
+    told = error if error.errno is None else _disk_error(error, target)
+    again = "--resume"
+    if isinstance(told, TargetExistsError):
+        again += " --overwrite, or with --resume once the file is away"
+    return type(told)(
+        f"{told}. What is computed is kept in {folder}: run again with {again}, or remove it"
+    )
 
 
 def _blocks(rgb: xr.DataArray) -> tuple[da.Array, da.Array | None, ChunkGrid]:
