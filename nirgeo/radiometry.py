@@ -249,13 +249,13 @@ def sampled_clues(dtype: str, sample: NDArray[Any], nodata: float | None) -> Sca
 
 
 def cf_scaling(attributes: Mapping[Any, Any]) -> Scaling | None:
-    """The scaling in an array's attributes; None for 1 and 0, which rioxarray always says."""
+    """The scaling in an array's attributes, one of which may be missing (CF conventions, 8.1); None
+    for 1 and 0, which rioxarray always says."""
     factor, offset = attributes.get("scale_factor"), attributes.get("add_offset")
-    if factor is None or (float(factor), float(offset or 0)) == (1, 0):
+    gain, added = float(1 if factor is None else factor), float(0 if offset is None else offset)
+    if (gain, added) == (1, 0):
         return None
-    return Scaling(
-        Quantity.REFLECTANCE, float(factor), float(offset or 0), "scale_factor and add_offset"
-    )
+    return Scaling(Quantity.REFLECTANCE, gain, added, "scale_factor and add_offset")
 
 
 _OF_INTEGERS = 0.01

@@ -413,3 +413,19 @@ class TestOrder:
         nirgeo.write_geotiff(rgb, tmp_path / "out.tif", workers=1)
         across = 2 if tiled else 5
         assert seen == [(i, j) for i, j, _ in ChunkGrid(192, 300, 1).windows(across)]
+
+
+def test_what_failed_is_forgotten_when_room_is_made() -> None:
+    blocks = SharedBlocks(2500)
+
+    def failing() -> Pixels:
+        raise OSError("damaged")
+
+    with pytest.raises(OSError, match="damaged"):
+        blocks.get("damaged", failing)
+    for k in range(4):
+        assert blocks.get(k, lambda k=k: pixels(k)).values.max() == k
+    assert blocks.get("damaged", pixels).values.max() == 0  # the disk is back
+    before = blocks.decoded
+    blocks.get("damaged", failing)
+    assert blocks.decoded == before

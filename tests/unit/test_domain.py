@@ -152,3 +152,9 @@ def test_numbers_out_of_order_are_damage(numbers: tuple[float, ...]) -> None:
     names = ("low", "high", "median_low", "median_high")
     with pytest.raises(ModelError, match="damaged training domain of 'nir'"):
         domain_from_json({"nir": dict(zip(names, numbers, strict=True))})
+
+
+def test_a_place_of_many_scenes_weighs_no_more_than_one_of_one_scene() -> None:
+    many = [{"nir": np.full(50, 0.1, dtype=np.float32)}] * 99
+    one = [{"nir": np.full(50, 0.5, dtype=np.float32)}]
+    assert measure_domain(many + one, ["a"] * 99 + ["b"])["nir"].dark_high == pytest.approx(0.5)

@@ -84,3 +84,8 @@ def test_the_report_has_every_figure() -> None:
     assert report["coverage_by_place"] == {"a": 0.5, "b": 1.0}
     assert report["coverage"] == pytest.approx(0.75)
     assert len(report["sparsification"]) == len(report["sparsification_best"]) == len(FRACTIONS)
+
+
+def test_the_best_order_begins_with_the_mean_angle() -> None:
+    angles = np.linspace(0.5, 40, 4000)
+    assert sums_of(angles, angles).best()[0] == pytest.approx(angles.mean(), abs=0.03)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,3 +72,24 @@ def test_class_sums_skip_pixels_without_an_angle() -> None:
     sums = landcover.class_sums(classes, np.array([[1, np.nan, 3, 9]], dtype=np.float32), 2)
     assert sums.pixels.tolist() == [1, 1]
     assert sums.angle.tolist() == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("spectrum", "cover"),
+    [
+        ((0.50, 0.35, 0.22, 0.55), "bare or built"),  # a bright desert is no snow
+        ((0.30, 0.34, 0.36, 0.28), "bare or built"),  # haze over land is no water
+    ],
+)
+def test_bright_ground_that_is_something_else(tmp_path: Path, spectrum: tuple, cover: str) -> None:
+    values = np.broadcast_to(np.array(spectrum)[:, None, None], (4, 8, 8)).copy()
+    assert (landcover.covers(scene(tmp_path, values)) == COVERS.index(cover)).all()
+
+
+def test_negative_reflectance_of_dark_water_is_black_and_water(tmp_path: Path) -> None:
+    dark = {"red": -0.002, "green": 0.004, "blue": 0.006, "nir": -0.006}
+    bands = {role: np.full((8, 8), value, dtype=np.float32) for role, value in dark.items()}
+    water = replace(scene(tmp_path, np.full((4, 8, 8), 0.01)), bands=bands)
+    assert (landcover.covers(water) == COVERS.index("water")).all()
+    assert (water.truth[0] == 0).all()
+    assert (water.truth[1] > 0).all()

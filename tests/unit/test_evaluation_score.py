@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -254,3 +254,47 @@ def test_baselines_are_fitted_to_scenes_as_they_were_measured(tmp_path: Path) ->
         Context(Quantity.REFLECTANCE),
     )
     np.testing.assert_allclose(told, np.sqrt(np.float32(0.1)), atol=1e-3)
+
+
+@dataclass(frozen=True)
+class Doubtful(Brighter):
+    """Expects an error of two degrees everywhere."""
+
+    error_quantile: float = 2.0
+
+    def predict(self, scene: EvaluationScene) -> Prediction:
+        expected = np.full(scene.shape, 2, dtype=np.float32)
+        return replace(super().predict(scene), expected=expected)
+
+
+def test_every_scene_of_a_place_counts(three_scenes: list[SceneEntry]) -> None:
+    (task,) = score.evaluate(three_scenes, [Doubtful()]).tasks
+    (result,) = task.predictors
+    sizes = {"pair": 120 * 130 + 64 * 64, "alone": 70 * 66}
+    for sums in (result.cover_sums, result.brightness_sums, result.expected_cover_sums):
+        assert {place: int(found.pixels.sum()) for place, found in sums.items()} == sizes
+    pixels = {place: int(sums.pixels.sum()) for place, sums in result.expectations.items()}
+    assert pixels == sizes
+
+
+def test_an_expectation_counts_where_there_is_an_angle(tmp_path: Path) -> None:
+    path = write_scene(tmp_path / "scene-1.tif", np.full((4, 20, 20), 0.2))
+    measured = read_scene(SceneEntry(path, "here"))
+    black = np.arange(20)[:, None] < 10
+    scene = replace(
+        measured, bands={role: np.where(black, 0, b) for role, b in measured.bands.items()}
+    )
+    result = score.PredictorScore("d", Kind.MODEL, ("nir",), {}, quantile=2.0)
+    score._score_scene(scene, [Doubtful()], [result])
+    (actual,), (said,) = result.cover_sums.values(), result.expected_cover_sums.values()
+    assert actual.pixels.tolist() == said.pixels.tolist()
+    assert said.pixels.sum() == 200
+
+
+def test_without_the_prior_no_position_is_a_hint(tmp_path: Path) -> None:
+    tones = {"offset": [0.1, -0.2], "matrix": [[1.2, 0.1], [-0.1, 0.9]], "error": [0.1, 0.15]}
+    model = random_model(tmp_path, tones=tones)
+    scene = read_scene(SceneEntry(write_scene(tmp_path / "s.tif"), "here"))
+    scene = replace(scene, position=(11.0, 48.0))
+    assert ModelPredictor("m", model, prior=False).hint(scene) is False
+    assert ModelPredictor("m", model).hint(scene).nodes[2].max() > 0

@@ -98,3 +98,24 @@ def test_nothing_valid_gives_nan_and_no_warning(pair) -> None:
     figures = sums.figures()
     assert figures["masked"] == 1
     assert all(np.isnan(figures[name]) for name in ("angular", "rmse", "ssim", "ciede2000"))
+
+
+def test_a_prediction_with_nan_has_no_angle(pair) -> None:
+    prediction, truth, valid = pair
+    prediction[:, 0, 0] = np.nan
+    figures = measure(prediction, truth, valid, shown(prediction, truth))[0].figures()
+    names = ("angular", "angular_sd", "angular_median", "angular_p95", "rmse", "mae")
+    assert [name for name in names if not np.isnan(figures[name])] == []
+
+
+def test_black_ground_is_nobodys_fault_and_has_no_angle(pair) -> None:
+    prediction, truth, valid = pair
+    truth[:, 32:] = 0
+    figures = measure(prediction, truth, valid, shown(prediction, truth))[0].figures()
+    expected = metrics.angular_summary(prediction, truth, valid)
+    assert expected.undefined > 0.4
+    assert figures["undefined"] == pytest.approx(expected.undefined)
+    assert figures["undefined_prediction"] == pytest.approx(expected.undefined_prediction)
+    assert expected.undefined_prediction == pytest.approx(1 / valid.sum())
+    assert figures["angular_median"] == pytest.approx(expected.median, abs=0.011)
+    assert figures["angular_p95"] == pytest.approx(expected.p95, abs=0.02)

@@ -400,3 +400,11 @@ def test_a_dilated_convolution_can_stay_whole() -> None:
         conv.whole = True
         torch.testing.assert_close(conv(x), apart, rtol=1e-4, atol=1e-5)
         assert torch.equal(conv(x), torch.nn.Conv2d.forward(conv, x))
+
+
+def test_no_error_is_expected_to_be_larger_than_half_a_turn() -> None:
+    net = random_generator(0, width=8, depth=1, expects_error=True)
+    with torch.inference_mode():
+        net.error_head.bias += 20
+        _, degrees = net.with_error(torch.rand(1, 1, 16, 16), torch.ones(1, 1, 16, 16))
+    assert 0 < float(degrees.max()) <= 180.001

@@ -8,9 +8,11 @@ import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nirgeo import hints
+from nirgeo import hints, location_prior
 from nirgeo.errors import ModelError
 from nirgeo.location_prior import (
+    LEVELS,
+    RANGE,
     HintField,
     ToneMap,
     hint_at,
@@ -163,3 +165,35 @@ def test_a_position_alone_has_the_hint_of_a_scene_there() -> None:
     )
     assert alone.describe().startswith("location prior (Blue Marble): log(R/G)")
     assert hint_at(*ATLANTIC, TONES) is None
+
+
+def test_tones_are_offset_plus_matrix_times_ratios() -> None:
+    tones = ToneMap((0.1, -0.2), ((1.0, 0.5), (0.0, 2.0)), (0.1, 0.1))
+    np.testing.assert_allclose(
+        tones.apply(np.array([[0.3], [0.4]])), [[0.1 + 0.3 + 0.2], [-0.2 + 0.8]]
+    )
+
+
+@pytest.fixture
+def little_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four by eight pixels of 45°: level 128 + 20 · column, and one half of them sea."""
+    coded = np.zeros((2, 4, 8), dtype=np.uint8)
+    coded[:, :, :4] = 128 + 20 * np.arange(4)
+    coded[0, :, 5] = 128  # a ratio of one colour alone is none
+    monkeypatch.setattr(location_prior, "_prior_raster", lambda: coded)
+
+
+def test_places_are_the_middles_of_pixels(little_world: None) -> None:
+    longitude = np.array([-157.5, -135.0, -112.5, -22.5, 0.0, 67.5, np.inf])
+    ratios, land = look_up(longitude, np.full(7, 22.5))
+    levels = (ratios[0] + RANGE) / (2 * RANGE) * (LEVELS - 1) + 1
+    np.testing.assert_allclose(levels[:5], [128, 138, 148, 188, 188])
+    np.testing.assert_allclose(land, [1, 1, 1, 1, 0.5, 0, 0])
+
+
+def test_at_sea_nothing_is_trusted(little_world: None) -> None:
+    tones = ToneMap((0.0, 0.0), ((1.0, 0.0), (0.0, 1.0)), (0.1, 0.1))
+    scene = Grid(64, 128, (90 / 128, 0, 0.0, 0, -0.01, 23.0), crs="EPSG:4326")
+    field = hint_field(scene, tones)
+    assert field is not None
+    np.testing.assert_allclose(field.nodes[2, 0], [hints.trust(0.1), 0, 0], atol=1e-6)

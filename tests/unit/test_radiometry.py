@@ -18,9 +18,11 @@ from nirgeo.radiometry import (
     Quantity,
     Scaling,
     ScalingClues,
+    cf_scaling,
     find_scaling,
     from_working,
     quantize,
+    refuse_what_was_applied,
     to_working,
 )
 
@@ -387,3 +389,22 @@ class TestQuantize:
 
     def test_shape_is_kept(self) -> None:
         assert quantize(np.zeros((3, 4, 5), dtype=np.float32)).shape == (3, 4, 5)
+
+
+def test_an_offset_is_a_scaling_beside_a_gain_of_one_and_alone() -> None:
+    for attributes in ({"scale_factor": 1.0, "add_offset": -0.1}, {"add_offset": -0.1}):
+        found = cf_scaling(attributes)
+        assert found is not None
+        assert (found.gain, found.offset) == (1.0, -0.1)
+    for attributes in ({"scale_factor": 1.0, "add_offset": 0.0}, {"add_offset": 0}, {}):
+        assert cf_scaling(attributes) is None
+
+
+@pytest.mark.parametrize(("high", "applied"), [(0.4, True), (1.2, True), (2.0, True), (2.1, False)])
+def test_snow_may_be_brighter_than_one(high: float, applied: bool) -> None:
+    scaling = Scaling(Quantity.REFLECTANCE, 1e-4, 0.0, "attributes")
+    if applied:
+        with pytest.raises(RadiometryError, match="as if they were reflectance already"):
+            refuse_what_was_applied(scaling, high)
+    else:
+        refuse_what_was_applied(scaling, high)

@@ -902,3 +902,23 @@ def test_a_mask_of_a_single_value_is_a_mask(tmp_path: Path, on: int) -> None:
     assert not valid[:, :30].any()
     assert valid[:, 30:].all()
     assert source.notes == ()
+
+
+def test_bands_of_a_file_may_have_types_of_their_own(tmp_path: Path) -> None:
+    files = [
+        write_raster(tmp_path / "n.tif", np.full((8, 8), 60000, dtype=np.uint16)),
+        write_raster(tmp_path / "r.tif", np.full((8, 8), -5, dtype=np.int16)),
+    ]
+    bands = "".join(
+        f'<VRTRasterBand dataType="{kind}" band="{number}"><Description>{name}</Description>'
+        f'<SimpleSource><SourceFilename relativeToVRT="1">{file.name}</SourceFilename>'
+        "<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand>"
+        for number, (kind, name, file) in enumerate(
+            zip(("UInt16", "Int16"), ("nir", "red"), files, strict=True), start=1
+        )
+    )
+    path = tmp_path / "both.vrt"
+    path.write_text(f'<VRTDataset rasterXSize="8" rasterYSize="8">{bands}</VRTDataset>')
+    values, _ = open_source(path).read(Window(0, 0, 8, 8), [1, 2])
+    assert (values[0] == 60000).all()
+    assert (values[1] == -5).all()

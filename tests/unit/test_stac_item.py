@@ -290,3 +290,20 @@ def test_where_members_of_a_collection_lie() -> None:
 def test_boxes() -> None:
     assert parsed({}, bbox=[1, 2, 3, 4]).bbox == (1, 2, 3, 4)
     assert parsed({}, bbox=[1, 2, -9, 3, 4, 9]).bbox == (1, 2, 3, 4)
+
+
+def test_a_band_of_another_unit_is_not_mixed_where_nothing_is_scaled() -> None:
+    assets = {
+        "nir": band("./n.tif", "B08", "nir"),
+        "red": band("./r.tif", "B04", "red", unit="W⋅sr−1⋅m−2⋅nm−1"),
+    }
+    found, notes = choose_bands(parsed(assets))
+    assert set(found) == {"nir"}
+    assert "red (B04) is scaled otherwise" in notes[0]
+
+
+def test_what_a_band_says_goes_before_what_its_asset_says() -> None:
+    asset = band("./n.tif", "B08", "nir", scale=1e-4, offset=-0.1)
+    asset |= {"raster:scale": 0.5, "raster:offset": 3.0}
+    (found,) = parsed({"nir": asset}).bands
+    assert (found.scale, found.offset) == (1e-4, -0.1)
