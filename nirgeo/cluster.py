@@ -108,6 +108,8 @@ def _active_client() -> Client | None:
     (``worker_client`` gives that thread back.)
     """
     module = sys.modules.get("distributed")
+    if module is not None:
+        import distributed as module  # which another thread may be at
     if module is not None and getattr(module.threadpoolexecutor.thread_state, "proceed", False):
         return None
     chosen = dask.config.get("scheduler", None)

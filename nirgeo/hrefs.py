@@ -156,7 +156,8 @@ def item_in_document(path: str) -> tuple[str, str | None]:
 def absolute(path: str) -> str:
     """A local path as it is called from everywhere. Links stay: they have a right to be followed
     when the file is opened, not before."""
-    return str(Path.cwd() / path)
+    named = Path(path)  # the current folder may be gone, and then only a relative one needs it
+    return str(named if named.is_absolute() else Path.cwd() / named)
 
 
 def absolute_scene(path: str) -> str:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import save
 
+from nirgeo import own_torch
 from nirgeo.domain import BandDomain, domain_from_json, domain_to_json
 from nirgeo.errors import ModelError, TargetError
 from nirgeo.plaintext import is_plain
@@ -350,9 +351,7 @@ def load_generator(model: Model) -> nn.Module:
         raise ModelError(f"{model.path}: input_range must rise from left to right")
     if any(bool((v < 0).any()) for name, v in weights.items() if name.endswith("running_var")):
         raise ModelError(f"{model.path}: a variance is negative")
-    # Without values of its own: they would be drawn from the caller's random numbers, in the type
-    # that the caller has chosen for his.
-    with torch.device("meta"):
+    with own_torch.without_values():
         network = build(model.spec.architecture, shape)
     # Normalisations count their batches, which a model file has no use for.
     counts = {

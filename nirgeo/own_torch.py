@@ -8,8 +8,11 @@ here leaves a type to torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
+
+_DRAWS = frozenset(("normal_", "uniform_", "kaiming_normal_", "kaiming_uniform_"))
 
 
 @contextmanager
@@ -18,6 +21,29 @@ def building() -> Iterator[None]:
     import torch
 
     with torch.device("cpu"), torch.autocast("cpu", enabled=False):
+        yield
+
+
+@contextmanager
+def without_values() -> Iterator[None]:
+    """Layers that are built hold whatever was in memory, to be replaced: their first weights would
+    be drawn from the caller's random numbers.
+
+    On torch's device for this, "meta", some of it takes its compiler, which is slow to load.
+    """
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class Undrawn(TorchFunctionMode):
+        def __torch_function__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+        ) -> Any:
+            kwargs = kwargs or {}
+            if getattr(func, "__name__", "") in _DRAWS:  # of tensors, and of torch.nn.init
+                return args[0] if args else kwargs["tensor"]
+            return func(*args, **kwargs)
+
+    with torch.device("cpu"), Undrawn():
         yield
 
 

@@ -11,8 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from types import NoneType
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import rasterio
@@ -160,11 +159,11 @@ def open_scene(
     unknown = sorted(set(stack or ()) - set(ROLES))
     if unknown:
         raise OptionError(f"--stack {unknown[0]}: the roles are {', '.join(ROLES)}")
-    if isinstance(path, str) or not isinstance(path, (Iterable, NoneType)):
-        single: str | None = file_name("scene", path)
-    else:
+    single: str | None = None
+    if path is None or _are_files(path):
         stack = {**_roles_of_files(list(path or ())), **(stack or {})}
-        single = None
+    else:
+        single = file_name("scene", path)
     roles = {
         role: str(band)
         for role, band in (("nir", nir), ("red", red), ("green", green))
@@ -194,6 +193,19 @@ def open_scene(
     scaling = find_scaling(source.clues, known)
     region = region_of(source.grid, bounds)
     return to_dataarray(SceneView(source, region, chunk_tiles, scaling))
+
+
+def _are_files(path: Any) -> TypeGuard[Iterable[PathLike]]:
+    """Whether it is several names; an open file is none, though it has lines.
+
+    Raises
+    ------
+    OptionError : files by role, which are given otherwise
+    """
+    if isinstance(path, Mapping):
+        raise OptionError("scene: files by role are given as stack=, and not as the scene")
+    named = isinstance(path, (str, bytes)) or hasattr(path, "read")
+    return isinstance(path, Iterable) and not named
 
 
 def _refuse_twice(source: RasterSource, asked: Mapping[str, str]) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -44,6 +45,9 @@ _OTHER_FORMATS = frozenset(
     )
 )
 """Suffixes that promise what is not written. Others are nobody's business."""
+
+_STREAMS = ("/vsistdout", "/vsistdin")
+"""GDAL's. A COG is not written from front to back, and is looked at when it is there."""
 
 _BESIDE = (".aux.xml", ".ovr", ".msk")
 """What GDAL or QGIS note about a file: statistics, overviews, a mask."""
@@ -79,6 +83,11 @@ class Target:
         again: bool = False,
     ) -> None:
         self.name = file_name("result", path)
+        if "\0" in self.name:
+            raise TargetError(f"{self.name!r} is no name of a file")
+        if os.path.islink(self.name) and not os.path.isdir(self.name):
+            # As whoever opens a link and writes: what it points at is what is made.
+            self.name = os.path.realpath(self.name)
         self.overwrite = overwrite
         self.resume = resume
         self.of_several = of_several
@@ -119,6 +128,10 @@ class Target:
             )
         if not self.remote and (place.is_dir() or self.name.endswith(("/", os.sep))):
             raise TargetError(f"{self.name} is a folder; name a file in it")
+        if self.name.startswith(_STREAMS) or not (self.remote or _may_be_a_file(place)):
+            raise TargetError(
+                f"{self.name} is a device, a pipe or a stream; results are written to files"
+            )
         taken = self.takes_finished and self._mark_fits()
         if not self.overwrite and not taken and self._exists():
             self._tidy_up()
@@ -312,6 +325,7 @@ class Target:
                 os.fsync(mark.fileno())
             try:
                 if self.overwrite:
+                    _as_accessible_as(Path(self.name), finished)
                     with self._former_put_aside():
                         _patiently(os.replace, finished, self.name)
                 else:
@@ -388,6 +402,26 @@ class Target:
             f"{self.name} has come into being meanwhile, and won't be overwritten without the "
             "`--overwrite` option"
         )
+
+
+def _may_be_a_file(place: Path) -> bool:
+    """Whether there is a file, or nothing yet: renaming would put a file in the place of all else,
+    of ``/dev/null`` too."""
+    try:
+        return stat.S_ISREG(place.stat().st_mode)
+    except OSError:
+        return True
+
+
+def _as_accessible_as(former: Path, finished: Path) -> None:
+    """Who may read and write a file, may do so with the one that takes its place."""
+    if os.name != "posix":
+        return
+    with suppress(OSError):
+        known = former.stat()
+        with suppress(OSError):  # only root may give files away
+            os.chown(finished, known.st_uid, known.st_gid)
+        os.chmod(finished, stat.S_IMODE(known.st_mode))
 
 
 def _patiently(rename: Callable[[Any, Any], None], old: Path, new: str) -> None:

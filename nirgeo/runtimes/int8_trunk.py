@@ -13,7 +13,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import skip_init
 
 from nirgeo import own_torch
 from nirgeo.built_once import BuiltOnce
@@ -202,8 +201,8 @@ def check_kernels() -> None:
 
 
 def _try_kernels() -> None:
-    # Not initialised: that would take of the caller's random numbers.
-    conv = skip_init(nn.Conv2d, _PROBE_CHANNELS, 1, 1, dtype=torch.float32)
+    with own_torch.without_values():
+        conv = nn.Conv2d(_PROBE_CHANNELS, 1, 1, dtype=torch.float32)
     with torch.no_grad():
         conv.weight.fill_(_PROBE_WEIGHT)
         assert conv.bias is not None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import dask
@@ -95,3 +98,18 @@ def test_random_numbers_are_the_caller_s(scene: xr.DataArray, way: tuple[str, st
     torch.manual_seed(1)
     picture(scene, way)
     assert torch.equal(torch.rand(4), expected)
+
+
+def test_torch_s_compiler_stays_unloaded(tmp_path: Path) -> None:
+    """It takes as long to load as all the rest, and every run would."""
+    path = str(write_raster(tmp_path / "s.tif", scene_values(70, 66)))
+    code = f"""
+        import sys, nirgeo
+        nirgeo.colorize(nirgeo.open_scene({path!r}), uncertainty=True).values
+        assert "torch" in sys.modules
+        assert {{"torch._dynamo", "sympy"}}.isdisjoint(sys.modules)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", dedent(code)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
