@@ -240,18 +240,18 @@ def _archive_of(path: str) -> str:
     return next((name for name in candidates if os.path.isfile(name)), path)
 
 
-def files_behind(path: str) -> list[str]:
+def files_behind(path: str, drivers: tuple[str, ...] = ()) -> list[str]:
     """Every file that GDAL reads for ``path``: itself, masks beside it, the sources of a VRT.
 
     Not what comes and goes when somebody looks at it: statistics, and overviews, which are never
-    read.
+    read. ``drivers`` are those that :func:`dataset` is given.
 
     Raises
     ------
     SourceError : GDAL can't open it
     """
     with gdal_env(path):
-        found = [path, *dataset(path).files]
+        found = [path, *dataset(path, drivers=drivers).files]
     # Of a VRT only its own sources are named, which may be VRTs.
     for file in found:
         if file != path and file.lower().endswith(".vrt") and os.path.isfile(file):

@@ -91,22 +91,35 @@ class Scaling:
         return cls(Quantity(match[1]), gain, offset, origin)
 
 
+_BRIGHTEST = 2.0
+"""No reflectance exceeds it, and integers that are to be scaled do."""
+
+
 def is_assumed(scaling: Scaling) -> bool:
     """Whether nothing that is known of a scene says it."""
     return scaling.origin.startswith("assumed")
 
 
-def assumption(scaling: Scaling, remedy: str, scene: str = "it") -> list[str]:
+def assumption(
+    scaling: Scaling, remedy: str, scene: str = "it", high: float | None = None
+) -> list[str]:
     """What people should hear of a scaling that is assumed; nothing of any other.
 
-    ``remedy`` is what to do if it is wrong.
+    ``remedy`` is what to do if it is wrong, and ``high`` the 98th percentile of the numbers.
     """
     if not is_assumed(scaling):
         return []
-    return [
+    said = (
         f"nothing in {scene} says how its numbers become reflectance; {scaling.describe()}. If "
         f"that is wrong, {remedy}"
-    ]
+    )
+    if high is not None and high * scaling.gain > _BRIGHTEST:
+        said += (
+            f". It seems to be: numbers go up to {high:.0f}, which would be more light than falls "
+            "on the ground. Landsat Collection 2 has 0.0000275,-0.2; a camera's 16 bits have about "
+            "0.000015"
+        )
+    return [said]
 
 
 def _option(origin: str) -> str:
@@ -127,6 +140,8 @@ class ScalingClues:
     stac_origin: str = "STAC raster:bands"
     product: str | None = None
     processing_baseline: float | None = None
+    band: str = ""
+    """What the band of near infrared is called."""
     low: float | None = None
     high: float | None = None
     """Range (2nd and 98th percentile) of the valid samples on the scene's fixed lattice."""
@@ -136,12 +151,30 @@ class ScalingClues:
 _LANDSAT_C2_L2 = re.compile(r"L[COTEM]0[4-9]_L2S[PR]_\d{6}_\d{8}_\d{8}_02", re.IGNORECASE)
 # Harmonized Landsat Sentinel-2 (HLS v2.0 user guide): reflectance × 10000.
 _HLS = re.compile(r"HLS\.[LS]30", re.IGNORECASE)
-# Sentinel-2 product names carry the baseline as _Nbbbb_; images inside a product do not.
+# Sentinel-2 product names carry the baseline as _Nbbbb_; images inside a product do not, but they
+# do carry when they were taken.
 _S2_BASELINE = re.compile(r"S2[A-D]_MSIL[12][AC]_.*?_N(\d{2})(\d{2})_", re.IGNORECASE)
+_S2_IMAGE = re.compile(r"(?<![A-Z0-9])T\d{2}[C-X][A-Z]{2}_(20\d{6})T\d{6}_B\d", re.IGNORECASE)
+_S2_OFFSET_SINCE = "20220125"
+"""When ESA began to make everything with baseline 04.00, which adds 1000."""
+_S2_LEAST = 900
+"""Numbers below that are none to which 1000 was added: somebody has taken it away."""
+
+# Collection 2's names of bands, those of Earth Engine too (Collection 1 had them in lower case, or
+# none), and the least of its numbers for what is not darker than black.
+_LANDSAT_C2_BAND = re.compile(r"(?<![A-Za-z0-9])SR_B\d(?!\d)")
+_LANDSAT_C2_LEAST = 6500
 
 
 def _from_product(clues: ScalingClues) -> Scaling | None:
+    """What a product's name says of the numbers that its maker delivers."""
+    eight_bit, fractions = clues.dtype == "uint8", clues.dtype.startswith("float")
+    if eight_bit or (fractions and clues.high is not None and clues.high <= _BRIGHTEST):
+        return None  # a picture beside it, or what somebody has scaled
     name = clues.product or ""
+    high_numbers = clues.low is not None and clues.low >= _LANDSAT_C2_LEAST
+    if _LANDSAT_C2_BAND.search(clues.band) and high_numbers:
+        return Scaling(Quantity.REFLECTANCE, 2.75e-5, -0.2, "Landsat Collection 2's bands SR_B…")
     if _LANDSAT_C2_L2.search(name):
         return Scaling(Quantity.REFLECTANCE, 2.75e-5, -0.2, "Landsat Collection 2 Level-2 product")
     if _HLS.search(name):
@@ -155,6 +188,11 @@ def _from_product(clues: ScalingClues) -> Scaling | None:
         return Scaling(
             Quantity.REFLECTANCE, 1e-4, offset, f"Sentinel-2 processing baseline {baseline:05.2f}"
         )
+    taken = _S2_IMAGE.search(name)
+    still_there = clues.low is None or clues.low >= _S2_LEAST
+    if baseline is None and taken is not None and taken[1] >= _S2_OFFSET_SINCE and still_there:
+        day = f"{taken[1][:4]}-{taken[1][4:6]}-{taken[1][6:]}"
+        return Scaling(Quantity.REFLECTANCE, 1e-4, -0.1, f"Sentinel-2 image of {day}")
     return None
 
 
@@ -165,7 +203,8 @@ def find_scaling(clues: ScalingClues, override: str | Scaling | None = None) -> 
     2. a ``REFLECTANCE_SCALE`` tag (1 on uint8 files means display counts);
     3. GDAL's scale and offset of the band, when they are not 1 and 0;
     4. a STAC item's scale and offset;
-    5. the product's name or metadata (Landsat Collection 2, HLS, Sentinel-2 baseline);
+    5. the product's name or metadata (Landsat Collection 2, HLS, Sentinel-2 baseline), or the names
+       of its bands or images, where the numbers can be its maker's;
     6. the data type and the range of a sample: uint8 is display counts, and so are values whose
        98th percentile lies in 2–255, none of the lowest 2 % aside below 0; floats up to 2 are
        reflectance; other numbers are reflectance × 10000.
@@ -260,9 +299,6 @@ def cf_scaling(attributes: Mapping[Any, Any]) -> Scaling | None:
 
 _OF_INTEGERS = 0.01
 """Gains up to this are those of integers."""
-
-_BRIGHTEST = 2.0
-"""No reflectance exceeds it, and integers that are to be scaled do."""
 
 
 def may_have_been_applied(scaling: Scaling, dtype: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -331,10 +331,14 @@ class RasterSource:
                 )
 
 
-def _stamps(files: Iterable[str]) -> tuple[tuple[str, tuple[int, int] | None], ...]:
+def _stamps(files: Mapping[str, tuple[str, ...]]) -> tuple[tuple[str, tuple[int, int] | None], ...]:
     """Of the files that are named, and of the local ones behind them."""
     named = {file: handles.file_stamp(file) for file in files}
-    behind = {f: handles.file_stamp(f) for file in named for f in handles.files_behind(file)}
+    behind = {
+        f: handles.file_stamp(f)
+        for file, drivers in files.items()
+        for f in handles.files_behind(file, drivers)
+    }
     return tuple((named | {f: at for f, at in behind.items() if at is not None}).items())
 
 
@@ -493,6 +497,8 @@ def _first_clues(opened: Any, index: int, path: str) -> ScalingClues:
     scale, offset = opened.scales[index - 1], opened.offsets[index - 1]
     given = scale != 1 or offset != 0
     baseline = _number(tags, "PROCESSING_BASELINE")
+    named = handles.descriptions(opened)
+    described = (named[index - 1] if named is not None else None) or ""
     product = " ".join(
         [_product_names(path)]
         + [tags.get(k, "") for k in ("LANDSAT_PRODUCT_ID", "PRODUCT_URI", "PRODUCT_ID")]
@@ -504,6 +510,7 @@ def _first_clues(opened: Any, index: int, path: str) -> ScalingClues:
         gdal_offset=offset if given else None,
         product=product,
         processing_baseline=baseline,
+        band=f"{described} {Path(without_query(path)).stem}",
     )
 
 
@@ -712,7 +719,7 @@ def _look(
         roles=tuple(found.items()),
         clues=clues,
         block_shape=block_shape,
-        stamps=_stamps(files),
+        stamps=_stamps({band.path: band.drivers for band in bands}),
         notes=tuple(notes),
         acquisition=acquisition,
         uneven=tuple(

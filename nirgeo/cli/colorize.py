@@ -529,5 +529,6 @@ def _explain(
         reporter.warning(note)
     for doubt in doubts(opened, model, scaling, gsd, nodata=options["nodata"]):
         reporter.warning(doubt)
-    for remark in assumption(scaling, "give --scale GAIN[,OFFSET]", "the scene"):
+    high = None if view is None else view.source.clues.high
+    for remark in assumption(scaling, "give --scale GAIN[,OFFSET]", "the scene", high):
         reporter.warning(remark)

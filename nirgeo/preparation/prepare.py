@@ -317,7 +317,8 @@ def _look(
 
 def _doubts(scene: _Scene) -> tuple[str, ...]:
     """Why the values of a scene may not be what they are taken for: a look at some tiles."""
-    doubts = assumption(scene.scaling, "give --scale GAIN[,OFFSET]")
+    high = scene.source.clues.high
+    doubts = assumption(scene.scaling, "give --scale GAIN[,OFFSET]", high=high)
     region, numbers = scene.region, [scene.source.number_of(role) for role in BANDS]
     windows = [
         window.shifted(region.row, region.col) for window in lattice(region.height, region.width)

@@ -18,6 +18,7 @@ from nirgeo.radiometry import (
     Quantity,
     Scaling,
     ScalingClues,
+    assumption,
     cf_scaling,
     find_scaling,
     from_working,
@@ -152,6 +153,57 @@ class TestFindScaling:
     def test_products(self, product: str, result: tuple[Quantity, float, float]) -> None:
         clues = ScalingClues("uint16", product=product, low=300.0, high=5000.0)
         assert _reads(find_scaling(clues)) == result
+
+    @pytest.mark.parametrize(
+        ("band", "dtype", "low", "result"),
+        [
+            ("SR_B5", "uint16", 8000.0, _reflectance(2.75e-5, -0.2)),  # as Earth Engine exports it
+            ("nir SR_B4_median", "uint16", 8000.0, _reflectance(2.75e-5, -0.2)),
+            ("SR_B5", "uint16", 600.0, _reflectance(1e-4)),  # what somebody has scaled
+            ("sr_band4", "uint16", 8000.0, _reflectance(1e-4)),  # Collection 1
+            ("SR_B10", "uint16", 8000.0, _reflectance(1e-4)),
+            ("CSR_B5", "uint16", 8000.0, _reflectance(1e-4)),
+            ("SR_B5", "uint16", None, _reflectance(1e-4)),
+        ],
+    )
+    def test_landsat_s_names_of_bands(
+        self, band: str, dtype: str, low: float | None, result: tuple[Quantity, float, float]
+    ) -> None:
+        clues = ScalingClues(dtype, band=band, low=low, high=20000.0)
+        assert _reads(find_scaling(clues)) == result
+
+    @pytest.mark.parametrize(
+        ("product", "low", "offset"),
+        [
+            ("T33UUU_20230216T102059_B08_10m.jp2 scenes", 1200.0, -0.1),
+            ("T33UUU_20220125T102059_B08.jp2", 1200.0, -0.1),
+            ("T33UUU_20220124T102059_B08.jp2", 1200.0, 0.0),
+            ("T33UUU_20230216T102059_B08_10m.tif", 350.0, 0.0),  # somebody has taken it away
+            ("T33UUU_20230216T102059_TCI_10m.jp2", 1200.0, 0.0),
+            ("20230216T102059_20230216T102355_T33UUU.tif", 1200.0, 0.0),  # may be harmonized
+        ],
+    )
+    def test_sentinel_2_s_names_of_images(self, product: str, low: float, offset: float) -> None:
+        scaling = find_scaling(ScalingClues("uint16", product=product, low=low, high=5000.0))
+        assert _reads(scaling) == _reflectance(1e-4, offset)
+        assert scaling.origin.startswith("Sentinel-2 image of 202") == (offset != 0)
+
+    @pytest.mark.parametrize("product", [L2SP, "S2A_MSIL2A_20220701T101611_N0400_R065_T32TQM_2022"])
+    def test_what_was_made_of_a_product_has_its_own_numbers(self, product: str) -> None:
+        fractions = ScalingClues("float32", product=product, low=0.02, high=0.6)
+        assert _reads(find_scaling(fractions)) == _reflectance(1.0)
+        assert _reads(find_scaling(ScalingClues("uint8", product=product))) == COUNTS
+        whole = ScalingClues("float32", product=product, low=8000.0, high=20000.0)
+        assert _reads(find_scaling(whole))[1:] != (1.0, 0.0)
+
+    def test_an_assumption_that_can_not_be_is_told(self) -> None:
+        assumed = find_scaling(ScalingClues("uint16", low=9000.0, high=43000.0))
+        (said,) = assumption(assumed, "give --scale", "the scene", 43000.0)
+        assert "It seems to be: numbers go up to 43000" in said
+        assert "0.0000275,-0.2" in said
+        (said,) = assumption(assumed, "give --scale", "the scene", 8000.0)
+        assert "It seems" not in said
+        assert not assumption(find_scaling(ScalingClues("uint8")), "x", high=255.0)
 
     @pytest.mark.parametrize(
         ("baseline", "offset"), [(2.14, 0.0), (3.01, 0.0), (4.0, -0.1), (5.11, -0.1)]

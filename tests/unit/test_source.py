@@ -28,7 +28,7 @@ from nirgeo import handles
 from nirgeo.engine import model_for
 from nirgeo.errors import BandError, GridError, NirgeoError, SourceError
 from nirgeo.radiometry import Quantity, find_scaling
-from nirgeo.source import Grid, RasterSource, open_source
+from nirgeo.source import Grid, RasterSource, StackedBand, open_source
 from nirgeo.tiling import Window, lattice
 
 RGBA = ("red", "green", "blue", "alpha")
@@ -922,3 +922,20 @@ def test_bands_of_a_file_may_have_types_of_their_own(tmp_path: Path) -> None:
     values, _ = open_source(path).read(Window(0, 0, 8, 8), [1, 2])
     assert (values[0] == 60000).all()
     assert (values[1] == -5).all()
+
+
+def test_a_file_of_certain_formats_is_never_opened_as_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_raster(tmp_path / "asset.tif", ramp("uint16"))
+    asked = []
+    original = rasterio.open
+
+    def opened(name: str, *args: Any, **options: Any) -> Any:
+        asked.append(options.get("driver"))
+        return original(name, *args, **options)
+
+    monkeypatch.setattr(rasterio, "open", opened)
+    source = open_source(StackedBand(str(path), 1, drivers=("GTiff", "JP2OpenJPEG")))
+    read_all(source, 1)
+    assert set(asked) == {"GTiff"}
