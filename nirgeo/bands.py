@@ -303,7 +303,8 @@ def find_roles(
             found[role] = label.number
     if "nir" not in found:
         left = [label for label in labels if label.number not in asked]
-        if len(left) == 1 and asked == {n for n in found.values() if n != left[0].number}:
+        left = [label for label in left if label.colorinterp != "alpha"] or left
+        if len(left) == 1:
             (only,) = left
             claimed = [role for role, number in found.items() if number == only.number]
             said = _something_else(only, claimed, sensor)

@@ -152,7 +152,7 @@ def remarks(
         if outside > STRANGE:
             said.append(
                 f"{outside:.0%} of the {name} lies outside the {quantity.value} "
-                f"{band.low:.{digits}f}–{band.high:.{digits}f} that the model has seen"
+                f"{_lowest(band.low, digits)}–{band.high:.{digits}f} that the model has seen"
             )
         elif not band.median_low <= median <= band.median_high:
             how = "darker" if median < band.median_low else "brighter"
@@ -197,6 +197,12 @@ def _samples(bands: Sequence[str], tiles: Iterable[Tile]) -> NDArray[np.float32]
     if not samples:
         return np.zeros((len(bands), 0), dtype=np.float32)
     return np.concatenate(samples, axis=1)
+
+
+def _lowest(value: float, digits: int) -> str:
+    """Not 0 for what is not, or those that are 0 would seem to lie inside."""
+    rounded = f"{value:.{digits}f}"
+    return rounded if float(rounded) or not value else f"{value:.1g}"
 
 
 def _outside(values: NDArray[np.float32], band: BandDomain) -> float:

@@ -306,21 +306,23 @@ def unlike_training(
     *,
     scale: str | Scaling | None = None,
     nodata: float | None = None,
-) -> list[str]:
-    """What sets a scene (band, y, x) apart from those that a model has learnt from, for people.
+) -> tuple[list[str], list[str]]:
+    """What of a scene (band, y, x) looks like missing pixels that it does not declare; and what
+    sets it apart from those that a model has learnt from. For people.
 
-    Reads a few tiles. A model that does not tell what it has seen is no measure, and then only
-    values are told that look like missing pixels. Parameters and errors are those of
-    :func:`colorize`.
+    Reads a few tiles. A model that does not tell what it has seen is no measure. Parameters and
+    errors are those of :func:`colorize`.
     """
     scene, _ = with_axes(scene)
     chosen, scaling = model_for(scene, model, scale=scale, nodata=nodata)
     recipe = Recipe(colouriser_of(chosen), scaling)
     view = _view(scene, nodata)
-    said: list[str] = []
+    missing: list[str] = []
     if view is not None:
-        tiles = _overview(view.source, recipe).tiles()
-        said = suspected_nodata(view.source, recipe.spec.bands)
+        missing, frame = suspected_nodata(view.source, recipe.spec.bands)
+        # What has been told needs not be told again as strange ground.
+        measured = view.source if frame is None else view.source.with_nodata(frame)
+        tiles = _overview(measured, recipe).tiles()
     else:
         array, blocks, numbers, _ = _array_parts(scene, scaling, nodata)
         eaten = _eaten(array, blocks, numbers, recipe)
@@ -328,8 +330,8 @@ def unlike_training(
         tiles = sample_tiles((eaten.shape[1], eaten.shape[2]), read)
     spec = recipe.spec
     if not isinstance(spec, ModelSpec) or not spec.domain:
-        return said
-    return said + remarks(spec.domain, spec.bands, spec.quantity, tiles)
+        return missing, []
+    return missing, remarks(spec.domain, spec.bands, spec.quantity, tiles)
 
 
 def _informed(recipe: Recipe, scene: Overview) -> Recipe:

@@ -544,8 +544,8 @@ def _alpha_is_data(source: RasterSource, number: int) -> bool:
         between += int((seen & ~np.isin(values, opaque)).sum())
         total += int(seen.sum())
         different |= {values[seen].min(), values[seen].max()} if seen.any() else set()
-    # A single value is a mask too, such as 1.
-    return between > 0.5 * total and len(different) > 1
+    # A single value is a mask too, such as 1. White frames lie where most of the tiles are.
+    return between > 0.25 * total and len(different) > 1
 
 
 def _sample(source: RasterSource, numbers: Sequence[int]) -> list[tuple[NDArray[Any], Mask]]:
@@ -558,8 +558,15 @@ def _sample(source: RasterSource, numbers: Sequence[int]) -> list[tuple[NDArray[
 
 
 def sample_range(source: RasterSource, number: int) -> tuple[float | None, float | None]:
-    """2nd and 98th percentile of a band's valid samples on the fixed lattice; None without any."""
-    pooled = np.concatenate([values[0][valid] for values, valid in _sample(source, [number])])
+    """2nd and 98th percentile of a band's valid samples on the fixed lattice; None without any.
+
+    What seems to lie around the scene is no sample of it.
+    """
+    tiles = _sample(source, [number])
+    pooled = np.concatenate([values[0][valid] for values, valid in tiles])
+    frame = framing_value(tiles)
+    if frame is not None:
+        pooled = pooled[pooled != frame]
     if pooled.size == 0:
         return None, None
     low, high = np.percentile(pooled.astype(np.float64), (2, 98))
@@ -570,13 +577,33 @@ _USUAL_NODATA = (-9999.0, -99999.0, -32768.0, -32767.0, float(np.finfo(np.float3
 """Values that producers put where nothing was measured, and that nothing measured ever has."""
 
 
-def suspected_nodata(source: RasterSource, roles: Sequence[str]) -> list[str]:
-    """What looks like missing pixels that a scene does not declare, for people.
+_OF_A_FRAME = 0.01
+"""Share of a scene that a frame around it has at least."""
+
+
+def suspected_nodata(source: RasterSource, roles: Sequence[str]) -> tuple[list[str], float | None]:
+    """What looks like missing pixels that a scene does not declare, for people; and the value of
+    those around it, see :func:`framing_value`.
 
     Looks at the tiles of the fixed lattice.
     """
     tiles = _sample(source, [source.number_of(role) for role in roles])
-    return nodata_remarks(tiles, roles, "give --nodata")
+    return nodata_remarks(tiles, roles, "give --nodata"), framing_value(tiles)
+
+
+def framing_value(tiles: Sequence[tuple[NDArray[Any], Mask]]) -> float | None:
+    """The value that seems to lie around a scene, where nothing was measured: 0, or the highest
+    number of its type, all along a side of some tile in all of its bands.
+    """
+    dtype = tiles[0][0].dtype
+    highest = () if dtype.kind == "f" else (float(np.iinfo(dtype).max),)
+    for value in (0.0, *highest):
+        framing = [(values == value).all(axis=0) & valid for values, valid in tiles]
+        sides = (side for f in framing for side in (f[0], f[-1], f[:, 0], f[:, -1]))
+        share = sum(int(f.sum()) for f in framing) / max(1, sum(v.sum() for _, v in tiles))
+        if share < 1 and share >= _OF_A_FRAME and any(side.all() for side in sides):
+            return value
+    return None
 
 
 DECLARE_NODATA = "say so in the file: gdal_edit.py -a_nodata"
@@ -591,6 +618,13 @@ def nodata_remarks(
     ``remedy`` is what to do with the value, if it marks them here.
     """
     said = []
+    frame = framing_value(tiles)
+    if frame is not None:
+        told = _as_text(frame, tiles[0][0].dtype)
+        said.append(
+            f"there are edges where all is {told}, which often marks missing pixels; if it does "
+            f"here, {remedy} {told}"
+        )
     for k, role in enumerate(roles):
         pooled = np.concatenate([values[k][valid] for values, valid in tiles])
         for value in _USUAL_NODATA:
@@ -735,7 +769,8 @@ def _look(
     if nir.masked and nir.label.colorinterp == ColorInterp.alpha.name and not named:
         raise BandError(
             f"{nir.describe()}: band {nir.index} would be taken for near infrared, but it is an "
-            "alpha band (nearly all of it 0 or 255); name the band with --nir NUMBER or NAME"
+            "alpha band and looks like one (most of it is 0 or 255); name the band with --nir "
+            "NUMBER or NAME"
         )
     if clues.reflectance_scale_tag is None and clues.dtype != "uint8":
         low, high = sample_range(source, found["nir"])

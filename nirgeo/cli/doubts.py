@@ -34,5 +34,6 @@ def doubts(
             f"{spec.full_name} was made for 8-bit pictures and the scene holds reflectance, which "
             "is rendered first; colours may be off"
         )
-    strange = unlike_training(scene, model, scale=scaling, **options)
+    missing, strange = unlike_training(scene, model, scale=scaling, **options)
+    found += missing
     return found + [f"{spec.full_name}: {remark}; colours may be off" for remark in strange]

@@ -331,6 +331,13 @@ class TestUnlabelled:
         with pytest.raises(BandError, match="1: thermal; 2: pan; 3: depth; 4: height"):
             find_roles(labels, dtype="uint8")
 
+    def test_the_only_band_beside_an_alpha_band(self) -> None:
+        labels = [BandLabel(1, colorinterp="gray"), BandLabel(2, colorinterp="alpha")]
+        assert find_roles(labels, dtype="uint8") == {"nir": 1}
+        with pytest.raises(BandError, match="nothing says"):
+            find_roles([BandLabel(1), BandLabel(2), BandLabel(3, colorinterp="alpha")])
+        assert find_roles(labels[1:]) == {"nir": 2}  # where there is nothing else
+
     @pytest.mark.parametrize("count", [2, 3, 5, 12])
     def test_other_numbers_of_bands_are_refused(self, count: int) -> None:
         with pytest.raises(BandError, match=f"; {count}$"):

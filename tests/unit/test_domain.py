@@ -158,3 +158,9 @@ def test_a_place_of_many_scenes_weighs_no_more_than_one_of_one_scene() -> None:
     many = [{"nir": np.full(50, 0.1, dtype=np.float32)}] * 99
     one = [{"nir": np.full(50, 0.5, dtype=np.float32)}]
     assert measure_domain(many + one, ["a"] * 99 + ["b"])["nir"].dark_high == pytest.approx(0.5)
+
+
+def test_a_range_from_next_to_nothing_begins_with_no_0() -> None:
+    domain = {"nir": BandDomain(0.0003, 0.5, 0.1, 0.3)}
+    (said,) = remarks(domain, ["nir"], Quantity.REFLECTANCE, tiles(np.full(100, 0.0)))
+    assert "100% of the near infrared lies outside the reflectance 0.0003–0.500" in said

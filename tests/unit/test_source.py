@@ -24,11 +24,12 @@ from rasterio.rpc import RPC
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform as transform_points
 
+import nirgeo
 from nirgeo import handles
-from nirgeo.engine import model_for
+from nirgeo.engine import model_for, unlike_training
 from nirgeo.errors import BandError, GridError, NirgeoError, SourceError
 from nirgeo.radiometry import Quantity, find_scaling
-from nirgeo.source import Grid, RasterSource, StackedBand, open_source
+from nirgeo.source import Grid, RasterSource, StackedBand, open_source, suspected_nodata
 from nirgeo.tiling import Window, lattice
 
 RGBA = ("red", "green", "blue", "alpha")
@@ -222,6 +223,23 @@ class TestAlpha:
         assert source.number_of("nir") == 1
         np.testing.assert_array_equal(read_all(source)[1], alpha != 0)
         assert not source.notes
+
+    def test_a_white_frame_makes_no_mask_of_near_infrared(
+        self, tmp_path: Path, rng: np.random.Generator
+    ) -> None:
+        array = np.full((4, 300, 300), 255, dtype=np.uint8)
+        array[:, 60:-60, 60:-60] = rng.integers(1, 255, (4, 180, 180), dtype=np.uint8)
+        source = open_source(write_raster(tmp_path / "framed.tif", array))
+        assert source.number_of("nir") == 4
+        assert read_all(source)[1].all()
+
+    def test_soft_edges_make_no_measurements_of_a_mask(
+        self, tmp_path: Path, rng: np.random.Generator
+    ) -> None:
+        array = rng.integers(0, 200, (4, 80, 90), dtype=np.uint8)
+        array[3] = np.clip((np.arange(90) - 30) * 32, 0, 255)  # 8 columns of them
+        with pytest.raises(BandError, match=r"alpha.*--nir NUMBER"):
+            open_source(write_raster(tmp_path / "picture.tif", array))
 
     def test_true_alpha_is_not_near_infrared(
         self, tmp_path: Path, rng: np.random.Generator
@@ -939,3 +957,57 @@ def test_a_file_of_certain_formats_is_never_opened_as_another(
     source = open_source(StackedBand(str(path), 1, drivers=("GTiff", "JP2OpenJPEG")))
     read_all(source, 1)
     assert set(asked) == {"GTiff"}
+
+
+class TestFrames:
+    """What lies around a scene and says nowhere that it is nothing."""
+
+    def framed(self, tmp_path: Path, value: int, dtype: str = "uint16", **options: Any) -> Path:
+        rng = np.random.default_rng(0)
+        values = rng.integers(10, 250, (2, 400, 400)).astype(dtype)
+        rows, cols = np.indices((400, 400))
+        values[:, cols < 100 + rows // 4] = value  # a swath's edge
+        return write_raster(tmp_path / "s.tif", values, descriptions=("nir", "red"), **options)
+
+    @pytest.mark.parametrize(
+        ("value", "dtype"), [(0, "uint16"), (65535, "uint16"), (255, "uint8"), (0, "float32")]
+    )
+    def test_their_value_is_told(self, tmp_path: Path, value: int, dtype: str) -> None:
+        said, frame = suspected_nodata(
+            open_source(self.framed(tmp_path, value, dtype)), ["nir", "red"]
+        )
+        assert frame == value
+        (remark,) = said
+        assert f"all is {value}, which often marks missing pixels" in remark
+        assert remark.endswith(f"give --nodata {value}")
+
+    def test_declared_ones_are_none(self, tmp_path: Path) -> None:
+        source = open_source(self.framed(tmp_path, 0, nodata=0))
+        assert suspected_nodata(source, ["nir", "red"]) == ([], None)
+
+    def test_dark_water_and_white_roofs_are_none(self, tmp_path: Path) -> None:
+        rng = np.random.default_rng(0)
+        values = rng.integers(10, 250, (2, 400, 400)).astype(np.uint8)
+        values[0, 100:300, 100:300] = 0  # another band knows better
+        values[:, 310:350, 310:350] = 255
+        path = write_raster(tmp_path / "s.tif", values, descriptions=("nir", "red"))
+        assert suspected_nodata(open_source(path), ["nir", "red"]) == ([], None)
+
+    def test_nothing_but_0_is_no_frame(self, tmp_path: Path) -> None:
+        path = write_raster(tmp_path / "s.tif", np.zeros((1, 100, 100), np.uint16))
+        assert suspected_nodata(open_source(path), ["nir"]) == ([], None)
+
+    def test_it_is_not_strange_ground_too(self, tmp_path: Path) -> None:
+        for value in (0, 65535):
+            path = self.framed(tmp_path, value)
+            scene = nirgeo.open_scene(path, scale="0.001")
+            missing, strange = unlike_training(scene, "satellite-nir")
+            assert [remark for remark in strange if "outside" in remark] == []
+            assert len(missing) == 1
+
+    def test_it_is_no_sample_of_the_numbers(self, tmp_path: Path) -> None:
+        for value in (0, 65535):
+            clues = open_source(self.framed(tmp_path, value)).clues
+            assert clues.low is not None
+            assert clues.high is not None
+            assert 10 <= clues.low < clues.high < 250
