@@ -73,7 +73,7 @@ def check_device(device: str) -> None:
         named(device)
     except RuntimeError as error:
         reason = plain(str(error).partition("\n")[0], 100)
-        raise OptionError(f"--device {device}: no name of a device ({reason})") from error
+        raise OptionError(f"--device {device}: not available ({reason})") from error
 
 
 def choose_runtime(runtime: str = TORCH, precision: str = FP32, device: str = "cpu") -> Runtime:

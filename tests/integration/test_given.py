@@ -55,7 +55,7 @@ def test_names_of_files(path: Path, tmp_path: Path) -> None:
 def test_a_device_that_no_machine_has_is_refused_at_once(path: Path) -> None:
     scene = nirgeo.open_scene(path)
     for device in ("quantum", "cuda:first", ""):
-        with pytest.raises(OptionError, match=f"--device {device}: no name of a device"):
+        with pytest.raises(OptionError, match=f"--device {device}: not available"):
             nirgeo.colorize(scene, device=device)
     # Workers may have what this machine does not have.
     assert nirgeo.colorize(scene, device="cuda:63").dtype == np.uint8
