@@ -19,6 +19,9 @@ DESCRIPTION = "expected angular error"
 UNIT = "degree"
 STEP = 0.25
 
+UNKNOWN = np.float32(90)
+"""Degrees to expect where nothing is known: two colours can't differ more."""
+
 _STRIP = 64
 
 BLUE_OF_A_VEIL = 0.5

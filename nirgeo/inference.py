@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +18,14 @@ from nirgeo.colouriser import Colouriser, Overview, Spec
 from nirgeo.errors import OptionError, RadiometryError
 from nirgeo.location_prior import HintField, ToneMap, hint_field
 from nirgeo.modelfile import Model, ModelSpec, load_generator
-from nirgeo.radiometry import Quantity, Scaling, from_working, quantize, to_working
+from nirgeo.radiometry import (
+    MAX_REFLECTANCE,
+    Quantity,
+    Scaling,
+    from_working,
+    quantize,
+    to_working,
+)
 from nirgeo.runtimes.choice import FP16, INT8, REFERENCE, TORCH, Runtime
 from nirgeo.tiling import InputWindow
 
@@ -332,6 +340,10 @@ def _run_torch(
     return result
 
 
+_BRIGHTEST = np.float32(math.sqrt(MAX_REFLECTANCE))
+"""In working space; what is brighter was cut off there."""
+
+
 @dataclass(frozen=True)
 class NetworkColouriser:
     """The network of a model file on a device; see :class:`nirgeo.colouriser.Colouriser`.
@@ -413,7 +425,8 @@ class NetworkColouriser:
         self, inputs: NDArray[np.float32], valid: NDArray[np.bool_], window: InputWindow
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         out = self._run(inputs, valid, window, expect_error=True)
-        return self._colours(inputs, out[:-1], window), out[-1]
+        error = np.where(self._saturated(inputs, window), expected_error.UNKNOWN, out[-1])
+        return self._colours(inputs, out[:-1], window), error
 
     def _run(
         self,
@@ -456,7 +469,25 @@ class NetworkColouriser:
             return out
         known = dict(zip(self.spec.bands, inputs[:, *window.crop], strict=True))
         known |= dict(zip(self.spec.made, out, strict=True))
+        if self.spec.quantity is Quantity.REFLECTANCE:
+            # What sends back all light is snow, cloud, or beyond what the sensor tells apart; and
+            # white, whatever a network makes of a red that it never saw.
+            measured = [known[colour] for colour in self.copies]
+            white = np.maximum.reduce(measured) >= 1
+            for colour in self.spec.made:
+                least = np.where(white, np.minimum.reduce(measured), 0)
+                known[colour] = np.maximum(known[colour], least)
         return np.stack([known[colour] for colour in self.spec.colours])
+
+    def _saturated(
+        self, inputs: NDArray[np.float32], window: InputWindow
+    ) -> NDArray[np.bool_] | Literal[False]:
+        """Where a measured colour is more than any ground has, so that it is no measurement."""
+        if not self.copies or self.spec.quantity is not Quantity.REFLECTANCE:
+            return False
+        numbers = [self.spec.bands.index(band) for band in self.copies.values()]
+        brightest: NDArray[np.float32] = inputs[numbers][:, *window.crop].max(axis=0)
+        return brightest >= _BRIGHTEST
 
 
 def _with_error(

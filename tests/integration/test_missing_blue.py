@@ -161,3 +161,38 @@ def test_against_the_old_recipes_on_a_real_scene() -> None:
     assert angle["satellite-rgn-toa"] < 0.8 * min(
         angle["baseline/terralook"], angle["baseline/spot"]
     )
+
+
+class TestWhite:
+    """Clouds and snow, and numbers that are cut off where a sensor tells no more apart."""
+
+    def painted(self, tmp_path: Path, red: float, **options: bool) -> NDArray[np.float32]:
+        numbers = np.empty((3, 70, 80), dtype=np.uint16)
+        for band, value in zip(numbers, (red, 0.38, 0.52), strict=True):
+            band[:] = round(value * 1e4)
+        numbers[:, :, :10] = (800, 900, 2500)[0]  # ground beside it
+        tags = {"REFLECTANCE_SCALE": "0.0001"}
+        path = write_raster(tmp_path / "s.tif", numbers, descriptions=BANDS, tags=tags)
+        rgb = nirgeo.colorize(nirgeo.open_scene(path), output="reflectance", **options)
+        return rgb.values[:, 35, 45]
+
+    @pytest.mark.parametrize("red", [1.0, 1.2, 1.6, 3.0])
+    def test_where_red_is_more_than_all_the_light_it_is_not_yellow(
+        self, tmp_path: Path, red: float
+    ) -> None:
+        colour = self.painted(tmp_path, red)
+        assert colour[2] >= np.float32(0.38) - 1e-6
+        assert DisplayCurve().apply(colour).min() > 240
+
+    def test_ground_is_left_to_the_network(self, tmp_path: Path) -> None:
+        assert self.painted(tmp_path, 0.9)[2] < 0.3
+
+    @pytest.mark.parametrize(("red", "unknown"), [(1.2, False), (1.6, True)])
+    def test_of_what_no_ground_has_nothing_is_known(
+        self, tmp_path: Path, red: float, unknown: bool
+    ) -> None:
+        error = self.painted(tmp_path, red, uncertainty=True)[3]
+        assert (error == 90) == unknown
+        assert error > 0
+        masked = self.painted(tmp_path, red, max_error=60)
+        assert np.isnan(masked).all() == unknown
