@@ -7,6 +7,7 @@ item lies in one.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -38,6 +39,9 @@ EXTENSIONS = (
 )
 MEDIA_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 PREFIX = "nirgeo:"
+
+_SEAL = f"{PREFIX}item_sha256"
+"""Tells an item that somebody has changed, and wants to keep, from one as it was made."""
 
 _MAX_BYTES = 2**20
 """No item of a result is that large."""
@@ -110,6 +114,7 @@ def make_item(result: str | os.PathLike[str], acquisition: Acquisition) -> dict[
     }
     item["links"] = _links(path, acquisition, model, tags.get("MODEL", ""))
     item["assets"] = {"rgb": _asset(path, names, dtype, gsd, grid.area_or_point)}
+    item["properties"][_SEAL] = _digest(item)
     return item
 
 
@@ -144,7 +149,7 @@ def write_item(result: str | os.PathLike[str], acquisition: Acquisition) -> str:
 def remove_item(result: str) -> str | None:
     """Remove the item of a result that was written over; returns the path of what was removed.
 
-    Only what :func:`make_item` made for a file of this name, and nobody added to, goes.
+    Only what :func:`make_item` made for a file of this name, and nobody changed, goes.
     """
     if result.startswith("/vsi"):
         return None
@@ -155,30 +160,22 @@ def remove_item(result: str) -> str | None:
         if not _is_own_item(content, Path(result)):
             return None
         path.unlink()
-    except (OSError, ValueError, RecursionError):  # not there, or not JSON
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # not there, or no item
         return None
     return str(path)
 
 
 def _is_own_item(content: object, result: Path) -> bool:
-    """Whether this is an item as :func:`make_item` makes it, for a file of this name."""
-    fields = {"type", "stac_version", "stac_extensions", "id", "geometry", "bbox"}
-    fields |= {"properties", "links", "assets"}
-    if not isinstance(content, dict) or not set(content) <= fields:
+    """Whether this is an item as :func:`make_item` has made it, for a file of this name."""
+    if not isinstance(content, dict) or not isinstance(content.get("properties"), dict):
         return False
-    properties, assets, links = (content.get(k) for k in ("properties", "assets", "links"))
-    return (
-        content.get("id") == result.stem
-        and isinstance(properties, dict)
-        and f"{PREFIX}synthetic" in properties
-        and isinstance(assets, dict)
-        and set(assets) == {"rgb"}
-        and isinstance(assets["rgb"], dict)
-        and assets["rgb"].get("href") == _href(result)
-        and isinstance(links, list)
-        # A catalogue adds links to itself, and would miss its item.
-        and all(isinstance(x, dict) and x.get("rel") == "derived_from" for x in links)
-    )
+    seal = content["properties"].pop(_SEAL, None)
+    return bool(seal == _digest(content) and content["assets"]["rgb"]["href"] == _href(result))
+
+
+def _digest(item: Mapping[str, Any]) -> str:
+    """Of all that an item says, however it is laid out."""
+    return hashlib.sha256(json.dumps(item, sort_keys=True).encode()).hexdigest()
 
 
 def _href(result: Path) -> str:
