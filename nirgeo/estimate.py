@@ -55,6 +55,7 @@ def estimate(
     cache_bytes: int = CACHE_BYTES,
     block_bytes: int = 0,
     beyond: int = 0,
+    stored_bytes: int | None = None,
 ) -> Estimate:
     """Costs of colorizing a region of a raster of (height, width), on all cores by default.
 
@@ -63,7 +64,8 @@ def estimate(
     is measured now on one small block if it is not given, and a constant for the rest; that is
     right within a factor of two. ``cache_bytes`` are for decoded blocks, ``block_bytes`` for one
     that is too large for them, which every worker then has. ``beyond`` is how much farther a
-    reference makes it look, in pixels; 0 without one.
+    reference makes it look, in pixels; 0 without one. ``stored_bytes`` are those of all bands of a
+    pixel that is written; 1 for each colour if None.
     """
     halo = colouriser.halo + beyond
     grid = ChunkGrid(region.height, region.width, chunk_tiles)
@@ -83,7 +85,7 @@ def estimate(
     computed, useful = sum(heights) * sum(widths), region.height * region.width
     available = cores()
     workers = workers or available
-    samples = len(colouriser.spec.colours) + 1
+    stored = len(colouriser.spec.colours) if stored_bytes is None else stored_bytes
     # Whole tiles are written, and their overviews; on them the result, which is compressed.
     down_tiles, across_tiles = (
         [-(-size // TILE) * TILE for size in sizes] for sizes in (grid.row_sizes, grid.col_sizes)
@@ -95,7 +97,7 @@ def estimate(
         halo=halo,
         useful=useful / computed,
         memory_bytes=_BASE_BYTES + cache_bytes + min(workers, len(grid)) * one_worker,
-        disk_bytes=sum(down_tiles) * sum(across_tiles) * samples * 4 // 3,
+        disk_bytes=sum(down_tiles) * sum(across_tiles) * (stored + 1) * 4 // 3,
         seconds=_START + (computed / rate + useful * _AROUND) / min(workers, available),
         workers=workers,
     )

@@ -41,19 +41,10 @@ if TYPE_CHECKING:
 @click.option("--out-dir", metavar="DIR", help="Folder for the outputs of several scenes.")
 @shared.band_options
 @shared.model_option
-@click.option(
-    "--as",
-    "as_",
-    type=click.Choice(["display", "reflectance"]),
-    default="display",
-    show_default=True,
-    help="8-bit picture, or float32 reflectance (0-1).",
-)
+@shared.output_kind_option
 @click.option("--brightness", type=float, default=1.0, help="Picture only: multiplies the light.")
 @click.option("--gamma", type=float, default=1.0, help="Picture only: more lifts the shadows.")
-@click.option(
-    "--no-prior", is_flag=True, help="Do not use the known colour of the land at the scene's place."
-)
+@shared.prior_option
 @click.option(
     "--reference",
     metavar="RGB",
@@ -64,9 +55,7 @@ if TYPE_CHECKING:
     metavar="GAIN[,OFFSET]",
     help="Reference values to reflectance, where its file does not say so.",
 )
-@click.option(
-    "--uncertainty", is_flag=True, help="A fourth band: how many degrees off a colour may be."
-)
+@shared.uncertainty_option
 @click.option(
     "--max-error",
     type=float,

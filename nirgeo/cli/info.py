@@ -24,6 +24,9 @@ from nirgeo.plaintext import plain
 @shared.workers_option
 @shared.memory_option_of_info
 @shared.model_option
+@shared.output_kind_option
+@shared.prior_option
+@shared.uncertainty_option
 @shared.runtime_options_of_info
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 @click.option("--verbose", "-v", is_flag=True, help="Show tracebacks.")
@@ -34,7 +37,8 @@ def info_command(
 ) -> None:
     """Bands found, scaling and where it came from, chunks, and an estimate of memory and time.
 
-    Memory and time are those of a run on the CPU with the same options, from file to file.
+    Memory, time and temporary disk are those of a run on the CPU with the same options, from file
+    to file. A reference takes more.
 
     Without a SCENE: versions, and the protocol of --progress jsonl.
     """
@@ -97,7 +101,15 @@ def describe_scene(
     )
     scene = with_chunk(scene, plan.chunk)
     # Lazy: nothing but a few sample tiles is read, and what would be refused is refused here.
-    rgb = engine.colorize(scene, model, scale=scaling, nodata=options["nodata"])
+    rgb = engine.colorize(
+        scene,
+        model,
+        output=options["as_"],
+        scale=scaling,
+        nodata=options["nodata"],
+        prior=not options["no_prior"],
+        uncertainty=options["uncertainty"],
+    )
     view = view_of(scene)
     if view is not None:
         source, region, grid, tiles = view.source, view.region, view.source.grid, view.chunk_tiles
@@ -116,7 +128,7 @@ def describe_scene(
     asked = options["model"] != AUTO
     reason = "asked for" if asked else reason_for(model.spec, scaling.quantity, gsd)
     computing = {name: options[name] for name in ("runtime", "precision")}
-    colouriser = engine.colouriser_of(model, **computing)
+    colouriser = engine.colouriser_of(model, prior=not options["no_prior"], **computing)
     cost = estimate(
         region,
         grid.shape,
@@ -125,6 +137,7 @@ def describe_scene(
         plan.workers,
         cache_bytes=plan.cache_bytes,
         block_bytes=block_bytes,
+        stored_bytes=rgb.sizes["band"] * rgb.dtype.itemsize,
     )
     notes = warned + notes + doubts(scene, model, scaling, gsd, nodata=options["nodata"])
     rows, cols = (-(-side // (tiles * 64)) for side in (region.height, region.width))

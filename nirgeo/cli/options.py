@@ -97,6 +97,23 @@ model_option = click.option(
     help="A shipped model (see `nirgeo models`), baseline/NAME, or a file.",
 )
 
+output_kind_option = click.option(
+    "--as",
+    "as_",
+    type=click.Choice(["display", "reflectance"]),
+    default="display",
+    show_default=True,
+    help="8-bit picture, or float32 reflectance (0-1), of models for reflectance.",
+)
+
+prior_option = click.option(
+    "--no-prior", is_flag=True, help="Do not use the known colour of the land at the scene's place."
+)
+
+uncertainty_option = click.option(
+    "--uncertainty", is_flag=True, help="A fourth band: how many degrees off a colour may be."
+)
+
 bounds_option = click.option(
     "--bounds",
     nargs=4,

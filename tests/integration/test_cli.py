@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -487,3 +488,23 @@ def test_output_that_is_read_in_an_older_encoding(tmp_path: Path, scene: Path, t
         assert done.returncode == 0, err
         assert "unexpected" not in err
         assert out
+
+
+def test_what_is_written_decides_how_much_disk_it_takes(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "s.tif", scene_values(1500, 1400))
+
+    def told(*options: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(command("info", path, "--json", *options).stdout)
+        return found
+
+    def megabytes(*options: str) -> int:
+        return int(told(*options)["temporary_disk"].split()[0])
+
+    whole_tiles = 1536 * 1408 * 4 / 3 / 2**20
+    usual = megabytes()
+    assert usual == round(4 * whole_tiles)
+    assert megabytes("--uncertainty") == round(5 * whole_tiles)
+    assert megabytes("--as", "reflectance") == round(13 * whole_tiles)
+    assert megabytes("--as", "reflectance", "--uncertainty") == round(17 * whole_tiles)
+    assert told()["colour_hint"].startswith("location prior")
+    assert told("--no-prior")["colour_hint"] == "none"
