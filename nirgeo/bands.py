@@ -2,9 +2,10 @@
 
 Labels are whatever a scene says about its bands: descriptions, STAC common names, colour
 interpretation, the file's own name. What can't be found this way is never guessed from the number
-of bands, with one exception that decades of aerial imagery have earned: in an 8-bit file of four
+of bands, with two exceptions. Decades of aerial imagery have earned one: in an 8-bit file of four
 unlabelled bands the fourth is near infrared. Red and green are not guessed even there, since both
-RGBN and BGRN files are common.
+RGBN and BGRN files are common. And a file of twelve or thirteen bands that a Sentinel-2 product's
+name goes with has them in the mission's order.
 """
 
 from __future__ import annotations

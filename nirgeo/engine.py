@@ -114,10 +114,10 @@ def colorize(
         ``band``, whose labels must tell which band is near infrared unless there is only one)
     model : a name (``"baseline/NAME"`` too), a path, what :func:`nirgeo.load_model` returns, or
         ``"auto"``
-    output : ``"display"`` (uint8) or ``"reflectance"`` (float32, 0–1)
+    output : ``"display"`` (uint8) or ``"reflectance"`` (float32, 0–1), of models for reflectance
     scale : a gain to reflectance, or ``"GAIN[,OFFSET]"``, instead of what the scene says
     nodata : value of missing pixels, instead of what the scene says; may be NaN
-    brightness, gamma : change the picture only; 1 leaves it alone
+    brightness, gamma : change a picture (``display``) only; 1 leaves it alone
     prior : use what is known of the land's colour at the scene's place, where the model can and the
         scene has a georeference (see :mod:`nirgeo.location_prior`); or an expected colour of one's
         own, for a model that takes one
@@ -137,7 +137,7 @@ def colorize(
 
     Raises
     ------
-    BandError, RadiometryError, ModelError, UnknownModelError, OptionError, GridError
+    BandError, RadiometryError, ModelError, UnknownModelError, OptionError, GridError, SourceError
     """
 
     def recipe_for(

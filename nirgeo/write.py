@@ -99,6 +99,7 @@ def write_geotiff(
     Raises
     ------
     TargetExistsError, TargetLockedError, TargetError, ResumeError, OptionError, EmptySceneError
+    GridError : what is given is no picture
     ClusterError : the scheduler is gone, or can't do the work
     """
     check_workers(workers)

@@ -38,7 +38,7 @@ _LARGEST = {
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How a generator is trained. The defaults are those of the shipped models.
+    """How a generator is trained; what the presets leave alone is as here.
 
     Network: ``architecture`` is one of :mod:`nirgeo.architectures`. ``width``, ``depth``,
     ``shuffle``, ``knots``, ``dilations`` and ``smoothing`` shape a local affine generator;
