@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from nirgeo.errors import GridError
 from nirgeo.inference import Recipe, colorize_block
+from nirgeo.nodata import as_stored
 from nirgeo.scene import VALID
-from nirgeo.source import as_stored
 from nirgeo.tiling import TILE, InputWindow, Window, input_window
 
 WIDE_ENOUGH = 8 * TILE

@@ -48,6 +48,7 @@ from nirgeo.inference import (
 from nirgeo.layers import array_from_tasks, refuse_unknown_chunks
 from nirgeo.location_prior import HintField
 from nirgeo.modelfile import LOCAL_AFFINE, Model, ModelSpec
+from nirgeo.nodata import suspected_nodata
 from nirgeo.radiometry import (
     Scaling,
     ScalingClues,
@@ -68,7 +69,7 @@ from nirgeo.scene import (
     stated_scaling,
     view_of,
 )
-from nirgeo.source import Grid, RasterSource, suspected_nodata
+from nirgeo.source import Grid, RasterSource
 from nirgeo.tiling import (
     DEFAULT_CHUNK_TILES,
     TILE,

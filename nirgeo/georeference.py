@@ -19,7 +19,8 @@ from rasterio.warp import transform as reproject
 
 from nirgeo.errors import GridError
 from nirgeo.handles import GDAL_ERRORS, NOT_SUPPORTED, forget_errors
-from nirgeo.source import Grid, as_stored
+from nirgeo.nodata import as_stored
+from nirgeo.source import Grid
 from nirgeo.tiling import Window
 
 RPC_ATTR = "nirgeo_rpcs"

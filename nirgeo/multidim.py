@@ -81,7 +81,7 @@ def open_multidim(
         scene = scene.rio.write_crs(crs)
     fill = nodata if nodata is not None else scene.attrs.pop("_FillValue", None)
     if fill is not None:
-        from nirgeo.source import as_stored
+        from nirgeo.nodata import as_stored
 
         scene.attrs.pop("_FillValue", None)
         stored = as_stored(scene.dtype, float(fill))

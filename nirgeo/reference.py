@@ -42,7 +42,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.crs import CRS
 
 from nirgeo import hints
 from nirgeo.errors import GridError
@@ -61,6 +60,19 @@ from nirgeo.rgb_source import RgbSource, open_rgb
 from nirgeo.scene import Scale, stamps_of
 from nirgeo.source import Grid
 from nirgeo.tiling import TILE, Window
+from nirgeo.two_grids import (
+    MARKS,
+    any_inside,
+    crs_of,
+    in_both,
+    nearest_turn,
+    positions_in,
+    reach_in,
+    reaches_of,
+    same_crs,
+    steps_in,
+    turn_of,
+)
 
 Doubles = NDArray[np.float64]
 FloatArray = NDArray[np.float32]
@@ -118,14 +130,8 @@ ASSUMED = "its numbers are assumed"
 NOTHING_FOUND = "no valid pixel of it was found over the scene"
 """Said of a reference that will hardly be of use."""
 
-_MARKS: Doubles = np.linspace(0, 1, 65)
-"""Parts of the sides of a grid at which it is asked whether another one lies there."""
-
-_REACHES: Doubles = np.linspace(0, 1, 33)
-"""Those at which it is measured how far its pixels reach."""
-
-_LOOKS: Doubles = _MARKS[2::4]
-"""Those at which a reference is read, to tell that."""
+_LOOKS: Doubles = MARKS[2::4]
+"""Parts of the sides of a grid at which a reference is read, to tell whether it has any pixel."""
 
 
 @dataclass(frozen=True)
@@ -335,22 +341,22 @@ class Reference:
         the middle of the first block. None where the coordinates can't be transformed.
         """
         there = self.rgb.grid
-        if _same_crs(self.scene, there):
+        if same_crs(self.scene, there):
             between = ~there.affine @ self.scene.affine
             if between.b == 0 and between.d == 0:
                 down, across = between.f + rows * between.e, between.c + cols * between.a
-                across = _turned(there, across)
+                across = nearest_turn(there, across)
                 return (down / self.block - 0.5)[:, None], (across / self.block - 0.5)[None]
             grid_rows, grid_cols = np.meshgrid(rows, cols, indexing="ij")
             across, down = between @ (grid_cols, grid_rows)
-            return down / self.block - 0.5, _turned(there, across) / self.block - 0.5
+            return down / self.block - 0.5, nearest_turn(there, across) / self.block - 0.5
         # A coordinate transformation at every pixel would cost more than the network. It is made at
         # the corners of tiles, which do not depend on the window.
         first_row, first_col = int(rows[0]) // TILE, int(cols[0]) // TILE
         nodes_down = np.arange(first_row, int(rows[-1]) // TILE + 2) * float(TILE)
         nodes_across = np.arange(first_col, int(cols[-1]) // TILE + 2) * float(TILE)
         node_rows, node_cols = np.meshgrid(nodes_down, nodes_across, indexing="ij")
-        place = map_positions(self.scene, node_rows, node_cols, _crs(there))
+        place = map_positions(self.scene, node_rows, node_cols, crs_of(there))
         if place is None:
             return None
         with np.errstate(invalid="ignore"):  # what has no place is infinite
@@ -363,8 +369,10 @@ class Reference:
         part = torn[tiles]
         if part.any():  # between longitudes on both sides of 180° lie those of half the globe
             own_rows, own_cols = np.nonzero(part)
-            down[part], across[part] = _positions(self.scene, rows[own_rows], cols[own_cols], there)
-        across = _turned(there, across)
+            down[part], across[part] = positions_in(
+                self.scene, rows[own_rows], cols[own_cols], there
+            )
+        across = nearest_turn(there, across)
         known = usable[tiles] & np.isfinite(down) & np.isfinite(across)
         down, across = (np.where(known, axis, _NOWHERE) for axis in (down, across))
         return down / self.block - 0.5, across / self.block - 0.5
@@ -376,7 +384,7 @@ class Reference:
         Not where a corner has no place in it, nor where its pixels reach farther than the halo,
         as degrees do near a pole.
         """
-        turn = _turn(self.rgb.grid)
+        turn = turn_of(self.rgb.grid)
         steps, jumps = [], []
         with np.errstate(invalid="ignore"):
             for axis in (0, 1):
@@ -386,16 +394,16 @@ class Reference:
                 steps.append(np.stack((rows, shorter), axis=-1) / TILE)
             torn = jumps[0][:, :-1] | jumps[0][:, 1:] | jumps[1][:-1] | jumps[1][1:]
             reach = np.maximum(
-                _reaches(np.stack((steps[0][:, :-1], steps[1][:-1]), axis=-2)),
-                _reaches(np.stack((steps[0][:, 1:], steps[1][1:]), axis=-2)),
+                reaches_of(np.stack((steps[0][:, :-1], steps[1][:-1]), axis=-2)),
+                reaches_of(np.stack((steps[0][:, 1:], steps[1][1:]), axis=-2)),
             )
             return reach * self.block <= 1.1 * self.longest, torn & np.isfinite(reach)
 
     def _overlaps(self) -> bool:
         """Whether any of some positions all over one of the two lies in the other."""
         there = self.rgb.grid
-        back = self.scene.crs is not None or _same_crs(self.scene, there)
-        return _any_inside(self.scene, there) or (back and _any_inside(there, self.scene))
+        back = self.scene.crs is not None or same_crs(self.scene, there)
+        return any_inside(self.scene, there) or (back and any_inside(there, self.scene))
 
     def _fetch(
         self, rows: Doubles, cols: Doubles, quantity: Quantity, curve: DisplayCurve
@@ -518,24 +526,24 @@ class Reference:
         """Scene positions of the middles of blocks, NaN where they have none; shapes as above."""
         there = self.rgb.grid
         down, across = (rows + 0.5) * self.block, (cols + 0.5) * self.block
-        if _same_crs(self.scene, there):
+        if same_crs(self.scene, there):
             between = ~self.scene.affine @ there.affine
             if between.b == 0 and between.d == 0:
                 return (
                     (between.f + down * between.e)[:, None],
-                    _turned(self.scene, between.c + across * between.a)[None],
+                    nearest_turn(self.scene, between.c + across * between.a)[None],
                 )
         grid_rows, grid_cols = np.meshgrid(down, across, indexing="ij")
-        if _same_crs(self.scene, there):
+        if same_crs(self.scene, there):
             x, y = ~self.scene.affine @ (there.affine @ (grid_cols, grid_rows))
-            return y, _turned(self.scene, x)
-        place = map_positions(there, grid_rows, grid_cols, _crs(self.scene))
+            return y, nearest_turn(self.scene, x)
+        place = map_positions(there, grid_rows, grid_cols, crs_of(self.scene))
         if place is None:
             nothing = np.full(grid_rows.shape, np.nan)
             return nothing, nothing
         with np.errstate(invalid="ignore"):
             x, y = ~self.scene.affine @ place
-        x = _turned(self.scene, np.where(np.isfinite(x), x, np.nan))
+        x = nearest_turn(self.scene, np.where(np.isfinite(x), x, np.nan))
         return np.where(np.isfinite(y), y, np.nan), x
 
 
@@ -608,7 +616,7 @@ def open_reference(path: str, scene: Grid, scale: Scale | None = None) -> Refere
                 f"{what} has no CRS and transform, so the reference can't be laid over the scene; "
                 "give it one with gdalwarp"
             )
-    by_pixel = _steps(scene, there, np.array([scene.height / 2]), np.array([scene.width / 2]))[0]
+    by_pixel = steps_in(scene, there, np.array([scene.height / 2]), np.array([scene.width / 2]))[0]
     if not np.isfinite(by_pixel).all():
         raise GridError(f"the reference {public(path)} can't be laid over the scene")
     area = abs(float(np.linalg.det(by_pixel)))
@@ -619,8 +627,8 @@ def open_reference(path: str, scene: Grid, scale: Scale | None = None) -> Refere
             f"need {FINEST:g} to {COARSEST}. Resample it with gdalwarp -tr … -r average"
         )
     block = math.ceil(LEAST / size - 1e-6)
-    longest = _reach(scene, there)
-    if not _same_crs(scene, there):  # what reaches farther is not used, see _usable
+    longest = reach_in(scene, there)
+    if not same_crs(scene, there):  # what reaches farther is not used, see _usable
         longest = min(longest, _OBLONG * size)
     result = Reference(rgb, scene, block, size * block, longest * block)
     if not result._overlaps():
@@ -628,46 +636,12 @@ def open_reference(path: str, scene: Grid, scale: Scale | None = None) -> Refere
     return replace(result, found=_any_valid(rgb, scene))
 
 
-def _steps(scene: Grid, other: Grid, rows: Doubles, cols: Doubles) -> Doubles:
-    """How far one goes in another grid with a step down and one across, at (n,) positions.
-
-    (n, 2, 2): of each step the rows and the columns; not finite where there is no place.
-    """
-    here, below, beside = (
-        np.stack(_positions(scene, rows + down, cols + across, other), axis=-1)
-        for down, across in ((0, 0), (1, 0), (0, 1))
-    )
-    steps = np.stack((below - here, beside - here), axis=1)
-    turn = _turn(other)
-    if turn is not None:  # the globe may end between two of them
-        steps[..., 1] = turned(steps[..., 1], 0, turn)
-    return steps
-
-
-def _reach(scene: Grid, other: Grid) -> float:
-    """How far pixels of another grid reach along the scene's rows or columns, at most."""
-    rows, cols = (a.ravel() for a in np.meshgrid(*(_REACHES * side for side in scene.shape)))
-    reaches = _reaches(_steps(scene, other, rows, cols))
-    found = reaches[np.isfinite(reaches)]
-    return float(found.max()) if len(found) else math.inf
-
-
-def _reaches(steps: Doubles) -> Doubles:
-    """The same where one goes so far with a step down and one across (…, 2, 2): (…)."""
-    (a, b), (c, d) = steps[..., 0, :].T, steps[..., 1, :].T
-    area = (a * d - b * c).T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # The inverse of a matrix of two: columns of it are a step in the other grid.
-        far = np.maximum(np.abs(d.T) + np.abs(c.T), np.abs(b.T) + np.abs(a.T)) / np.abs(area)
-    return np.where(np.isfinite(far), far, np.inf)
-
-
 def _any_valid(rgb: RgbSource, scene: Grid) -> bool:
     """Whether a reference is valid at any of some places that lie in both grids."""
     there = rgb.grid
-    _, _, rows, cols = _in_both(scene, there, _LOOKS)
-    if scene.crs is not None or _same_crs(scene, there):
-        own_rows, own_cols, _, _ = _in_both(there, scene, _LOOKS)
+    _, _, rows, cols = in_both(scene, there, _LOOKS)
+    if scene.crs is not None or same_crs(scene, there):
+        own_rows, own_cols, _, _ = in_both(there, scene, _LOOKS)
         rows, cols = np.concatenate((own_rows, rows)), np.concatenate((own_cols, cols))
     # In any order but row by row: the first few then mostly tell.
     return any(
@@ -676,62 +650,6 @@ def _any_valid(rgb: RgbSource, scene: Grid) -> bool:
         )[1].any()
         for k in np.random.default_rng(0).permutation(len(rows))
     )
-
-
-def _positions(grid: Grid, rows: Doubles, cols: Doubles, other: Grid) -> tuple[Doubles, Doubles]:
-    """Positions (n,) of a grid in another one's pixels, exactly; NaN where they have none."""
-    place: tuple[Any, Any] | None
-    if _same_crs(grid, other):
-        place = grid.affine @ (cols, rows)
-    else:
-        place = map_positions(grid, rows, cols, _crs(other))
-    if place is None:
-        return np.full(rows.shape, np.nan), np.full(cols.shape, np.nan)
-    x, y = (np.asarray(part) for part in place)
-    sound = np.isfinite(x) & np.isfinite(y)
-    across, down = ~other.affine @ (np.where(sound, x, np.nan), np.where(sound, y, np.nan))
-    return down, _turned(other, across)
-
-
-def _any_inside(grid: Grid, other: Grid) -> bool:
-    """Whether any of some positions all over a grid lies in another one."""
-    return _in_both(grid, other, _MARKS)[0].size > 0
-
-
-def _in_both(grid: Grid, other: Grid, marks: Doubles) -> tuple[Doubles, Doubles, Doubles, Doubles]:
-    """Rows and columns in a grid, and in another one, of places of the grid that lie in both.
-
-    ``marks`` are the parts of its height, and of its width, at which the places lie.
-    """
-    rows, cols = (a.ravel() for a in np.meshgrid(*(marks * side for side in grid.shape)))
-    down, across = _positions(grid, rows, cols, other)
-    inside = (down >= 0) & (down <= other.height) & (across >= 0) & (across <= other.width)
-    return rows[inside], cols[inside], down[inside], across[inside]
-
-
-def _turned(grid: Grid, cols: Doubles) -> Doubles:
-    """Columns of a grid of longitudes, a turn of the globe back or on, if that is where it lies."""
-    turn = _turn(grid)
-    nearest: Doubles = cols if turn is None else turned(cols, grid.width / 2, turn)
-    return nearest
-
-
-def _turn(grid: Grid) -> float | None:
-    """Columns around the globe; None where columns are no longitudes."""
-    step = grid.affine.a
-    if grid.crs is None or not step or grid.affine.b or not _crs(grid).is_geographic:
-        return None
-    return 360 / abs(step)
-
-
-def _same_crs(a: Grid, b: Grid) -> bool:
-    if a.crs is None or b.crs is None:
-        return a.crs is None and b.crs is None
-    return a.crs == b.crs or _crs(a) == _crs(b)
-
-
-def _crs(grid: Grid) -> CRS:
-    return CRS.from_user_input(grid.crs)
 
 
 def _light(

@@ -26,6 +26,7 @@ from nirgeo.georeference import grid_of, with_georeference
 from nirgeo.given import count, file_name, number, number_or_none
 from nirgeo.hrefs import absolute_scene, is_url, item_in_document, public
 from nirgeo.layers import array_from_tasks, facts_of
+from nirgeo.nodata import as_stored
 from nirgeo.radiometry import (
     Quantity,
     Scaling,
@@ -34,7 +35,7 @@ from nirgeo.radiometry import (
     find_scaling,
     level_1_mark,
 )
-from nirgeo.source import Grid, RasterSource, as_stored, open_source
+from nirgeo.source import Grid, RasterSource, open_source
 from nirgeo.tiling import DEFAULT_CHUNK_TILES, ChunkGrid, Window
 
 SCALING_ATTR = "nirgeo_scaling"

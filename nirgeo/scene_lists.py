@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from nirgeo.errors import TrainingError
 from nirgeo.hrefs import SCENE_SUFFIXES
+from nirgeo.nodata import DECLARE_NODATA, nodata_remarks
 from nirgeo.radiometry import Scaling, assumption
-from nirgeo.source import DECLARE_NODATA, nodata_remarks
 from nirgeo.tables import first_few, name_here, read_rows
 
 

@@ -32,6 +32,7 @@ from nirgeo.acquisition import Acquisition, find_acquisition
 from nirgeo.bands import ROLES, BandLabel, find_roles, listing
 from nirgeo.errors import BandError, GridError, SourceError
 from nirgeo.hrefs import absolute_scene, conceal, public, without_query
+from nirgeo.nodata import as_stored, framing_value
 from nirgeo.radiometry import ScalingClues, kind_of_numbers
 from nirgeo.tiling import Window, lattice, look_around
 
@@ -252,6 +253,19 @@ class RasterSource:
         self._refuse_change([self.bands[number - 1].path for number in numbers])
         return values, valid
 
+    def samples(self, numbers: Sequence[int]) -> list[tuple[NDArray[Any], Mask]]:
+        """Bands and masks of the scene's tiles; see :func:`nirgeo.tiling.look_around`.
+
+        Raises
+        ------
+        SourceError, BandError : see :meth:`read`
+        """
+        return look_around(
+            self.grid.shape,
+            lambda windows: [self.read(window, numbers) for window in windows],
+            lambda tiles: any(valid.any() for _, valid in tiles),
+        )
+
     def _by_file(self, numbers: Sequence[int]) -> list[list[int]]:
         """Positions in ``numbers`` of bands that lie in one file and are decoded together."""
         together: dict[Any, list[int]] = {}
@@ -413,16 +427,6 @@ def _refuse_complex(band: SourceBand) -> None:
         )
 
 
-def as_stored(dtype: np.dtype[Any], value: float) -> float | None:
-    """``value`` as a pixel of this type holds it; None if none can: it marks no pixel then."""
-    if dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            stored = float(dtype.type(value))
-        return None if math.isinf(stored) and math.isfinite(value) else stored
-    within = np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
-    return value if within and float(value).is_integer() else None
-
-
 def _labels(opened: Any, path: str, first_number: int) -> list[BandLabel]:
     stem = Path(without_query(path)).stem
     # Asked for once: of a file of fifty thousand bands, which damage can make, each takes long.
@@ -548,21 +552,12 @@ def _alpha_is_data(source: RasterSource, number: int) -> bool:
     return between > 0.25 * total and len(different) > 1
 
 
-def _sample(source: RasterSource, numbers: Sequence[int]) -> list[tuple[NDArray[Any], Mask]]:
-    """Bands and masks of a scene's tiles; see :func:`nirgeo.tiling.look_around`."""
-    return look_around(
-        source.grid.shape,
-        lambda windows: [source.read(window, numbers) for window in windows],
-        lambda tiles: any(valid.any() for _, valid in tiles),
-    )
-
-
 def sample_range(source: RasterSource, number: int) -> tuple[float | None, float | None]:
     """2nd and 98th percentile of a band's valid samples on the fixed lattice; None without any.
 
     What seems to lie around the scene is no sample of it.
     """
-    tiles = _sample(source, [number])
+    tiles = source.samples([number])
     pooled = np.concatenate([values[0][valid] for values, valid in tiles])
     frame = framing_value(tiles)
     if frame is not None:
@@ -571,79 +566,6 @@ def sample_range(source: RasterSource, number: int) -> tuple[float | None, float
         return None, None
     low, high = np.percentile(pooled.astype(np.float64), (2, 98))
     return float(low), float(high)
-
-
-_USUAL_NODATA = (-9999.0, -99999.0, -32768.0, -32767.0, float(np.finfo(np.float32).min))
-"""Values that producers put where nothing was measured, and that nothing measured ever has."""
-
-
-_OF_A_FRAME = 0.01
-"""Share of a scene that a frame around it has at least."""
-
-
-def suspected_nodata(source: RasterSource, roles: Sequence[str]) -> tuple[list[str], float | None]:
-    """What looks like missing pixels that a scene does not declare, for people; and the value of
-    those around it, see :func:`framing_value`.
-
-    Looks at the tiles of the fixed lattice.
-    """
-    tiles = _sample(source, [source.number_of(role) for role in roles])
-    return nodata_remarks(tiles, roles, "give --nodata"), framing_value(tiles)
-
-
-def framing_value(tiles: Sequence[tuple[NDArray[Any], Mask]]) -> float | None:
-    """The value that seems to lie around a scene, where nothing was measured: 0, or the highest
-    number of its type, all along a side of some tile in all of its bands.
-    """
-    dtype = tiles[0][0].dtype
-    highest = () if dtype.kind == "f" else (float(np.iinfo(dtype).max),)
-    for value in (0.0, *highest):
-        framing = [(values == value).all(axis=0) & valid for values, valid in tiles]
-        sides = (side for f in framing for side in (f[0], f[-1], f[:, 0], f[:, -1]))
-        share = sum(int(f.sum()) for f in framing) / max(1, sum(v.sum() for _, v in tiles))
-        if share < 1 and share >= _OF_A_FRAME and any(side.all() for side in sides):
-            return value
-    return None
-
-
-DECLARE_NODATA = "say so in the file: gdal_edit.py -a_nodata"
-"""What to do where no option says which values are missing."""
-
-
-def nodata_remarks(
-    tiles: Sequence[tuple[NDArray[Any], Mask]], roles: Sequence[str], remedy: str
-) -> list[str]:
-    """Values in some tiles (bands, height, width) that mark missing pixels elsewhere, for people.
-
-    ``remedy`` is what to do with the value, if it marks them here.
-    """
-    said = []
-    frame = framing_value(tiles)
-    if frame is not None:
-        told = _as_text(frame, tiles[0][0].dtype)
-        said.append(
-            f"there are edges where all is {told}, which often marks missing pixels; if it does "
-            f"here, {remedy} {told}"
-        )
-    for k, role in enumerate(roles):
-        pooled = np.concatenate([values[k][valid] for values, valid in tiles])
-        for value in _USUAL_NODATA:
-            share = float((pooled == value).mean()) if pooled.size else 0.0
-            if share > 0:
-                part = f"{share:.1%}" if share >= 0.0005 else "a little"
-                told = _as_text(value, pooled.dtype)
-                said.append(
-                    f"{part} of {role} is {told}, which often marks missing pixels; if it does "
-                    f"here, {remedy} {told}"
-                )
-    return said
-
-
-def _as_text(value: float, dtype: np.dtype[Any]) -> str:
-    """A value in as few digits as lead back to it."""
-    short = f"{value:g}"
-    same = as_stored(dtype, float(short)) == as_stored(dtype, value)
-    return short if same else repr(value)
 
 
 def open_source(

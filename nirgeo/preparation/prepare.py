@@ -33,6 +33,7 @@ from nirgeo.errors import (
     TrainingError,
 )
 from nirgeo.handles import GDAL_ERRORS, forget_errors
+from nirgeo.nodata import DECLARE_NODATA, nodata_remarks
 from nirgeo.preparation.candidates import (
     Candidate,
     Facts,
@@ -47,7 +48,7 @@ from nirgeo.preparation.registration import Shift, find_shift
 from nirgeo.preparation.tiles import BANDS, tile_windows, write_tile
 from nirgeo.radiometry import Quantity, Scaling, assumption, find_scaling, to_working
 from nirgeo.scene import region_of
-from nirgeo.source import DECLARE_NODATA, Grid, RasterSource, nodata_remarks
+from nirgeo.source import Grid, RasterSource
 from nirgeo.stac.item import Item
 from nirgeo.stac.query import Box
 from nirgeo.tables import first_few_notes

@@ -20,9 +20,10 @@ from pictures import command, listing, read, scene_values
 import nirgeo
 from nirgeo.errors import BandError, GridError, OptionError, TargetError
 from nirgeo.modelfile import Model
+from nirgeo.nodata import suspected_nodata
 from nirgeo.reference import open_reference
 from nirgeo.rgb_source import open_rgb
-from nirgeo.source import open_source, suspected_nodata
+from nirgeo.source import open_source
 
 SCALE = ("--scale", "0.0001")
 

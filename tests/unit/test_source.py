@@ -28,8 +28,9 @@ import nirgeo
 from nirgeo import handles
 from nirgeo.engine import model_for, unlike_training
 from nirgeo.errors import BandError, GridError, NirgeoError, SourceError
+from nirgeo.nodata import suspected_nodata
 from nirgeo.radiometry import Quantity, find_scaling
-from nirgeo.source import Grid, RasterSource, StackedBand, open_source, suspected_nodata
+from nirgeo.source import Grid, RasterSource, StackedBand, open_source
 from nirgeo.tiling import Window, lattice
 
 RGBA = ("red", "green", "blue", "alpha")
