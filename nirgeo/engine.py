@@ -141,26 +141,6 @@ def colorize(
     BandError, RadiometryError, ModelError, UnknownModelError, OptionError, GridError, SourceError
     """
 
-    def recipe_for(
-        scaling: Scaling, roles: Collection[str], grid: Callable[[], Grid], product: str = ""
-    ) -> Recipe:
-        chosen = pick_model(model, scaling.quantity, roles, product)
-        colouriser = colouriser_of(
-            chosen, device=device, prior=prior, runtime=runtime, precision=precision
-        )
-        recipe = Recipe(
-            colouriser,
-            scaling,
-            output,
-            brightness,
-            gamma,
-            uncertainty=uncertainty,
-            max_error=max_error,
-        )
-        if reference is None:
-            return recipe
-        return with_reference(recipe, reference, grid(), reference_scale)
-
     brightness = given.number("--brightness", brightness)
     gamma = given.number("--gamma", gamma)
     max_error = given.number_or_none("--max-error", max_error)
@@ -195,6 +175,27 @@ def colorize(
             "precision": precision,
         }
         return over_dimensions(scene, colorize, options).rename(names)
+
+    def recipe_for(
+        scaling: Scaling, roles: Collection[str], grid: Callable[[], Grid], product: str = ""
+    ) -> Recipe:
+        chosen = pick_model(model, scaling.quantity, roles, product)
+        colouriser = colouriser_of(
+            chosen, device=device, prior=prior, runtime=runtime, precision=precision
+        )
+        recipe = Recipe(
+            colouriser,
+            scaling,
+            output,
+            brightness,
+            gamma,
+            uncertainty=uncertainty,
+            max_error=max_error,
+        )
+        if reference is None:
+            return recipe
+        return with_reference(recipe, reference, grid(), reference_scale)
+
     view = _view(scene, nodata)
     if view is not None:
         clues = view.source.clues
