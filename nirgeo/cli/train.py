@@ -139,6 +139,7 @@ def train_command(
         name or preset,
         len(sides[0]) - small,
         origin,
+        pixels=[scene.gsd for scene in sides[0] if scene.gsd is not None],
         licence=licence,
         attribution=attribution,
     )

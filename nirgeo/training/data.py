@@ -45,6 +45,8 @@ class TrainingScene:
     """See :attr:`SceneEntry.origin`; the place, if nothing is said."""
     notes: tuple[str, ...] = ()
     """Why its values may not be what they are taken for."""
+    gsd: float | None = None
+    """Side of a pixel in metres, where that is known."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -105,6 +107,7 @@ def load_scene(entry: SceneEntry, bands: Sequence[str], quantity: Quantity) -> T
         valid,
         entry.origin,
         notes,
+        source.grid.ground_sampling_distance(),
     )
 
 

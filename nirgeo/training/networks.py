@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeVar
 
 import torch
@@ -43,12 +44,17 @@ def generator_config(config: TrainingConfig) -> GeneratorShape:
     )
 
 
+_PIXELS_ALIKE = 1.25
+"""Times that pixels may be larger, or smaller, than those of a training and be like them."""
+
+
 def model_spec(
     config: TrainingConfig,
     name: str,
     scenes: int,
     origin: ModelSpec | None = None,
     *,
+    pixels: Collection[float] = (),
     licence: str = "",
     attribution: str = "",
 ) -> ModelSpec:
@@ -57,11 +63,20 @@ def model_spec(
     From the model it goes on from, or learns from, if that eats and makes the same, come how a
     place's colours are expected, for what pixels it is meant, and whom its data are owed to, beside
     those of ``attribution``. Under which ``licence`` its weights are is for their maker to say.
+    It is meant for ``pixels`` (sides in metres) as its scenes have them, too, and as ``zoom`` has
+    made of them, or some more or less.
     ``name`` may be that of a preset with variants, which a model's name joins with ``-``.
     """
     kept: dict[str, Any] = {}
+    if pixels:
+        times = max(_PIXELS_ALIKE, math.exp(config.zoom))
+        kept["gsd"] = (min(pixels) / times, max(pixels) * times)
     if origin is not None and (origin.bands, origin.quantity) == (config.bands, config.quantity):
-        kept = {"tones": origin.tones, "gsd": origin.gsd}
+        low, high = kept.get("gsd", origin.gsd)
+        kept = {
+            "tones": origin.tones,
+            "gsd": (min(low, origin.gsd[0]), max(high, origin.gsd[1])),
+        }
         attribution = "; ".join(filter(None, (origin.attribution, attribution)))
     return ModelSpec(
         name=name.replace("+", "-"),

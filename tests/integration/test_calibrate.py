@@ -210,6 +210,22 @@ class TestGoingOn:
         )
         assert np.abs(out - before).max() < 0.01 < np.abs(fresh - before).max()
 
+    def test_it_is_meant_for_pixels_like_those_it_learnt_from(
+        self, run: Path, tmp_path: Path
+    ) -> None:
+        command(*self.arguments(run, tmp_path / "fresh", "--set", "zoom=0"))
+        command(*self.arguments(run, tmp_path / "zoomed", "--set", "zoom=1"))
+        command(
+            *self.arguments(run, tmp_path / "out", "--init", "satellite-nir", "--set", "zoom=0")
+        )
+        (low, high), (lowest, highest), out = (
+            read_model(tmp_path / name / "best.safetensors").spec.gsd
+            for name in ("fresh", "zoomed", "out")
+        )
+        assert (low, high) == (pytest.approx(8.0), pytest.approx(12.5))  # of 10 m
+        assert (lowest, highest) == (pytest.approx(10 / np.e), pytest.approx(10 * np.e))
+        assert out == nirgeo.load_model("satellite-nir").spec.gsd
+
     def test_its_maker_says_under_which_licence_a_model_is(self, run: Path, tmp_path: Path) -> None:
         told = ("--licence", "CC0-1.0", "--attribution", "the flying club")
         for name, more in (("fresh", ()), ("out", ("--init", "satellite-nir"))):
