@@ -14,7 +14,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nirgeo.errors import BandError, BandWarning
 from nirgeo.plaintext import plain
@@ -41,33 +41,47 @@ class BandLabel:
         return f"{self.number}: {plain(text, 80)}" if text else f"{self.number}"
 
 
+# Landsat's names before its collections: path, row, year, day, station, version (USGS).
+_BEFORE_COLLECTIONS = r"\d{13}[A-Z]{3}\d{2}"
+
+_IN_ORDER: dict[str, tuple[str, ...]] = {
+    "blue": ("B1",),
+    "green": ("B2",),
+    "red": ("B3",),
+    "nir": ("B4",),
+}
+
 # Band designations by role, as each mission writes them, without leading zeros.
 # Sources: ESA Sentinel-2 product specification; USGS Landsat band designations; ASTER user
-# handbook; SPOT handbook; MODIS and HLS user guides.
+# handbook; SPOT handbook; MODIS and HLS user guides; INPE's CBERS band tables; ISRO's Resourcesat
+# handbook; Planet's imagery product specification; CRESDA's Gaofen band tables.
 _MISSIONS: tuple[tuple[str, str, dict[str, tuple[str, ...]]], ...] = (
     (
         "Sentinel-2",
         r"sentinel.?2|(?<![a-z0-9])s2[a-d]?(?![a-z0-9])|HLS\.S30|(?<![a-z0-9])T\d{2}[C-X][A-Z]{2}_",
-        {"blue": ("B2",), "green": ("B3",), "red": ("B4",), "nir": ("B8",)},
+        {"blue": ("B2",), "green": ("B3",), "red": ("B4",), "nir": ("B8", "B8A")},
     ),
     (
         "Landsat 8/9",
-        r"landsat.?[89](?!\d)|(?<![a-z0-9])L[CO]0?[89](?![a-z0-9])|HLS\.L30",
+        r"landsat.?[89](?!\d)|(?<![a-z0-9])L[CO]0?[89](?![a-z0-9])|HLS\.L30"
+        rf"|(?<![a-z0-9])L[CO]8{_BEFORE_COLLECTIONS}",
         {"blue": ("B2",), "green": ("B3",), "red": ("B4",), "nir": ("B5",)},
     ),
     (
         "Landsat MSS 1–3",
-        r"landsat.?[123](?!\d)|(?<![a-z0-9])LM0?[123](?![a-z0-9])",
+        r"landsat.?[123](?!\d)|(?<![a-z0-9])LM0?[123](?![a-z0-9])"
+        rf"|(?<![a-z0-9])LM[123]{_BEFORE_COLLECTIONS}",
         {"green": ("B4",), "red": ("B5",), "nir": ("B7", "B6")},
     ),
     (
         "Landsat MSS 4–5",
-        r"(?<![a-z0-9])LM0?[45](?![a-z0-9])",
+        rf"(?<![a-z0-9])LM0?[45](?![a-z0-9])|(?<![a-z0-9])LM[45]{_BEFORE_COLLECTIONS}",
         {"green": ("B1",), "red": ("B2",), "nir": ("B4", "B3")},
     ),
     (
         "Landsat 4–7",
-        r"landsat.?[4567](?!\d)|(?<![a-z0-9])L[TE]0?[4567](?![a-z0-9])",
+        r"landsat.?[4567](?!\d)|(?<![a-z0-9])L[TE]0?[4567](?![a-z0-9])"
+        rf"|(?<![a-z0-9])L[TE][4567]{_BEFORE_COLLECTIONS}",
         {"blue": ("B1",), "green": ("B2",), "red": ("B3",), "nir": ("B4",)},
     ),
     (
@@ -85,6 +99,20 @@ _MISSIONS: tuple[tuple[str, str, dict[str, tuple[str, ...]]], ...] = (
         r"(?<![a-z0-9])M[OY]D(09|13|43)|(?<![a-z])modis(?![a-z])",
         {"red": ("B1",), "nir": ("B2",), "blue": ("B3",), "green": ("B4",)},
     ),
+    (
+        "CBERS MUX",
+        r"CBERS.?4A?.?MUX",
+        {"blue": ("B5",), "green": ("B6",), "red": ("B7",), "nir": ("B8",)},
+    ),
+    ("CBERS WPM", r"CBERS.?4A?.?WPM", _IN_ORDER),
+    (
+        "Resourcesat",
+        r"(?<![a-z])(?:liss|awifs)",
+        {"green": ("B2",), "red": ("B3",), "nir": ("B4",)},
+    ),
+    ("PlanetScope", r"_3B_AnalyticMS(?!_8b)", _IN_ORDER),
+    ("RapidEye", r"_RE\d_3A_Analytic", {**_IN_ORDER, "nir": ("B5",)}),
+    ("Gaofen", r"(?<![a-z0-9])GF[12]_(?:PMS|WFV)", _IN_ORDER),
 )
 _SENSORS = {name: (re.compile(pattern, re.IGNORECASE), roles) for name, pattern, roles in _MISSIONS}
 
@@ -93,18 +121,39 @@ _VNIR = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9")
 _FULL_SETS: dict[tuple[str, int], tuple[str, ...]] = {
     ("Sentinel-2", 13): (*_VNIR, "B10", "B11", "B12"),
     ("Sentinel-2", 12): (*_VNIR, "B11", "B12"),
+    ("PlanetScope", 4): _VNIR[:4],
+    ("RapidEye", 5): _VNIR[:5],
+    ("Gaofen", 4): _VNIR[:4],
 }
+
+# ENVI's files, and others, number bands from 1 on where they know no names. That is the mission's
+# own numbering only where the file holds all of its bands from the first on.
+_RUNNING_NUMBER = re.compile(r"band[ _-]?0*(\d+)", re.IGNORECASE)
+_NUMBERED_ALIKE = frozenset(
+    (
+        *(("Landsat 8/9", count) for count in (7, 9, 11)),
+        *(("Landsat 4–7", count) for count in (6, 7, 8)),
+        ("Landsat MSS 4–5", 4),
+        ("MODIS", 7),
+    )
+)
+
+_FOURTH_IS_NIR = (None, "Sentinel-2", "Landsat MSS 1–3", "Landsat MSS 4–5", "PlanetScope", "Gaofen")
+"""Missions of whose four bands the fourth is near infrared, in the usual files; or none known."""
 
 # Names that mean one role whatever the sensor. "nir08" and "nir09" are STAC's narrow bands: second
 # choice, taken only when no plain "nir" is there.
 _WORDS: tuple[tuple[str, re.Pattern[str], int], ...] = tuple(
     (role, re.compile(rf"^(?:{pattern})$", re.IGNORECASE), rank)
     for role, pattern, rank in (
-        ("red", r"red|rot|rouge|rojo|r", 0),
-        ("green", r"green|grün|vert|verde|g", 0),
-        ("blue", r"blue|blau|bleu|azul|b", 0),
+        ("red", r"red|rot|rouge|rojo|r|xs2|(?:.* )?red[ _]reflectance", 0),
+        ("green", r"green|grün|vert|verde|g|xs1|(?:.* )?green[ _]reflectance", 0),
+        ("blue", r"blue|blau|bleu|azul|b|(?:.* )?blue[ _]reflectance", 0),
         ("nir", r"nir|near[ _-]?infra[ _-]?red|nir[ _-]?1|n|(?:band[ _-]?\d+[ _:-]*)?nir", 0),
+        ("nir", r"xs3|near[ _-]?infra[ _-]?red[ _-]?1|(?:.* )?nir[ _]reflectance", 0),
+        ("nir", r"nir[ _-]?\(?(?:7[5-9]|8\d|9[0-4])\d(?: ?nm)?\)?", 0),
         ("nir", r"nir08|nir8|nir[ _-]?narrow|nir[ _-]?2|vnir[ _-]?band3n", 1),
+        ("nir", r"near[ _-]?infra[ _-]?red[ _-]?2", 1),
         ("nir", r"nir09|nir9", 2),
     )
 )
@@ -117,7 +166,16 @@ _NO_ROLE = re.compile(
 
 # Files of products that hold classes, angles or temperatures; and their pictures.
 _NO_MEASUREMENT = re.compile(
-    r"(?<![a-z0-9])(?:qa_\w+|scl|st_b\d+|tci|cloud_?mask|pixel_?qa)(?![a-z0-9])", re.IGNORECASE
+    r"(?<![a-z0-9])(?:qa_\w+|scl|tci|cloud_?mask|pixel_?qa|aot|wvp|fmask|[sv][az]a|qai|udm2?"
+    r"|st_(?:b\d+|qa|emis|emsd|[adu]?trad|[du]rad|atran|cdist)|(?:cld|snw)prb|(?:atb|clm|mg2)_r\d"
+    r"|ndvi|ndre|ndwi|savi|evi)(?![a-z0-9])",
+    re.IGNORECASE,
+)
+
+# What drones' cameras and their software call single bands that are not near infrared: DJI's
+# multispectral cameras, Parrot's Sequoia, Pix4D.
+_DRONE_BAND = re.compile(
+    r"_MS_(?:R|G|RE)$|_(?:RED|GRE|REG)$|reflectance_(?:red|green|blue|red[ _]edge)$", re.IGNORECASE
 )
 
 _ALSO_NEAR_INFRARED = ("B8A", "B9")
@@ -153,21 +211,51 @@ def designation_of(text: str) -> str | None:
 
 
 def _named_as_sentinel_2(labels: Sequence[BandLabel]) -> bool:
-    """Whether bands are called as Sentinel-2 alone calls them: band 8A, or B08 beside a colour.
+    """Whether bands are called as Sentinel-2 alone calls them: band 8A, bands 8 and 12, or B08
+    beside a colour.
 
     Other missions do not pad their numbers, but HLS does for Landsat too, whose near infrared is
     B05, and ASTER, whose bands have a B3N among them. So B05 without a band 8A says nothing.
+    Landsat's bands end at 11, ASTER and MODIS go on from 12.
     """
     texts = {x.description.strip(): designation_of(x.description) for x in labels}
     named = {text: band for text, band in texts.items() if band is not None}
     bands = set(named.values())
-    if {"B8", "B8A"} <= bands:
+    if "B8A" in bands or ({"B8", "B11", "B12"} <= bands and not bands & {"B3N", "B13", "B14"}):
         return True
     if "B8" not in bands or "B5" in bands or not bands & {"B2", "B3", "B4"}:
         return False
     if any(x.common_name and named.get(x.description.strip()) == "B8" for x in labels):
         return False  # had it been near infrared, its common name would say so
     return all(_PADDED_FULL.fullmatch(text) for text in named)
+
+
+def _sensor_of_labels(labels: Sequence[BandLabel]) -> str | None:
+    """The mission whose bands alone are called like some of these.
+
+    Collection 2's names (USGS LSDS-1619, and Earth Engine's catalogue) go before what a file is
+    called: ``landsat7_8_sr.tif`` may be anything.
+    """
+    told = {x.description.strip().upper() for x in labels}
+    if told & {"SR_B6", "ST_B10", "SR_QA_AEROSOL"}:
+        return "Landsat 8/9"
+    if told & {"ST_B6", "SR_ATMOS_OPACITY", "SR_CLOUD_QA"}:
+        return "Landsat 4–7"
+    return None
+
+
+def _without_running_numbers(
+    labels: Sequence[BandLabel], sensor: str | None
+) -> Sequence[BandLabel]:
+    """The same bands without descriptions that only count them."""
+    counted = [_RUNNING_NUMBER.fullmatch(label.description.strip()) for label in labels]
+    running = all(
+        found is not None and int(found[1]) == number
+        for number, found in enumerate(counted, start=1)
+    )
+    if not running or (sensor, len(labels)) in _NUMBERED_ALIKE:
+        return labels
+    return [replace(label, description="") for label in labels]
 
 
 def _by_words(labels: Sequence[BandLabel], role: str) -> BandLabel | None:
@@ -247,8 +335,11 @@ def _something_else(label: BandLabel, claimed: Sequence[str], sensor: str | None
     for text in (label.description, label.common_name, label.colorinterp):
         if text in COLOURS or _NO_ROLE.match(text.strip()):
             return text.strip()
-    if (quality := _NO_MEASUREMENT.search(label.file_stem)) is not None:
-        return quality[0].strip("_")
+    for text in (label.file_stem, label.description):
+        if (quality := _NO_MEASUREMENT.search(text)) is not None:
+            return quality[0].strip("_")
+    if (named := _DRONE_BAND.search(label.file_stem)) is not None:
+        return named[0].strip("_")
     if sensor is not None and label.file_stem:
         band = designation_of(label.file_stem)
         near = (*_SENSORS[sensor][1]["nir"], *_ALSO_NEAR_INFRARED)
@@ -284,12 +375,15 @@ def find_roles(
     BandWarning : the only band is taken, and its label says that it is something else
     """
     explicit = explicit or {}
-    sensor = sensor_of(product)
+    sensor = _sensor_of_labels(labels) or sensor_of(product)
     if sensor is None and _named_as_sentinel_2(labels):
         sensor = "Sentinel-2"
+    if sensor is None and "B3N" in {designation_of(x.description) for x in labels}:
+        sensor = "ASTER"
+    told, labels = labels, _without_running_numbers(labels, sensor)
     # What was asked for comes first, so that no label can claim the same band for another role.
     found = {
-        role: _explicit(labels, role, explicit[role]).number for role in ROLES if role in explicit
+        role: _explicit(told, role, explicit[role]).number for role in ROLES if role in explicit
     }
     asked = set(found.values())
     for role in ROLES:
@@ -304,7 +398,8 @@ def find_roles(
             found[role] = label.number
     if "nir" not in found:
         left = [label for label in labels if label.number not in asked]
-        left = [label for label in left if label.colorinterp != "alpha"] or left
+        measuring = [label for label in labels if label.colorinterp != "alpha"]
+        left = measuring if len(measuring) == 1 and not asked else left
         if len(left) == 1:
             (only,) = left
             claimed = [role for role, number in found.items() if number == only.number]
@@ -326,6 +421,7 @@ def find_roles(
         elif (
             len(labels) == 4
             and dtype == "uint8"
+            and sensor in _FOURTH_IS_NIR
             and _unlabelled(labels)
             and labels[3].number not in found.values()
         ):
@@ -336,7 +432,5 @@ def find_roles(
                 if in_array
                 else "name it with --nir NUMBER or NAME"
             )
-            raise BandError(
-                f"nothing says which band is near infrared; {remedy}. " + listing(labels)
-            )
+            raise BandError(f"nothing says which band is near infrared; {remedy}. " + listing(told))
     return found

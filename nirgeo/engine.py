@@ -323,8 +323,7 @@ def unlike_training(
     if view is not None:
         missing, frame = suspected_nodata(view.source, recipe.spec.bands)
         # What has been told needs not be told again as strange ground.
-        measured = view.source if frame is None else view.source.with_nodata(frame)
-        tiles = _overview(measured, recipe).tiles()
+        tiles = _overview(view.source, recipe, frame).tiles()
     else:
         array, blocks, numbers, _ = _array_parts(scene, scaling, nodata)
         eaten = _eaten(array, blocks, numbers, recipe)
@@ -407,12 +406,15 @@ def _chunks_across(source: RasterSource, grid: ChunkGrid) -> int | None:
     return None if striped else max(1, _COLUMN // grid.step)
 
 
-def _overview(source: RasterSource, recipe: Recipe) -> Overview:
-    """A scene on disk as a whole."""
+def _overview(source: RasterSource, recipe: Recipe, frame: float | None = None) -> Overview:
+    """A scene on disk as a whole; without what is ``frame`` in all bands."""
     numbers = [source.number_of(role) for role in recipe.spec.bands]
 
     def read(windows: Sequence[Window]) -> list[Tile]:
-        return [_tile(*source.read(window, numbers), recipe) for window in windows]
+        found = [source.read(window, numbers) for window in windows]
+        if frame is not None:
+            found = [(v, valid & ~(v == frame).all(axis=0)) for v, valid in found]
+        return [_tile(values, valid, recipe) for values, valid in found]
 
     return Overview(source.grid.shape, lambda: source.grid, read)
 

@@ -30,7 +30,10 @@ def as_stored(dtype: np.dtype[Any], value: float) -> float | None:
     return value if within and float(value).is_integer() else None
 
 
-_USUAL_NODATA = (-9999.0, -99999.0, -32768.0, -32767.0, float(np.finfo(np.float32).min))
+_USUAL_NODATA = (
+    *(-9999.0, -99999.0, -10000.0, -28672.0, -32768.0, -32767.0),
+    float(np.finfo(np.float32).min),
+)
 """Values that producers put where nothing was measured, and that nothing measured ever has."""
 
 _OF_A_FRAME = 0.01
@@ -48,12 +51,14 @@ def suspected_nodata(source: RasterSource, roles: Sequence[str]) -> tuple[list[s
 
 
 def framing_value(tiles: Tiles) -> float | None:
-    """The value that seems to lie around a scene, where nothing was measured: 0, or the highest
-    number of its type, all along a side of some tile in all of its bands.
+    """The value that seems to lie around a scene, where nothing was measured: 0, the highest
+    number of its type, or the lowest below 0, all along a side of some tile in all of its bands.
     """
     dtype = tiles[0][0].dtype
     highest = () if dtype.kind == "f" else (float(np.iinfo(dtype).max),)
-    for value in (0.0, *highest):
+    lowest = [values[:, valid].min() for values, valid in tiles if valid.any()]
+    below = (float(min(lowest)),) if lowest and min(lowest) < 0 else ()
+    for value in (0.0, *highest, *below):
         framing = [(values == value).all(axis=0) & valid for values, valid in tiles]
         sides = (side for f in framing for side in (f[0], f[-1], f[:, 0], f[:, -1]))
         share = sum(int(f.sum()) for f in framing) / max(1, sum(v.sum() for _, v in tiles))

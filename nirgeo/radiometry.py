@@ -15,6 +15,7 @@ show seams and would make angles between colours meaningless.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -113,11 +114,13 @@ def assumption(
         f"nothing in {scene} says how its numbers become reflectance; {scaling.describe()}. If "
         f"that is wrong, {remedy}"
     )
-    if high is not None and high * scaling.gain > _BRIGHTEST:
+    if high is not None and high * scaling.gain > 1:
+        surely = high * scaling.gain > _BRIGHTEST
         said += (
-            f". It seems to be: numbers go up to {high:.0f}, which would be more light than falls "
-            "on the ground. Landsat Collection 2 has 0.0000275,-0.2; a camera's 16 bits have about "
-            "0.000015"
+            f". It {'seems to' if surely else 'may well'} be: numbers go up to {high:.0f}, which "
+            "would be more light than falls on the ground. Landsat Collection 2 has "
+            "0.0000275,-0.2, its Level-1 0.00002,-0.1; drones' 32768 for all light is 0.0000305, a "
+            "camera's 65535 0.000015"
         )
     return [said]
 
@@ -140,6 +143,8 @@ class ScalingClues:
     stac_origin: str = "STAC raster:bands"
     product: str | None = None
     processing_baseline: float | None = None
+    sun_elevation: float | None = None
+    """Degrees above the horizon, where the product's metadata say so."""
     band: str = ""
     """What the band of near infrared is called."""
     low: float | None = None
@@ -149,6 +154,14 @@ class ScalingClues:
 
 # Landsat Collection 2 Level-2 surface reflectance (USGS LSDS-1619, section 6.1).
 _LANDSAT_C2_L2 = re.compile(r"L[COTEM]0[4-9]_L2S[PR]_\d{6}_\d{8}_\d{8}_02", re.IGNORECASE)
+# Collection 1's, as ESPA delivered it, under the name of the Level-1 scene it was made of.
+_LANDSAT_C1_SR = re.compile(r"L[COTE]0[4-9]_L1\w+_01_\w+?_sr_band\d", re.IGNORECASE)
+# Level-1 of OLI: reflectance at the top of the atmosphere but for the sun's height, with the same
+# two numbers for every scene (USGS LSDS-1574, section 5). 0 is 5000.
+_LANDSAT_L1 = re.compile(
+    r"L[CO]0[89]_L1(?:TP|GT|GS)_\d{6}_\d{8}_\d{8}_0[12]_(?:T1|T2|RT)(?!\w*_sr_)", re.IGNORECASE
+)
+_LANDSAT_L1_LEAST = 4500
 # Harmonized Landsat Sentinel-2 (HLS v2.0 user guide): reflectance × 10000.
 _HLS = re.compile(r"HLS\.[LS]30", re.IGNORECASE)
 # Sentinel-2 product names carry the baseline as _Nbbbb_; images inside a product do not, but they
@@ -177,6 +190,10 @@ def _from_product(clues: ScalingClues) -> Scaling | None:
         return Scaling(Quantity.REFLECTANCE, 2.75e-5, -0.2, "Landsat Collection 2's bands SR_B…")
     if _LANDSAT_C2_L2.search(name):
         return Scaling(Quantity.REFLECTANCE, 2.75e-5, -0.2, "Landsat Collection 2 Level-2 product")
+    if _LANDSAT_C1_SR.search(name):
+        return Scaling(Quantity.REFLECTANCE, 1e-4, 0.0, "Landsat Collection 1 surface reflectance")
+    if _LANDSAT_L1.search(name) and (clues.low is None or clues.low >= _LANDSAT_L1_LEAST):
+        return _level_1_of_oli(clues.sun_elevation)
     if _HLS.search(name):
         return Scaling(Quantity.REFLECTANCE, 1e-4, 0.0, "HLS product")
     baseline = clues.processing_baseline
@@ -194,6 +211,21 @@ def _from_product(clues: ScalingClues) -> Scaling | None:
         day = f"{taken[1][:4]}-{taken[1][4:6]}-{taken[1][6:]}"
         return Scaling(Quantity.REFLECTANCE, 1e-4, -0.1, f"Sentinel-2 image of {day}")
     return None
+
+
+def _level_1_of_oli(sun_elevation: float | None) -> Scaling:
+    if sun_elevation is None or not 0 < sun_elevation <= 90:
+        return Scaling(
+            Quantity.REFLECTANCE, 2e-5, -0.1, "Landsat Level-1 product, sun's height unknown"
+        )
+    light = math.sin(math.radians(sun_elevation))
+    origin = f"Landsat Level-1 product, sun {sun_elevation:.1f}° high"
+    return Scaling(Quantity.REFLECTANCE, 2e-5 / light, -0.1 / light, origin)
+
+
+_DIVISOR = 100.0
+"""No whole number stands for so much reflectance: a scale as large as this divides, as that of
+MODIS's HDF files does, which GDAL hands on."""
 
 
 def find_scaling(clues: ScalingClues, override: str | Scaling | None = None) -> Scaling:
@@ -223,6 +255,11 @@ def find_scaling(clues: ScalingClues, override: str | Scaling | None = None) -> 
         if eight_bit and tag == 1:
             return Scaling(Quantity.COUNTS, 1.0, 0.0, "REFLECTANCE_SCALE tag of 1 on 8-bit counts")
         return Scaling(Quantity.REFLECTANCE, tag, 0.0, "REFLECTANCE_SCALE tag")
+    divides = not clues.dtype.startswith("float") and (clues.gdal_scale or 0) >= _DIVISOR
+    if divides and clues.gdal_scale is not None and not clues.gdal_offset:
+        return Scaling(
+            Quantity.REFLECTANCE, 1 / clues.gdal_scale, 0.0, "GDAL scale, which divides as MODIS's"
+        )
     if clues.gdal_scale is not None or clues.gdal_offset is not None:
         return Scaling(
             Quantity.REFLECTANCE,
@@ -323,13 +360,19 @@ def refuse_what_was_applied(scaling: Scaling, high: float | None) -> None:
 
 # Products that are not corrected for the atmosphere, by their makers' names: Sentinel-2 Level-1C
 # (ESA), Landsat Level-1 (USGS LSDS-1619), ASTER Level 1 (LP DAAC).
-_LEVEL_1 = re.compile(r"MSIL1C|(?<![a-z])L[COTEM]0[1-9]_L1(?:TP|GT|GS)|AST_?L1[ABT]", re.IGNORECASE)
+_LEVEL_1 = re.compile(
+    r"MSIL1C|(?<![a-z0-9])S2[A-D]_\w+_L1C(?![a-z0-9])|Sentinel.?2.?L1C(?![a-z0-9])|AST_?L1[ABT]"
+    r"|(?<![a-z])L[COTEM]0[1-9]_L1(?:TP|GT|GS)|(?<![a-z0-9])L[COTEM][1-9]\d{13}[A-Z]{3}\d{2}",
+    re.IGNORECASE,
+)
+_SURFACE = re.compile(r"_sr_(?:band|cloud|evi|ndvi)", re.IGNORECASE)
+"""Of Collection 1, whose surface reflectance keeps the name of the Level-1 scene."""
 
 
 def level_1_mark(product: str) -> str:
     """The part of a product's name that says that the air was not removed; nothing if none does."""
     found = _LEVEL_1.search(product)
-    return "" if found is None else found[0]
+    return "" if found is None or _SURFACE.search(product) else found[0]
 
 
 def to_working(values: FloatArray, quantity: Quantity) -> FloatArray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -431,19 +432,30 @@ def _labels(opened: Any, path: str, first_number: int) -> list[BandLabel]:
     stem = Path(without_query(path)).stem
     # Asked for once: of a file of fifty thousand bands, which damage can make, each takes long.
     told, kinds = handles.descriptions(opened) or ("",) * opened.count, opened.colorinterp
+    camera = _camera_band(opened) if opened.count == 1 else ""
     labels = []
     for index in range(1, opened.count + 1):
         tags = {k.lower(): v for k, v in opened.tags(index).items()}
         labels.append(
             BandLabel(
                 number=first_number + index - 1,
-                description=told[index - 1],
+                description=told[index - 1] or tags.get("band_description", "") or camera,
                 common_name=tags.get("common_name", tags.get("eo:common_name", "")),
                 colorinterp=kinds[index - 1].name,
                 file_stem=stem,
             )
         )
     return labels
+
+
+_XMP_BAND = re.compile(r'\bBandName(?:="|>\s*(?:<rdf:(?:Seq|Bag)>\s*<rdf:li>\s*)?)([^"<>]{1,40})')
+
+
+def _camera_band(opened: Any) -> str:
+    """What a drone's multispectral camera calls the band of a picture, in its XMP (MicaSense's and
+    Parrot's ``Camera:BandName``)."""
+    found = _XMP_BAND.search(" ".join(opened.tags(ns="xml:XMP").values()))
+    return "" if found is None else found[1].strip()
 
 
 def read_grid(opened: Any) -> Grid:
@@ -514,8 +526,16 @@ def _first_clues(opened: Any, index: int, path: str) -> ScalingClues:
         gdal_offset=offset if given else None,
         product=product,
         processing_baseline=baseline,
+        sun_elevation=_sun_elevation(opened),
         band=f"{described} {Path(without_query(path)).stem}",
     )
+
+
+def _sun_elevation(opened: Any) -> float | None:
+    """What a Landsat scene's own metadata file says, if it lies beside it: GDAL reads it."""
+    metadata = opened.tags(ns="IMD")
+    name = next((key for key in metadata if key.endswith("IMAGE_ATTRIBUTES.SUN_ELEVATION")), None)
+    return None if name is None else _number(metadata, name)
 
 
 def stored_scaling(band: SourceBand) -> tuple[float, float, float | None]:
@@ -535,21 +555,25 @@ def _alpha_is_data(source: RasterSource, number: int) -> bool:
     """Whether a band flagged as alpha holds measurements, and no mask.
 
     Of what is not clear, most of a mask is opaque, however soft its edges are; measurements seldom
-    are. Clear pixels tell nothing: where nothing was measured, there is 0 as well.
+    are. Clear pixels tell nothing: where nothing was measured, there is 0 as well. Nor do those
+    that are white in all bands, as frames are.
     """
     dtype = np.dtype(source.bands[number - 1].dtype)
+    highest = 1 if dtype.kind == "f" else np.iinfo(dtype).max
     # Opaque is 255, or the highest number of a wider type, or 1 among floats.
-    opaque = [255, 1 if dtype.kind == "f" else np.iinfo(dtype).max]
+    opaque = [255, highest]
+    numbers = [n for n, band in enumerate(source.bands, start=1) if band.dtype == dtype.name]
     between = total = 0
     different: set[Any] = set()
     for window in lattice(*source.grid.shape):
-        values, _ = source.read(window, [number])
-        seen = values != 0
+        everything, _ = source.read(window, numbers)
+        values = everything[numbers.index(number)]
+        seen = (values != 0) & ~(everything == highest).all(axis=0)
         between += int((seen & ~np.isin(values, opaque)).sum())
         total += int(seen.sum())
         different |= {values[seen].min(), values[seen].max()} if seen.any() else set()
-    # A single value is a mask too, such as 1. White frames lie where most of the tiles are.
-    return between > 0.25 * total and len(different) > 1
+    # A single value is a mask too, such as 1.
+    return between > 0.5 * total and len(different) > 1
 
 
 def sample_range(source: RasterSource, number: int) -> tuple[float | None, float | None]:
@@ -639,6 +663,8 @@ def _look(
     mission = " ".join(
         tags.get(k, "") for k in ("LANDSAT_PRODUCT_ID", "PRODUCT_URI", "SPACECRAFT_ID", "PLATFORM")
     )
+    if "MISSION_INDEX" in tags:  # of SPOT's DIMAP files
+        mission += f" {tags.get('MISSION', '')}{tags['MISSION_INDEX']}"
     found = find_roles(
         labels, product=f"{mission} {product}", dtype=bands[0].dtype, explicit=explicit
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import pytest
@@ -230,7 +231,6 @@ class TestMissions:
             ("B04", "B03", "B05", "B08"),  # of HLS, B05 of a Landsat is near infrared
             ("B4", "B3", "B8"),  # Landsat's panchromatic band
             ("B04", "B3", "B08"),
-            ("B01", "B02", "B3N", "B08"),  # ASTER, as some catalogues pad it
             ("sur_refl_b03", "sur_refl_b04", "sur_refl_b08"),  # MODIS
             ("B08", "B11"),
             ("band 02", "band 08"),
@@ -240,6 +240,129 @@ class TestMissions:
     def test_other_bands_8_are_no_guess(self, texts: tuple[str, ...]) -> None:
         with pytest.raises(BandError, match="nothing says"):
             find_roles(described(*texts))
+
+    @pytest.mark.parametrize(
+        ("texts", "roles"),
+        [
+            (("B01", "B02", "B3N", "B08"), {"green": 1, "red": 2, "nir": 3}),  # ASTER, padded
+            (("B1", "B2", "B3N"), {"green": 1, "red": 2, "nir": 3}),
+            (("XS3", "XS2", "XS1", "SWIR"), {"nir": 1, "red": 2, "green": 3}),
+            (
+                ("B02", "B03", "B04", "B05", "B8A", "B11"),
+                {"blue": 1, "green": 2, "red": 3, "nir": 5},
+            ),
+            (("B2", "B3", "B4", "B8", "B11", "B12"), {"blue": 1, "green": 2, "red": 3, "nir": 4}),
+            (
+                ("SR_B1", "SR_B2", "SR_B3", "SR_B4", "SR_B5", "SR_B6", "SR_B7"),
+                {"blue": 2, "green": 3, "red": 4, "nir": 5},
+            ),
+            (
+                ("SR_B1", "SR_B2", "SR_B3", "SR_B4", "SR_B5", "SR_ATMOS_OPACITY"),
+                {"blue": 1, "green": 2, "red": 3, "nir": 4},
+            ),
+            (
+                ("250m 16 days red reflectance", "250m 16 days NIR reflectance"),
+                {"red": 1, "nir": 2},
+            ),
+            (("Red (660 nm)", "NIR (860 nm)"), {"nir": 2}),
+            (
+                ("Green", "Red", "NearInfrared_1", "NearInfrared_2"),
+                {"green": 1, "red": 2, "nir": 3},
+            ),
+        ],
+        ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+    )
+    def test_names_that_no_other_sensor_has(
+        self, texts: tuple[str, ...], roles: dict[str, int]
+    ) -> None:
+        assert find_roles(described(*texts)) == roles
+
+    def test_names_of_bands_go_before_what_a_folder_is_called(self) -> None:
+        texts = [f"SR_B{k}" for k in range(1, 8)]
+        found = find_roles(described(*texts), product="landsat7_8_sr.tif oli")
+        assert found["nir"] == 5
+
+    @pytest.mark.parametrize(
+        ("product", "count", "roles"),
+        [
+            ("20200604_103051_1003_3B_AnalyticMS_SR.tif", 4, (3, 2, 1, 4)),
+            ("20200604_103051_1003_3B_AnalyticMS_clip.tif", 4, (3, 2, 1, 4)),
+            ("3256408_2012-05-07_RE4_3A_Analytic.tif", 5, (3, 2, 1, 5)),
+            ("GF1_PMS1_E116.5_N39.4_20200604_L1A-MSS1.tiff", 4, (3, 2, 1, 4)),
+        ],
+    )
+    def test_makers_orders(self, product: str, count: int, roles: tuple[int, ...]) -> None:
+        labels = [BandLabel(k) for k in range(1, count + 1)]
+        found = find_roles(labels, product=product, dtype="uint16")
+        assert found == dict(zip(("red", "green", "blue", "nir"), roles, strict=True))
+        with pytest.raises(BandError, match="nothing says"):  # another number of them
+            find_roles(labels[1:], product=product, dtype="uint16")
+
+    def test_running_numbers_are_no_designations(self) -> None:
+        numbered = [BandLabel(k, description=f"Band {k}") for k in range(1, 8)]
+        oli = "LC08_L2SP_196030_20210704_20210713_02_T1_stack.img"
+        assert find_roles(numbered, product=oli)["nir"] == 5  # all of its bands, from the first on
+        for count in (3, 5, 6):
+            with pytest.raises(BandError, match="1: Band 1; 2: Band 2"):
+                find_roles(numbered[:count], product=oli)
+        spot = numbered[:3]
+        with pytest.raises(BandError, match="nothing says"):
+            find_roles(spot, product="SPOT5_20070614_xs.img")
+        assert find_roles(spot, product="SPOT5_x.img", explicit={"nir": "band 1"})["nir"] == 1
+        # Numbers of a mission's own do not run with those of the file.
+        own = [BandLabel(k, description=f"Band {n}") for k, n in enumerate((3, 4, 5), start=1)]
+        assert find_roles(own, product=oli) == {"green": 1, "red": 2, "nir": 3}
+
+    @pytest.mark.parametrize(
+        "product",
+        [
+            "AST_L1T_00305052006104633_VNIR.tif",  # the fourth looks back
+            "LT05_L1TP_196030_19950704_20200915_02_T1_2345.tif",
+            "SPOT5_HRG2_J imagery.tif",
+            "R2_LISS3_stack.tif",
+        ],
+    )
+    def test_the_fourth_of_some_missions_is_something_else(self, product: str) -> None:
+        labels = [BandLabel(k) for k in range(1, 5)]
+        with pytest.raises(BandError, match="nothing says"):
+            find_roles(labels, product=product, dtype="uint8")
+        assert find_roles(labels, product="s2a_rgbn_8bit.tif", dtype="uint8") == {"nir": 4}
+
+    @pytest.mark.parametrize(
+        ("stem", "said"),
+        [
+            ("T30SVG_20200604T105031_WVP_10m", "WVP"),
+            ("T30SVG_20200604T105031_AOT_10m", "AOT"),
+            ("HLS.S30.T30SVG.2020156T105031.v2.0.Fmask", "Fmask"),
+            ("HLS.S30.T30SVG.2020156T105031.v2.0.SZA", "SZA"),
+            ("LC08_L2SP_196030_20210704_20210713_02_T1_ST_EMIS", "ST_EMIS"),
+            ("field_index_ndvi", "ndvi"),
+            ("DJI_20230604_0015_MS_RE", "MS_RE"),
+            ("IMG_170604_RED", "RED"),
+            ("field_transparent_reflectance_red edge", "reflectance_red edge"),
+            ("CBERS_4_MUX_20200505_155_121_L4_BAND5", "blue"),
+            ("LC80170362013109LGN01_B4", "red"),
+        ],
+    )
+    def test_what_a_single_band_can_not_be(self, stem: str, said: str) -> None:
+        with pytest.warns(BandWarning, match=re.escape(f"label says {said}")):
+            assert find_roles([BandLabel(1, file_stem=stem)], product=stem) == {"nir": 1}
+
+    @pytest.mark.parametrize(
+        "stem",
+        [
+            "DJI_20230604_0015_MS_NIR",
+            "IMG_170604_NIR",
+            "CBERS_4_MUX_20200505_155_121_L4_BAND8",
+            "LC80170362013109LGN01_B5",
+            "st_louis_nir",
+            "field_reflectance_nir",
+        ],
+    )
+    def test_what_a_single_band_can_be(self, stem: str) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert find_roles([BandLabel(1, file_stem=stem)], product=stem) == {"nir": 1}
 
     def test_a_band_8_whose_common_name_is_another_is_no_guess(self) -> None:
         labels = [
@@ -337,6 +460,10 @@ class TestUnlabelled:
         with pytest.raises(BandError, match="nothing says"):
             find_roles([BandLabel(1), BandLabel(2), BandLabel(3, colorinterp="alpha")])
         assert find_roles(labels[1:]) == {"nir": 2}  # where there is nothing else
+        kinds = ("red", "green", "blue", "alpha")
+        picture = [BandLabel(k, colorinterp=kind) for k, kind in enumerate(kinds, start=1)]
+        with pytest.raises(BandError, match="nothing says"):
+            find_roles(picture, dtype="uint16", explicit={"red": "1", "green": "2"})
 
     @pytest.mark.parametrize("count", [2, 3, 5, 12])
     def test_other_numbers_of_bands_are_refused(self, count: int) -> None:

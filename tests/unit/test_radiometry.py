@@ -22,6 +22,8 @@ from nirgeo.radiometry import (
     cf_scaling,
     find_scaling,
     from_working,
+    is_assumed,
+    level_1_mark,
     quantize,
     refuse_what_was_applied,
     to_working,
@@ -187,6 +189,46 @@ class TestFindScaling:
         scaling = find_scaling(ScalingClues("uint16", product=product, low=low, high=5000.0))
         assert _reads(scaling) == _reflectance(1e-4, offset)
         assert scaling.origin.startswith("Sentinel-2 image of 202") == (offset != 0)
+
+    @pytest.mark.parametrize(
+        ("product", "sun", "result"),
+        [
+            ("LC08_L1TP_196030_20210704_20210713_02_T1", None, _reflectance(2e-5, -0.1)),
+            ("LC09_L1GT_196030_20220704_20220713_02_T2", 30.0, _reflectance(4e-5, -0.2)),
+            ("LC08_L1TP_196030_20210704_20210713_01_T1_sr_band5", None, _reflectance(1e-4)),
+            ("LT05_L1TP_196030_19950704_20200915_01_T1_sr_band4", None, _reflectance(1e-4)),
+            ("LT05_L1TP_196030_19950704_20200915_02_T1", 30.0, _reflectance(1e-4)),
+        ],
+    )
+    def test_landsat_level_1(
+        self, product: str, sun: float | None, result: tuple[Quantity, float, float]
+    ) -> None:
+        clues = ScalingClues("uint16", product=product, low=7000.0, high=20000.0, sun_elevation=sun)
+        found = find_scaling(clues)
+        assert found.quantity is result[0]
+        np.testing.assert_allclose((found.gain, found.offset), result[1:])
+        assert is_assumed(found) == product.endswith("0915_02_T1")
+
+    def test_a_scale_that_divides(self) -> None:
+        modis = find_scaling(ScalingClues("int16", gdal_scale=10000.0, low=100.0, high=4000.0))
+        assert _reads(modis) == _reflectance(1e-4)
+        assert "divides" in modis.origin
+        assert _reads(find_scaling(ScalingClues("float32", gdal_scale=100.0)))[1] == 100.0
+
+    @pytest.mark.parametrize(
+        ("product", "marked"),
+        [
+            ("S2A_30SVG_20200604_0_L1C B08.tif", True),
+            ("2020-06-04_Sentinel-2_L1C_B08_(Raw).tiff", True),
+            ("LC80170362013109LGN01_B5.TIF", True),
+            ("LC08_L1TP_196030_20210704_20210713_01_T1_B5.TIF", True),
+            ("LC08_L1TP_196030_20210704_20210713_01_T1_sr_band5.tif", False),
+            ("S2A_30SVG_20200604_0_L2A B08.tif", False),
+            ("tile_L1C_7.tif", False),
+        ],
+    )
+    def test_level_1_by_its_makers_names(self, product: str, marked: bool) -> None:
+        assert bool(level_1_mark(product)) == marked
 
     @pytest.mark.parametrize("product", [L2SP, "S2A_MSIL2A_20220701T101611_N0400_R065_T32TQM_2022"])
     def test_what_was_made_of_a_product_has_its_own_numbers(self, product: str) -> None:

@@ -27,7 +27,7 @@ from rasterio.warp import transform as transform_points
 import nirgeo
 from nirgeo import handles
 from nirgeo.engine import model_for, unlike_training
-from nirgeo.errors import BandError, GridError, NirgeoError, SourceError
+from nirgeo.errors import BandError, BandWarning, GridError, NirgeoError, SourceError
 from nirgeo.nodata import suspected_nodata
 from nirgeo.radiometry import Quantity, find_scaling
 from nirgeo.source import Grid, RasterSource, StackedBand, open_source
@@ -238,9 +238,15 @@ class TestAlpha:
         self, tmp_path: Path, rng: np.random.Generator
     ) -> None:
         array = rng.integers(0, 200, (4, 80, 90), dtype=np.uint8)
-        array[3] = np.clip((np.arange(90) - 30) * 32, 0, 255)  # 8 columns of them
+        array[3] = np.clip((np.arange(90) - 30) * 16, 0, 255)  # 16 columns of them
         with pytest.raises(BandError, match=r"alpha.*--nir NUMBER"):
             open_source(write_raster(tmp_path / "picture.tif", array))
+        # Most of the tiles that are looked at lie along the edges.
+        near = np.minimum(*np.meshgrid(*[np.minimum(np.arange(900), np.arange(900)[::-1])] * 2))
+        picture = rng.integers(0, 255, (4, 900, 900), dtype=np.uint8)
+        picture[3] = np.clip(near * 255 / 32, 0, 255)
+        with pytest.raises(BandError, match=r"alpha.*--nir NUMBER"):
+            open_source(write_raster(tmp_path / "soft.tif", picture))
 
     def test_true_alpha_is_not_near_infrared(
         self, tmp_path: Path, rng: np.random.Generator
@@ -1012,3 +1018,56 @@ class TestFrames:
             assert clues.low is not None
             assert clues.high is not None
             assert 10 <= clues.low < clues.high < 250
+
+
+class TestCameras:
+    @pytest.mark.parametrize(
+        "packet",
+        [
+            '<rdf:Description Camera:BandName="{}" Camera:CentralWavelength="842"/>',
+            "<Camera:BandName>{}</Camera:BandName>",
+            "<Camera:BandName><rdf:Seq><rdf:li>{}</rdf:li></rdf:Seq></Camera:BandName>",
+        ],
+    )
+    @pytest.mark.parametrize("band", ["NIR", "Blue"])
+    def test_a_drone_s_camera_says_which_band_it_is(
+        self, tmp_path: Path, packet: str, band: str
+    ) -> None:
+        path = write_raster(tmp_path / "IMG_0001_1.tif", ramp("uint16"))
+        with rasterio.open(path, "r+") as file:
+            xmp = f"<x:xmpmeta><rdf:RDF>{packet.format(band)}</rdf:RDF></x:xmpmeta>"
+            file.update_tags(ns="xml:XMP", **{"xml:XMP": xmp})
+        if band == "NIR":
+            assert open_source(path).bands[0].label.description == "NIR"
+            return
+        with pytest.warns(BandWarning, match="label says blue"):
+            open_source(path)
+
+    def test_spot_s_files_name_their_bands_in_tags(self, tmp_path: Path) -> None:
+        path = write_raster(tmp_path / "imagery.tif", np.ones((4, 70, 66), np.uint8))
+        with rasterio.open(path, "r+") as file:
+            for number, name in enumerate(("XS3", "XS2", "XS1", "SWIR"), start=1):
+                file.update_tags(number, BAND_DESCRIPTION=name)
+        assert dict(open_source(path).roles) == {"nir": 1, "red": 2, "green": 3}
+
+    def test_a_landsat_scene_with_its_metadata_beside_it(self, tmp_path: Path) -> None:
+        name = "LC08_L1TP_196030_20210704_20210713_02_T1"
+        values = np.random.default_rng(0).integers(7000, 20000, (70, 66), dtype=np.uint16)
+        path = write_raster(tmp_path / f"{name}_B5.TIF", values)
+        (tmp_path / f"{name}_MTL.txt").write_text(
+            "GROUP = LANDSAT_METADATA_FILE\n  GROUP = IMAGE_ATTRIBUTES\n"
+            '    SPACECRAFT_ID = "LANDSAT_8"\n    SUN_ELEVATION = 30.00000000\n'
+            "  END_GROUP = IMAGE_ATTRIBUTES\nEND_GROUP = LANDSAT_METADATA_FILE\nEND\n"
+        )
+        scaling = find_scaling(open_source(path).clues)
+        assert scaling.gain == pytest.approx(4e-5)
+        assert scaling.offset == pytest.approx(-0.2)
+        assert "30.0° high" in scaling.describe()
+
+
+def test_a_frame_of_a_negative_number(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(10, 5000, (400, 400)).astype(np.int16)
+    values[:, :90] = -7777
+    said, frame = suspected_nodata(open_source(write_raster(tmp_path / "s.tif", values)), ["nir"])
+    assert frame == -7777
+    assert said[0].endswith("give --nodata -7777")
