@@ -78,7 +78,7 @@ def nodata_remarks(tiles: Tiles, roles: Sequence[str], remedy: str) -> list[str]
     """
     said = []
     frame = framing_value(tiles)
-    if frame is not None:
+    if frame is not None and frame not in _USUAL_NODATA:
         told = _as_text(frame, tiles[0][0].dtype)
         said.append(
             f"there are edges where all is {told}, which often marks missing pixels; if it does "

@@ -117,8 +117,8 @@ def assumption(
     if high is not None and high * scaling.gain > 1:
         surely = high * scaling.gain > _BRIGHTEST
         said += (
-            f". It {'seems to' if surely else 'may well'} be: numbers go up to {high:.0f}, which "
-            "would be more light than falls on the ground. Landsat Collection 2 has "
+            f". It {'seems to' if surely else 'may well'} be wrong: numbers go up to {high:.0f}, "
+            "which would be more light than falls on the ground. Landsat Collection 2 has "
             "0.0000275,-0.2, its Level-1 0.00002,-0.1; drones' 32768 for all light is 0.0000305, a "
             "camera's 65535 0.000015"
         )
@@ -177,6 +177,8 @@ _S2_LEAST = 900
 # none), and the least of its numbers for what is not darker than black.
 _LANDSAT_C2_BAND = re.compile(r"(?<![A-Za-z0-9])SR_B\d(?!\d)")
 _LANDSAT_C2_LEAST = 6500
+_LANDSAT_C2_DARKEST = 4000
+"""What is darker is none of them, whatever its file is called."""
 
 
 def _from_product(clues: ScalingClues) -> Scaling | None:
@@ -188,7 +190,7 @@ def _from_product(clues: ScalingClues) -> Scaling | None:
     high_numbers = clues.low is not None and clues.low >= _LANDSAT_C2_LEAST
     if _LANDSAT_C2_BAND.search(clues.band) and high_numbers:
         return Scaling(Quantity.REFLECTANCE, 2.75e-5, -0.2, "Landsat Collection 2's bands SR_B…")
-    if _LANDSAT_C2_L2.search(name):
+    if _LANDSAT_C2_L2.search(name) and (clues.low is None or clues.low >= _LANDSAT_C2_DARKEST):
         return Scaling(Quantity.REFLECTANCE, 2.75e-5, -0.2, "Landsat Collection 2 Level-2 product")
     if _LANDSAT_C1_SR.search(name):
         return Scaling(Quantity.REFLECTANCE, 1e-4, 0.0, "Landsat Collection 1 surface reflectance")

@@ -160,9 +160,11 @@ def open_scene(
     unknown = sorted(set(stack or ()) - set(ROLES))
     if unknown:
         raise OptionError(f"--stack {unknown[0]}: the roles are {', '.join(ROLES)}")
+    stack = {role: file_name(f"--stack {role}", file) for role, file in (stack or {}).items()}
     single: str | None = None
     if path is None or _are_files(path):
-        stack = {**_roles_of_files(list(path or ())), **(stack or {})}
+        files = [] if path is None else list(path)
+        stack = {**_roles_of_files(files), **(stack or {})}
     else:
         single = file_name("scene", path)
     roles = {
@@ -205,7 +207,7 @@ def _are_files(path: Any) -> TypeGuard[Iterable[PathLike]]:
     """
     if isinstance(path, Mapping):
         raise OptionError("scene: files by role are given as stack=, and not as the scene")
-    named = isinstance(path, (str, bytes)) or hasattr(path, "read")
+    named = isinstance(path, (str, bytes, os.PathLike)) or hasattr(path, "read")
     return isinstance(path, Iterable) and not named
 
 

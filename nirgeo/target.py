@@ -83,10 +83,13 @@ class Target:
         again: bool = False,
     ) -> None:
         self.name = file_name("result", path)
+        self.links: tuple[str, ...] = ()
+        """What the result is called beside its name, if anything."""
         if "\0" in self.name:
             raise TargetError(f"{self.name!r} is no name of a file")
         if os.path.islink(self.name) and not os.path.isdir(self.name):
             # As whoever opens a link and writes: what it points at is what is made.
+            self.links = (self.name,)
             self.name = os.path.realpath(self.name)
         self.overwrite = overwrite
         self.resume = resume
@@ -339,6 +342,10 @@ class Target:
                     with suppress(OSError):
                         (self.folder / _MARK).unlink()
                 raise
+            for link in self.links:
+                for beside in _BESIDE:
+                    with suppress(OSError):
+                        os.unlink(f"{link}{beside}")
             _sync_folder(Path(self.name).parent)
             return
         if not self.overwrite and self._exists():
@@ -419,8 +426,10 @@ def _as_accessible_as(former: Path, finished: Path) -> None:
         return
     with suppress(OSError):
         known = former.stat()
+        with suppress(OSError):  # to a group that one is in oneself
+            os.chown(finished, -1, known.st_gid)
         with suppress(OSError):  # only root may give files away
-            os.chown(finished, known.st_uid, known.st_gid)
+            os.chown(finished, known.st_uid, -1)
         os.chmod(finished, stat.S_IMODE(known.st_mode))
 
 

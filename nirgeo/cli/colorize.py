@@ -406,9 +406,10 @@ def colorize_one(
             on_progress=reporter.progress,
             on_writing=reporter.writing,
         )
-    item = _write_item(path, taken, view, reporter) if options["stac"] else None
+    # Beside the file itself, where that is checked, if the result is a link.
+    item = _write_item(target.name, taken, view, reporter) if options["stac"] else None
     if options["overwrite"] and not options["stac"]:
-        _remove_item(path, reporter)
+        _remove_item(target.name, reporter)
     reporter.result(path, tags=provenance.tags(rgb.attrs), item=item)
 
 
@@ -452,11 +453,13 @@ def _write_item(
 
 def _remove_item(result: str, reporter: Reporter) -> None:
     """An item of the result that was written over would tell of one that is gone."""
-    from nirgeo.stac.result import remove_item
+    from nirgeo.stac.result import changed_item, remove_item
 
-    removed = remove_item(result)
+    removed, kept = remove_item(result), changed_item(result)
     if removed is not None:
         reporter.message(f"removed {removed}, the item of the former result; --stac writes one")
+    elif kept is not None:
+        reporter.warning(f"{kept} is kept, since somebody changed it; it tells of a former result")
 
 
 def _spare(scenes: Sequence[str], made: Sequence[str]) -> None:

@@ -76,6 +76,7 @@ def describe_scene(
     from nirgeo.georeference import grid_of
     from nirgeo.hrefs import public
     from nirgeo.inference import NetworkColouriser
+    from nirgeo.radiometry import assumption
     from nirgeo.registry import AUTO, reason_for
     from nirgeo.scene import open_scene, view_of, with_chunk
     from nirgeo.tiling import DEFAULT_CHUNK_TILES, Window
@@ -139,7 +140,9 @@ def describe_scene(
         block_bytes=block_bytes,
         stored_bytes=rgb.sizes["band"] * rgb.dtype.itemsize,
     )
+    high = None if view is None else view.source.clues.high
     notes = warned + notes + doubts(scene, model, scaling, gsd, nodata=options["nodata"])
+    notes += assumption(scaling, "give --scale GAIN[,OFFSET]", "the scene", high)
     rows, cols = (-(-side // (tiles * 64)) for side in (region.height, region.width))
     return {
         "scene": ", ".join(public(file) for file in ([path] if path else stack.values())),

@@ -134,6 +134,7 @@ def train_command(
         )
     before = _network_file(init or teachers[0]) if init or teachers else None
     origin = None if before is None else read_model(before).spec
+    owed = [attribution, *(read_model(_network_file(name)).spec.attribution for name in teachers)]
     spec = model_spec(
         config,
         name or preset,
@@ -141,7 +142,7 @@ def train_command(
         origin,
         pixels=[scene.gsd for scene in sides[0] if scene.gsd is not None],
         licence=licence,
-        attribution=attribution,
+        attribution="; ".join(filter(None, owed)),
     )
     with click.progressbar(
         length=config.steps, label="training", hidden=quiet, file=sys.stderr

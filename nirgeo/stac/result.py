@@ -165,6 +165,19 @@ def remove_item(result: str) -> str | None:
     return str(path)
 
 
+def changed_item(result: str) -> str | None:
+    """The path of an item beside a result that nirgeo made for it and somebody has changed."""
+    if result.startswith("/vsi"):
+        return None
+    path = Path(result).with_suffix(".json")
+    try:
+        with open(path, "rb") as file:
+            properties = json.loads(file.read(_MAX_BYTES))["properties"]
+        return str(path) if f"{PREFIX}synthetic" in properties else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
 def _is_own_item(content: object, result: Path) -> bool:
     """Whether this is an item as :func:`make_item` has made it, for a file of this name."""
     if not isinstance(content, dict) or not isinstance(content.get("properties"), dict):

@@ -31,9 +31,13 @@ class _BySteps(Dataset[tuple[Tensor, ...]]):
 
 
 def _left_to_the_training(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal, and the training's own steps may go on."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    """What ends a training may reach all its processes, and its own steps go on for a while.
+
+    Without the training they end by themselves.
+    """
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def batches(

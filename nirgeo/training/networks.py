@@ -77,7 +77,7 @@ def model_spec(
             "tones": origin.tones,
             "gsd": (min(low, origin.gsd[0]), max(high, origin.gsd[1])),
         }
-        attribution = "; ".join(filter(None, (origin.attribution, attribution)))
+        attribution = _joined(origin.attribution, attribution)
     return ModelSpec(
         name=name.replace("+", "-"),
         version=1,
@@ -90,6 +90,12 @@ def model_spec(
         training={"config": config.to_json(), "scenes": scenes},
         **kept,
     )
+
+
+def _joined(*attributions: str) -> str:
+    """All whom something is owed to, each once."""
+    parts = [part for text in attributions for part in text.split("; ") if part]
+    return "; ".join(dict.fromkeys(parts))
 
 
 def build_generator(config: TrainingConfig) -> nn.Module:

@@ -237,6 +237,10 @@ class TestGoingOn:
         assert fresh.attribution == "the flying club"
         shipped = nirgeo.load_model("satellite-nir").spec
         assert out.attribution == f"{shipped.attribution}; the flying club"
+        again = ("--init", str(tmp_path / "out" / "best.safetensors"))
+        command(*self.arguments(run, tmp_path / "more", *told, *again))
+        more = read_model(tmp_path / "more" / "best.safetensors").spec
+        assert more.attribution == out.attribution  # each once
 
     def test_a_baseline_is_not(self, run: Path, tmp_path: Path) -> None:
         baseline = files("nirgeo") / "weights" / shipped_baselines()[0].file

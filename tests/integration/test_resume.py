@@ -752,6 +752,20 @@ def short_store(state: Path) -> int:
     return 0
 
 
+def store_without_its_end(state: Path) -> int:
+    os.truncate(state / "blocks.tif", (state / "blocks.tif").stat().st_size - 1)
+    return 0
+
+
+def store_that_places_tiles_elsewhere(state: Path) -> int:
+    with rasterio.open(state / "blocks.tif") as file:
+        first = int(file.get_tag_item("BLOCK_OFFSET_0_0", "TIFF", bidx=1))
+    raw = (state / "blocks.tif").read_bytes()
+    place = raw.index(first.to_bytes(8, "little"))  # TIFF's list of offsets begins there
+    (state / "blocks.tif").write_bytes(raw[:place] + raw[place + 8 : place + 16] + raw[place + 8 :])
+    return 0
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -770,6 +784,8 @@ def short_store(state: Path) -> int:
         colour_an_empty_chunk,
         no_store,
         short_store,
+        store_without_its_end,
+        store_that_places_tiles_elsewhere,
     ],
     ids=lambda f: f.__name__,
 )

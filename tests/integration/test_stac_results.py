@@ -335,6 +335,10 @@ def test_the_item_of_a_result_that_is_gone_goes_too(tmp_path: Path, tiny: Model)
         item.write_text(json.dumps(content))
         assert remove_item(str(tmp_path / "scene_rgb.tif")) is None
         assert json.loads(item.read_text()) == content
+    # Of what is kept people are told.
+    item.write_text(json.dumps(made | {"properties": made["properties"] | {"title": "mine"}}))
+    kept = command("colorize", source, *options, "--overwrite")
+    assert f"{item} is kept, since somebody changed it" in kept.stderr
     item.write_text(json.dumps(dict(reversed(made.items())), indent=7))  # the same in other words
     assert remove_item(str(tmp_path / "scene_rgb.tif")) == str(item)
     assert remove_item(str(tmp_path / "scene_rgb.tif")) is None

@@ -16,6 +16,7 @@ import nirgeo
 from nirgeo import hrefs
 from nirgeo.errors import OptionError, TargetError, TargetExistsError
 from nirgeo.modelfile import Model
+from nirgeo.target import _as_accessible_as
 
 posix = pytest.mark.skipif(os.name != "posix", reason="links, pipes and modes of POSIX")
 
@@ -126,6 +127,12 @@ def test_what_is_no_scene(given: object) -> None:
         nirgeo.open_scene(given)
 
 
+@pytest.mark.parametrize("given", [b"a.tif", None, 3])
+def test_what_is_no_file_of_a_stack(scene: Path, given: object) -> None:
+    with pytest.raises(OptionError, match="--stack red: "):
+        nirgeo.open_scene(scene, stack={"red": given})
+
+
 def test_an_open_file_is_no_scene(scene: Path) -> None:
     with open(scene, "rb") as file, pytest.raises(OptionError, match="scene: a BufferedReader"):
         nirgeo.open_scene(file)
@@ -158,3 +165,43 @@ def test_first_calls_of_several_threads(tmp_path: Path, scene: Path) -> None:
     assert child.returncode == 0, said
     results = {read(tmp_path / f"rgb-{number}.tif")[0].tobytes() for number in (0, 2, 4, 6)}
     assert len(results) == 1
+
+
+@posix
+def test_beside_a_link_only_what_tells_of_the_former_file_goes(
+    tmp_path: Path, scene: Path, tiny: Model
+) -> None:
+    (tmp_path / "bulk").mkdir()
+    link = tmp_path / "link.tif"
+    link.symlink_to(tmp_path / "bulk" / "real.tif")
+    mine = tmp_path / "link.json"
+    mine.write_text("mine")
+    statistics = tmp_path / "link.tif.aux.xml"
+    statistics.write_text("<PAMDataset/>")
+    options = ("--model", tiny.path, "--scale", "1e-4", "-q", "--datetime", "2024-05-01T00:00:00Z")
+    command("colorize", scene, "-o", link, "--stac", *options)
+    assert mine.read_text() == "mine"
+    assert (tmp_path / "bulk" / "real.json").exists()
+    assert not statistics.exists()
+
+
+@posix
+def test_a_file_of_a_group_stays_the_group_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is a member may give a file to the group, and only root to somebody else."""
+    former, finished = tmp_path / "former.tif", tmp_path / "finished.tif"
+    for path in (former, finished):
+        path.write_text("x")
+    former.chmod(0o660)
+    given: list[int] = []
+
+    def chown(path: Path, owner: int, group: int) -> None:
+        if owner != -1:
+            raise PermissionError
+        given.append(group)
+
+    monkeypatch.setattr(os, "chown", chown)
+    _as_accessible_as(former, finished)
+    assert given == [former.stat().st_gid]
+    assert stat.S_IMODE(finished.stat().st_mode) == 0o660

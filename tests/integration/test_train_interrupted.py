@@ -52,6 +52,7 @@ def under_way(child: subprocess.Popen[str], run: Path, beyond: int = 0) -> None:
     ("number", "code", "loaders"),
     [
         (signal.SIGINT, 130, 2),
+        pytest.param(signal.SIGTERM, 143, 2, marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, 130, 0, marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, 143, 0, marks=pytest.mark.slow),
     ],

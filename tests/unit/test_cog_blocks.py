@@ -135,6 +135,26 @@ def test_every_block_is_looked_at(tmp_path: Path, whole: bytes) -> None:
             look_at(path)
 
 
+def test_a_file_that_ends_within_its_last_block_is_not_whole(tmp_path: Path, whole: bytes) -> None:
+    path = tmp_path / "cog.tif"
+    for lost in range(1, 13):
+        path.write_bytes(whole[:-lost])
+        with pytest.raises(OSError, match="not whole"):
+            look_at(path)
+
+
+def test_a_block_of_another_length_than_is_listed_is_noticed(tmp_path: Path, whole: bytes) -> None:
+    path = tmp_path / "cog.tif"
+    path.write_bytes(whole)
+    with rasterio.open(path) as file:
+        start = int(file.get_tag_item("BLOCK_OFFSET_1_2", "TIFF", bidx=1))
+    damaged = bytearray(whole)
+    damaged[start - 4] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(OSError, match=f"byte {start} of .* is not whole"):
+        look_at(path)
+
+
 def test_another_layout_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "plain.tif"
     size = {"count": 1, "dtype": "uint8", "height": 64, "width": 64}

@@ -52,7 +52,7 @@ class TestFindScaling:
             "gdal_offset": 0.5,
             "stac_scale": 0.003,
             "stac_offset": -0.25,
-            "product": L2SP,
+            "product": "S2A_MSIL2A_20220701T101611_N0400_R065_T32TQM_20220701T162310",
             "low": 0.0,
             "high": 200.0,
         }
@@ -60,7 +60,7 @@ class TestFindScaling:
             (_reflectance(0.001), ("reflectance_scale_tag",)),
             (_reflectance(0.002, 0.5), ("gdal_scale", "gdal_offset")),
             (_reflectance(0.003, -0.25), ("stac_scale", "stac_offset")),
-            (_reflectance(2.75e-5, -0.2), ("product",)),
+            (_reflectance(1e-4, -0.1), ("product",)),
             (COUNTS, ("low", "high")),
             (_reflectance(1e-4), ()),
         ]
@@ -133,7 +133,7 @@ class TestFindScaling:
             ("lt05_l2sr_196030_19950704_20200915_02_t2_sr_b4.tif", _reflectance(2.75e-5, -0.2)),
             # Collection 1 had another scaling, Level 1 is no surface reflectance.
             ("LC08_L2SP_196030_20210704_20210713_01_T1", _reflectance(1e-4)),
-            ("LC08_L1TP_196030_20210704_20210713_02_T1_B5.TIF", _reflectance(1e-4)),
+            ("LC08_L1TP_196030_20210704_20210713_02_T1_B5.TIF", _reflectance(2e-5, -0.1)),
             ("HLS.L30.T32TQM.2021185T101010.v2.0.B05.tif", _reflectance(1e-4)),
             ("HLS.S30.T32TQM.2022185T101010.v2.0.B8A.tif", _reflectance(1e-4)),
             (
@@ -153,7 +153,7 @@ class TestFindScaling:
         ],
     )
     def test_products(self, product: str, result: tuple[Quantity, float, float]) -> None:
-        clues = ScalingClues("uint16", product=product, low=300.0, high=5000.0)
+        clues = ScalingClues("uint16", product=product, low=8000.0, high=20000.0)
         assert _reads(find_scaling(clues)) == result
 
     @pytest.mark.parametrize(
@@ -235,14 +235,18 @@ class TestFindScaling:
         fractions = ScalingClues("float32", product=product, low=0.02, high=0.6)
         assert _reads(find_scaling(fractions)) == _reflectance(1.0)
         assert _reads(find_scaling(ScalingClues("uint8", product=product))) == COUNTS
+        scaled = ScalingClues("int16", product=L2SP, low=500.0, high=5000.0)
+        assert _reads(find_scaling(scaled)) == _reflectance(1e-4)
         whole = ScalingClues("float32", product=product, low=8000.0, high=20000.0)
         assert _reads(find_scaling(whole))[1:] != (1.0, 0.0)
 
     def test_an_assumption_that_can_not_be_is_told(self) -> None:
         assumed = find_scaling(ScalingClues("uint16", low=9000.0, high=43000.0))
         (said,) = assumption(assumed, "give --scale", "the scene", 43000.0)
-        assert "It seems to be: numbers go up to 43000" in said
+        assert "It seems to be wrong: numbers go up to 43000" in said
         assert "0.0000275,-0.2" in said
+        (said,) = assumption(assumed, "give --scale", "the scene", 15000.0)
+        assert "It may well be wrong" in said
         (said,) = assumption(assumed, "give --scale", "the scene", 8000.0)
         assert "It seems" not in said
         assert not assumption(find_scaling(ScalingClues("uint8")), "x", high=255.0)

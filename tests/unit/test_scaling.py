@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,12 @@ import nirgeo
 from nirgeo import budget, pieces
 from nirgeo.blockstore import BlockStore
 from nirgeo.cli.scenes import expand
-from nirgeo.errors import OptionError, SourceError
+from nirgeo.errors import OptionError, ResumeError, SourceError
 from nirgeo.estimate import Estimate
 from nirgeo.hrefs import stem
 from nirgeo.journal import Finished, Journal
-from nirgeo.keeping import Keeper
+from nirgeo.keeping import MAX_WAITING, Keeper, keep_chunk
+from nirgeo.overviews import Overviews
 from nirgeo.tiling import DEFAULT_CHUNK_TILES, TILE, ChunkGrid, joined
 
 # --- memory ---------------------------------------------------------------------------------------
@@ -311,3 +314,101 @@ def test_a_collection_stands_for_what_it_links_to(tmp_path: Path) -> None:
     links = [{"rel": "item", "href": "./a/a.json"}, {"rel": "root", "href": "./catalog.json"}]
     collection.write_text(json.dumps({"type": "Collection", "id": "c", "links": links}))
     assert expand([str(collection)]) == [str(tmp_path / "a" / "a.json")]
+
+
+@pytest.mark.parametrize(
+    "more", [{"reference": "b"}, {"model": "b"}, {}], ids=["added", "changed", "left"]
+)
+def test_a_journal_of_other_work_is_not_resumed(tmp_path: Path, more: dict[str, str]) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.create({"model": "a"} if more else {"model": "a", "reference": "b"})
+    journal.close()
+    with pytest.raises(ResumeError, match=r"was other work: (reference|model)"):
+        Journal(journal.path).resume({"model": "a"} | more)
+
+
+def test_a_chunk_that_is_taken_over_is_in_the_overviews(tmp_path: Path) -> None:
+    grid = ChunkGrid(128, 128, 1)
+    store = BlockStore(tmp_path / "blocks.tif", grid, 2, np.uint8)
+    overviews = Overviews(tmp_path, grid, 2, np.uint8, 1)
+    journal = Journal(tmp_path / "journal.jsonl")
+    store.create()
+    overviews.create()
+    journal.create({})
+    with Keeper(store, journal, overviews) as keeper:
+        for number, (i, j, _) in enumerate(grid.windows(), start=1):
+            keeper.put(i, j, np.full((1, 64, 64), number, dtype=np.uint8))
+    journal.close()
+    wanted = overviews.levels[0].read_part(0, 0, 64, 64)
+    overviews.create()  # as a run that goes on does
+    finished = Journal(journal.path).resume({})
+    assert finished is not None
+    assert all(Keeper(store, journal, overviews).recover(chunk) for chunk in finished.values())
+    np.testing.assert_array_equal(overviews.levels[0].read_part(0, 0, 64, 64), wanted)
+    assert len(np.unique(wanted[0])) == 4
+
+
+def test_after_a_disk_has_failed_nothing_more_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = BlockStore(tmp_path / "blocks.tif", ChunkGrid(64, 64, 1), 2, np.uint8)
+    journal = Journal(tmp_path / "journal.jsonl")
+    store.create()
+    journal.create({})
+
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store, "sync", full)
+    taken = 0
+    with pytest.raises(OSError, match="No space"), Keeper(store, journal) as keeper:  # noqa: PT012
+        for _ in range(10 * MAX_WAITING):
+            taken += 1
+            keeper.put(0, 0, np.ones((1, 64, 64), dtype=np.uint8))
+            time.sleep(0.001)
+    assert taken < 2 * MAX_WAITING
+
+
+def test_whoever_waits_for_a_disk_that_fails_is_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = BlockStore(tmp_path / "blocks.tif", ChunkGrid(64, 64, 1), 2, np.uint8)
+    journal = Journal(tmp_path / "journal.jsonl")
+    store.create()
+    journal.create({})
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow_and_full() -> None:
+        begun.set()
+        assert go_on.wait(30)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store, "sync", slow_and_full)
+    ones, told = np.ones((1, 64, 64), dtype=np.uint8), threading.Event()
+
+    def fill(keeper: Keeper) -> None:
+        keeper.put(0, 0, ones)
+        assert begun.wait(30)
+        for _ in range(MAX_WAITING):
+            keeper.put(0, 0, ones)
+        threading.Timer(0.1, go_on.set).start()
+        with pytest.raises(OSError, match="No space"):
+            keeper.put(0, 0, ones)  # one too many
+        told.set()
+
+    keeper = Keeper(store, journal)
+    keeper.__enter__()
+    threading.Thread(target=fill, args=(keeper,), daemon=True).start()
+    assert told.wait(30)
+
+
+def test_a_pixel_without_one_of_its_colours_is_not_valid(tmp_path: Path) -> None:
+    store = BlockStore(tmp_path / "blocks.tif", ChunkGrid(64, 64, 1), 4, np.float32)
+    store.create()
+    colours = np.ones((3, 64, 64), dtype=np.float32)
+    colours[1, 5, 7] = np.nan
+    kept = keep_chunk(store, None, 0, 0, colours)
+    block = store.recovered(0, 0, kept.pixels)
+    assert block is not None
+    assert kept.valid == 64 * 64 - 1
+    assert block[-1, 5, 7] == 0

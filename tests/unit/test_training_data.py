@@ -24,6 +24,7 @@ from nirgeo.training.data import (
     HAZE_SHARE,
     Sampler,
     TrainingScene,
+    _cell_means,
     load_scene,
     refuse_shared_places,
     through_air,
@@ -802,3 +803,13 @@ def test_a_table_is_fitted_to_pixels_that_were_measured() -> None:
 
     assert not measured(zoomed)
     assert measured(zoomed.unjittered())
+
+
+def test_a_hint_of_a_cell_without_a_valid_pixel_is_that_of_the_others() -> None:
+    colours = flat(0.6, 0.4, 0.2)
+    one = scene(colours=colours)
+    valid = one.valid.copy()
+    valid[:8] = False
+    for cell in (4, 8):
+        found = _cell_means(np.where(valid, colours, 0), valid, cell)
+        np.testing.assert_allclose(found, np.broadcast_to(found[:, -1:, -1:], found.shape))

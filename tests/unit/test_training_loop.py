@@ -594,3 +594,50 @@ class TestLosses:
         real, fake = torch.tensor([2.0, 0.5]), torch.tensor([-3.0, 0.5])
         assert losses.adversarial("hinge", real, fake).item() == pytest.approx(0.25 + 0.75)
         assert losses.adversarial("hinge", None, fake).item() == pytest.approx(1.25)
+
+    def test_direction_of_reflectance_is_that_of_its_light(self) -> None:
+        # Networks see square roots of reflectance.
+        truth = torch.tensor([0.3, 0.4, 0.5]).view(1, 3, 1, 1)
+        prediction = torch.tensor([0.5, 0.3, -0.4]).view(1, 3, 1, 1)
+        a, b = np.array([0.09, 0.16, 0.25]), np.array([0.25, 0.09, 0])
+        cosine = a @ b / (np.linalg.norm(a) * np.linalg.norm(b))
+        loss = losses.direction(prediction, truth, torch.ones(1, 1, 1, 1), Quantity.REFLECTANCE)
+        assert loss.item() == pytest.approx(1 - cosine, rel=1e-4)
+
+    def test_bright_pixels_weigh_no_more_in_direction_than_others(self) -> None:
+        truth = torch.ones(1, 3, 1, 2)
+        truth[..., 1] *= 0.3  # both are bright enough
+        prediction = truth.clone()
+        prediction[:, 0, :, 1] = 0
+        valid = torch.ones(1, 1, 1, 2)
+        loss = losses.direction(prediction, truth, valid, Quantity.COUNTS)
+        assert loss.item() == pytest.approx((1 - (2 / 3) ** 0.5) / 2, rel=1e-4)
+
+    def test_structure_is_judged_where_all_of_a_window_is_valid(self) -> None:
+        truth = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+        prediction, valid = truth.clone(), torch.ones(1, 1, 16, 16)
+        prediction[..., 9, 9] = 7
+        assert losses.structure(prediction, truth, valid).item() > 0.01
+        valid[..., 9, 9] = 0
+        assert losses.structure(prediction, truth, valid).item() == pytest.approx(0, abs=1e-6)
+
+    def test_a_cast_is_taken_away_by_gains_of_a_half_to_two(self) -> None:
+        truth = torch.full((1, 3, 4, 4), 0.3)
+        valid = torch.ones(1, 1, 4, 4)
+        valid[..., 0, 0] = 0
+        prediction = truth * torch.tensor([0.1, 1.5, 10.0]).view(1, 3, 1, 1)
+        evened = losses.without_cast(prediction, truth, valid)
+        wanted = truth * torch.tensor([0.2, 1.0, 5.0]).view(1, 3, 1, 1)
+        torch.testing.assert_close(evened, wanted)
+
+    @pytest.mark.parametrize("kind", ["minimax", "nonsaturating", "hinge"])
+    def test_who_fools_the_discriminator_loses_less(self, kind: str) -> None:
+        low, high = torch.full((4,), -1.0), torch.full((4,), 1.0)
+
+        def generator(fake: torch.Tensor) -> float:
+            return losses.adversarial(kind, None, fake).item()
+
+        assert generator(high) < generator(low)
+        assert (
+            losses.adversarial(kind, high, low).item() < losses.adversarial(kind, low, high).item()
+        )
