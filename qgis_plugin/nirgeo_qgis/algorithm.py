@@ -79,6 +79,11 @@ class NirgeoTool(QgsProcessingAlgorithm):
         number: float = self.parameterAsDouble(parameters, name, context)
         return None if _left_out(parameters, name) else number
 
+    def text(self, parameters: dict[str, Any], name: str, context: QgsProcessingContext) -> str:
+        """A text that may be left out, for which QGIS would say 0 if it is NULL."""
+        given: str = self.parameterAsString(parameters, name, context)
+        return "" if _left_out(parameters, name) else given.strip()
+
     def canExecute(self) -> tuple[bool, str]:
         """Asked before the dialog opens; only looks at files."""
         try:
@@ -92,6 +97,10 @@ class NirgeoTool(QgsProcessingAlgorithm):
     ) -> tuple[bool, str]:
         """Refuse a layer that can't be used while the form is still open."""
         possible, message = super().checkParameterValues(parameters, context)
+        for definition in self.parameterDefinitions() if possible else ():
+            given = parameters.get(definition.name())
+            if definition.type() == "number" and isinstance(given, str) and not _is_number(given):
+                return False, f"{definition.description()}: {given!r} is no number."
         for name, role in self.RASTERS.items() if possible else ():
             layer = self.parameterAsRasterLayer(parameters, name, context)
             if layer is not None:
@@ -144,6 +153,15 @@ class NirgeoTool(QgsProcessingAlgorithm):
             if beside is not None:
                 beside.clear()
             raise
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text is one, or nothing: QGIS takes anything else for 0."""
+    try:
+        float(text or "0")
+    except ValueError:
+        return False
+    return True
 
 
 def _left_out(parameters: dict[str, Any], name: str) -> bool:

@@ -225,21 +225,17 @@ class Colorize(NirgeoTool):
             nir=self.number(parameters, self.BAND, context),
             red=self.number(parameters, self.RED, context),
             green=self.number(parameters, self.GREEN, context),
-            model=self.parameterAsString(parameters, self.MODEL, context).strip() or AUTO,
+            model=self.text(parameters, self.MODEL, context) or AUTO,
             bounds=bounds,
-            scale=self.parameterAsString(parameters, self.SCALE, context).strip(),
-            reference_scale=self.parameterAsString(
-                parameters, self.REFERENCE_SCALE, context
-            ).strip(),
+            scale=self.text(parameters, self.SCALE, context),
+            reference_scale=self.text(parameters, self.REFERENCE_SCALE, context),
             nodata=self.decimal(parameters, self.NODATA, context),
             prior=self.parameterAsBool(parameters, self.PRIOR, context),
             uncertainty=self.parameterAsBool(parameters, self.UNCERTAINTY, context),
             max_error=self.decimal(parameters, self.MAX_ERROR, context),
-            device=self.parameterAsString(parameters, self.DEVICE, context).strip() or AUTO,
+            device=self.text(parameters, self.DEVICE, context) or AUTO,
             chunk=self.number(parameters, self.CHUNK, context),
-            creation_options=split_creation_options(
-                self.parameterAsString(parameters, self.OPTIONS, context)
-            ),
+            creation_options=split_creation_options(self.text(parameters, self.OPTIONS, context)),
         )
         return True
 
@@ -252,6 +248,9 @@ class Colorize(NirgeoTool):
         if self._scene is None or self._request is None:
             raise QgsProcessingException("The tool was run without being prepared.")
         output = self.parameterAsOutputLayer(parameters, self.OUTPUT, context)
+        for scene in (self._scene, self._reference):
+            if scene is not None:
+                scene.refuse_as_output(output, self.LABELS["--output"])
         try:
             nirgeo, versions = working_nirgeo(feedback)
             with ExitStack() as files:

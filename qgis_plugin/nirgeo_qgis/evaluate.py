@@ -193,7 +193,10 @@ class Evaluate(NirgeoTool):
         output = self.parameterAsOutputLayer(parameters, self.OUTPUT, context)
         table = PageFile(self.PAGE, self.parameterAsFileOutput(parameters, self.TABLE, context))
         if table.path:
-            table.check()
+            table.check(output, *(scene.path or "" for scene in (self._prediction, self._truth)))
+        for scene in (self._prediction, self._truth):
+            scene.refuse_as_output(output, self.LABELS["--error-map"])
+            scene.refuse_as_output(table.path, self.PAGE)
         try:
             nirgeo, versions = working_nirgeo(feedback)
             with ExitStack() as files:
@@ -201,7 +204,7 @@ class Evaluate(NirgeoTool):
                     prediction=files.enter_context(self._prediction.as_file(feedback)),
                     truth=files.enter_context(self._truth.as_file(feedback)),
                     bands=self._bands,
-                    scale=self.parameterAsString(parameters, self.SCALE, context).strip(),
+                    scale=self.text(parameters, self.SCALE, context),
                     error_map=output,
                 )
                 arguments = request.arguments()

@@ -97,6 +97,8 @@ class Info(NirgeoTool):
         page = PageFile(self.PAGE, self.parameterAsFileOutput(parameters, self.OUTPUT, context))
         if page.path:
             page.check()
+            if self._scene is not None:
+                self._scene.refuse_as_output(page.path, self.PAGE)
         try:
             nirgeo, facts = working_nirgeo(feedback)
             if self._scene is None:

@@ -22,14 +22,20 @@ class PageFile:
     label: str
     path: str
 
-    def check(self) -> None:
-        """See whether a page can be written, before anything takes time.
+    def check(self, *others: str) -> None:
+        """See whether a page can be written, before anything takes time; and over none of the
+        ``others``, which the tool reads or makes.
 
         Raises
         ------
         QgsProcessingException : it can't
         """
         target = os.path.realpath(self.path)
+        if target in {os.path.realpath(other) for other in others if other}:
+            raise QgsProcessingException(
+                f"{self.label}: {self.path} is a raster of this run, which would be lost. Choose "
+                "another place."
+            )
         with self._told():
             if os.path.isdir(target):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))

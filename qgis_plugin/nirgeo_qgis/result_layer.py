@@ -46,8 +46,8 @@ def style_when_loaded(
         return
     details = context.layerToLoadOnCompletionDetails(output)
     if details.name in ("", default_name):
+        # QGIS may name saved results by their files instead, as its user has set.
         details.name = name
-        details.forceName = True
     _ALIVE.append(processor)
     details.setPostProcessor(processor)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote
 
 from qgis.core import (
     QgsCoordinateReferenceSystem,
@@ -61,22 +62,27 @@ _PICTURE_SERVICES = frozenset({"wms", "arcgismapserver"})
 _OPEN_OPTION = "|option:"
 _PARTS = re.compile(r"\|(option|credential|authcfg|layername|layerid):?")
 """What QGIS adds to the name of a layer's file."""
+_LOGIN = re.compile(r"(://)[^/@\s]+@")
+"""A user's name and password in a URL."""
 
 
 def shown(text: str) -> str:
-    """An argument without what follows a URL's question mark, which may be a signature: what is
-    shown is copied, and what is noted about a layer is saved with the project."""
+    """An argument without what follows a URL's question mark, which may be a signature, and without
+    a password: what is shown is copied, and what is noted about a layer is saved with the
+    project."""
     remote = "://" in text or text.startswith("/vsi")
-    return text.partition("?")[0] if remote else text
+    return _LOGIN.sub(r"\1", text.partition("?")[0]) if remote else text
 
 
 @dataclass
 class Scene:
     """What is needed of a layer once the work has left the main thread.
 
-    ``path`` is a name that GDAL opens; where there is none, ``pixels`` have to be copied to a file:
-    by GDAL in this process, if that can open ``here``, with its options. ``crs_by_hand`` is valid
-    if the layer's was chosen in QGIS.
+    ``path`` is a name that GDAL opens. Where there is none, or another CRS was chosen for the
+    layer in QGIS (``crs_by_hand`` is valid then), another program is given a file that refers to
+    what GDAL opens in this process as ``here``, with its options. Where that can't be, ``pixels``
+    have to be copied to a file. ``source`` is all that QGIS says of where the layer comes from, and
+    ``hidden`` whether values are hidden in QGIS that its file does not call missing.
     """
 
     name: str
@@ -86,6 +92,8 @@ class Scene:
     pixels: QgsRasterDataProvider | None = None
     here: tuple[str, list[str]] | None = None
     crs_by_hand: QgsCoordinateReferenceSystem = field(default_factory=QgsCoordinateReferenceSystem)
+    source: str = ""
+    hidden: bool = False
 
     @classmethod
     def of(cls, layer: QgsRasterLayer, role: Role) -> Scene:
@@ -111,7 +119,26 @@ class Scene:
         if layer.crs() != provider.crs():
             by_hand = layer.crs()
         pixels = None if path else provider.clone()
-        return cls(layer.name(), role, layer.crs(), path, pixels, here, by_hand)
+        bands = range(1, provider.bandCount() + 1)
+        hidden = any(provider.userNoDataValues(band) for band in bands)
+        source = layer.source()
+        return cls(layer.name(), role, layer.crs(), path, pixels, here, by_hand, source, hidden)
+
+    def refuse_as_output(self, output: str, label: str) -> None:
+        """A layer that is copied hides from nirgeo of which files it is made.
+
+        Raises
+        ------
+        QgsProcessingException : ``output``, which stands in the field ``label``, is one of them
+        """
+        if not output or not os.path.exists(output):
+            return
+        written = re.escape(Path(output).absolute().as_posix())
+        if re.search(rf"{written}(?![\w.])", unquote(self.source).replace("\\", "/")):
+            raise QgsProcessingException(
+                f"{label}: {output} is a file of {self.name}, which would be lost. Choose another "
+                "place."
+            )
 
     @contextmanager
     def as_file(self, feedback: QgsProcessingFeedback) -> Iterator[str]:
@@ -124,10 +151,24 @@ class Scene:
         QgsProcessingException : the pixels can't be copied
         CancelledError : the user cancelled while they were
         """
-        if self.path is not None:
+        if self.hidden:
+            feedback.pushWarning(
+                f"{self.name}: additional no-data values are set for this layer in QGIS. They are "
+                "not heeded; name one as the value of missing pixels, if there is such a field."
+            )
+        if self.path is not None and not self.crs_by_hand.isValid():
             yield self.path
             return
         with tempfile.TemporaryDirectory(prefix="nirgeo-qgis-") as folder:
+            if self.here is not None and "/vsimem/" not in self.here[0]:
+                reference = os.path.join(folder, _named_alike(self.here[0]))
+                os.makedirs(os.path.dirname(reference), exist_ok=True)
+                if _copied(*self.here, reference, self.crs_by_hand, cancellation(feedback), "VRT"):
+                    yield reference
+                    return
+            if self.path is not None:
+                yield self.path
+                return
             copy = os.path.join(folder, "scene.tif")
             said = f"{self.name} is not a file: its pixels are copied to a temporary one first."
             if self.here is not None and _copied(
@@ -192,14 +233,27 @@ def _gdal_name_here(source: str) -> tuple[str, list[str]] | None:
     return path, options
 
 
+def _named_alike(path: str) -> str:
+    """Where in a folder of its own something is called as a file is, and lies as it does.
+
+    A product's name says which band is which, and what its numbers are.
+    """
+    parts = Path(path.partition("?")[0]).parts
+    products = [part for part in parts[:-2] if part.upper().endswith(".SAFE")]
+    names = [*products, *parts[-2:-1], Path(parts[-1]).stem + ".vrt"] if parts else ["scene.vrt"]
+    return os.path.join(*(re.sub(r"[^\w.\- ()]+", "_", name) or "_" for name in names))
+
+
 def _copied(
     path: str,
     options: list[str],
     target: str,
     crs: QgsCoordinateReferenceSystem,
     is_cancelled: Callable[[], bool],
+    driver: str = "GTiff",
 ) -> bool:
-    """Copy a raster with all that is known of its bands and its mask; False if GDAL can't.
+    """Copy a raster with all that is known of its bands and its mask, or refer to it (VRT); False
+    if GDAL can't.
 
     Raises
     ------
@@ -208,10 +262,13 @@ def _copied(
     try:
         from osgeo import gdal
 
-        opened = gdal.OpenEx(path, gdal.OF_RASTER, open_options=options)
+        named = str(Path(path).absolute()) if os.path.exists(path) else path
+        opened = gdal.OpenEx(named, gdal.OF_RASTER, open_options=options)
         if opened is None:
             return False
-        made = gdal.Translate(target, opened, callback=lambda *_: 0 if is_cancelled() else 1)
+        made = gdal.Translate(
+            target, opened, format=driver, callback=lambda *_: 0 if is_cancelled() else 1
+        )
         if made is not None:  # how a result was made, which a comparison asks
             made.SetMetadata(opened.GetMetadata("NIRGEO"), "NIRGEO")
             if crs.isValid():

@@ -31,10 +31,11 @@ from qgis.core import (
     QgsProcessingParameterRasterLayer,
     QgsProject,
     QgsRasterLayer,
+    QgsRasterRange,
     QgsRectangle,
     QgsReferencedRectangle,
 )
-from qgis.PyQt.QtCore import QTimer
+from qgis.PyQt.QtCore import NULL, QTimer
 
 pytestmark = pytest.mark.qgis
 
@@ -728,3 +729,74 @@ def run_and_load(parameters: dict[str, Any], feedback: Any) -> QgsRasterLayer:
     assert handleAlgorithmResults(tool, context, feedback)
     (new,) = set(QgsProject.instance().mapLayers()) - before
     return QgsProject.instance().mapLayer(new)
+
+
+# What a layer hides.
+
+
+def in_project(layer: QgsRasterLayer) -> QgsRasterLayer:
+    """A failure keeps what its test has held, and a layer's owner must end with QGIS."""
+    QgsProject.instance().addMapLayer(layer)
+    return layer
+
+
+def test_a_layer_with_options_is_not_written_over(real: None, scene: Path, out: Path) -> None:
+    before = scene.read_bytes()
+    layer = in_project(QgsRasterLayer(f"{scene}|option:NUM_THREADS=2", "Opt"))
+    with pytest.raises(QgsProcessingException, match="would be lost"):
+        processing.run("nirgeo:colorize", {"INPUT": layer, "OUTPUT": str(scene)})
+    with pytest.raises(QgsProcessingException, match="would be lost"):
+        processing.run("nirgeo:info", {"INPUT": layer, "OUTPUT": str(scene)})
+    assert scene.read_bytes() == before
+
+
+def test_a_crs_chosen_by_hand_is_that_of_the_run(real: None, scene: Path, out: Path) -> None:
+    expected = out / "expected.tif"
+    processing.run("nirgeo:colorize", {"INPUT": str(scene), "OUTPUT": str(expected)})
+    bare = out / "bare.tif"
+    shutil.copy(scene, bare)
+    opened = gdal.Open(str(bare), gdal.GA_Update)
+    opened.SetProjection("")
+    del opened
+    layer = in_project(QgsRasterLayer(str(bare), "Bare"))
+    layer.setCrs(QgsCoordinateReferenceSystem("EPSG:32632"))
+    made = out / "made.tif"
+    processing.run("nirgeo:colorize", {"INPUT": layer, "OUTPUT": str(made)})
+    one, two = gdal.Open(str(expected)), gdal.Open(str(made))
+    np.testing.assert_array_equal(one.ReadAsArray(), two.ReadAsArray())
+    assert in_project(QgsRasterLayer(str(made), "made")).crs().authid() == "EPSG:32632"
+
+
+def test_what_refers_to_a_file_is_called_and_lies_as_it_does(scene: Path, log: Any) -> None:
+    product = scene.parent / "S2A_MSIL2A_20220701T101611_N0400_R065_T32TQM_20220701T162310.SAFE"
+    file = product / "GRANULE" / "R10m" / "T32TQM_20220701T101611_B08_10m.tif"
+    file.parent.mkdir(parents=True)
+    shutil.copy(scene, file)
+    layer = in_project(QgsRasterLayer(f"{file}|option:NUM_THREADS=2", "B08"))
+    with Scene.of(layer, NEAR_INFRARED).as_file(log) as path:
+        assert Path(path).parts[-3:] == (product.name, "R10m", f"{file.stem}.vrt")
+        np.testing.assert_array_equal(
+            gdal.Open(path).ReadAsArray(), gdal.Open(str(scene)).ReadAsArray()
+        )
+    assert not Path(path).exists()
+
+
+def test_values_hidden_in_qgis_are_told_of(real: None, scene: Path, out: Path, log: Any) -> None:
+    layer = in_project(QgsRasterLayer(str(scene), "Scene"))
+    layer.dataProvider().setUserNoDataValue(1, [QgsRasterRange(0, 100)])
+    processing.run(
+        "nirgeo:colorize", {"INPUT": layer, "OUTPUT": str(out / "rgb.tif")}, feedback=log
+    )
+    assert any("additional no-data values" in text for text in log.warnings)
+
+
+def test_null_is_nothing_and_junk_is_no_number(real: None, scene: Path, out: Path) -> None:
+    texts = dict.fromkeys(("SCALE", "OPTIONS", "REFERENCE_SCALE"), NULL)
+    target = str(out / "rgb.tif")
+    processing.run("nirgeo:colorize", {"INPUT": str(scene), **texts, "OUTPUT": target})
+    with pytest.raises(QgsProcessingException, match="'none' is no number"):
+        processing.run("nirgeo:colorize", {"INPUT": str(scene), "NODATA": "none", "OUTPUT": target})
+
+
+def test_passwords_are_not_shown() -> None:
+    assert shown("/vsicurl/https://me:secret@host/x.tif?sig=1") == "/vsicurl/https://host/x.tif"
