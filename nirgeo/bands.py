@@ -107,7 +107,7 @@ _MISSIONS: tuple[tuple[str, str, dict[str, tuple[str, ...]]], ...] = (
     ("CBERS WPM", r"CBERS.?4A?.?WPM", _IN_ORDER),
     (
         "Resourcesat",
-        r"(?<![a-z])(?:liss|awifs)",
+        r"(?<![a-z])(?:liss.?(?:3|4|iii|iv)|awifs)(?![a-z])",
         {"green": ("B2",), "red": ("B3",), "nir": ("B4",)},
     ),
     ("PlanetScope", r"_3B_AnalyticMS(?!_8b)", _IN_ORDER),

@@ -320,13 +320,16 @@ class TestMissions:
             "LT05_L1TP_196030_19950704_20200915_02_T1_2345.tif",
             "SPOT5_HRG2_J imagery.tif",
             "R2_LISS3_stack.tif",
+            "IRS-P6_LISS-III.tif",
+            "AWiFS_stack.tif",
         ],
     )
     def test_the_fourth_of_some_missions_is_something_else(self, product: str) -> None:
         labels = [BandLabel(k) for k in range(1, 5)]
         with pytest.raises(BandError, match="nothing says"):
             find_roles(labels, product=product, dtype="uint8")
-        assert find_roles(labels, product="s2a_rgbn_8bit.tif", dtype="uint8") == {"nir": 4}
+        for another in ("s2a_rgbn_8bit.tif", "lisse_rgbn.tif"):  # a town
+            assert find_roles(labels, product=another, dtype="uint8") == {"nir": 4}
 
     @pytest.mark.parametrize(
         ("stem", "said"),
