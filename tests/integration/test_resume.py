@@ -970,6 +970,28 @@ def test_arrays_can_be_resumed_too(tmp_path: Path, tiny: Model) -> None:
     assert list(listing(tmp_path)) == ["out.tif"]
 
 
+def test_a_mask_of_one_s_own_is_a_part_of_the_work(tmp_path: Path, work: Work) -> None:
+    scene = nirgeo.open_scene(work.scene, scale="0.0001", chunk=1)
+    rgb = nirgeo.colorize(scene, work.model)
+    target = tmp_path / "out.tif"
+
+    def clouded(rows: int) -> xr.DataArray:
+        valid = rgb["valid"].copy()
+        return rgb.assign_coords(valid=valid & (np.arange(rgb.sizes["y"]) >= rows)[:, None])
+
+    def interrupt(done: int, total: int) -> None:
+        if done == 4:
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        nirgeo.write_geotiff(clouded(70), target, resume=True, on_progress=interrupt)
+    with pytest.raises(ResumeError, match="mask"):
+        nirgeo.write_geotiff(clouded(90), target, resume=True)
+    nirgeo.write_geotiff(clouded(70), target, resume=True)
+    with rasterio.open(target) as file:
+        assert not file.dataset_mask()[:70].any()
+
+
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="names of open files are asked for")
 def test_what_is_said_to_be_safe_was_synced(
     tmp_path: Path, tiny: Model, monkeypatch: pytest.MonkeyPatch
