@@ -197,6 +197,11 @@ _lanes: dict[str, Lane] = {}
 _lanes_lock = threading.Lock()
 
 
+def has_lane(device_name: str) -> bool:
+    """Whether somebody has come by a lane to a device of this name, which torch need not know."""
+    return device_name in _lanes
+
+
 def lane_of(device_name: str) -> Lane:
     """The lane to a torch device, one per process."""
     from nirgeo.accelerator import Accelerator

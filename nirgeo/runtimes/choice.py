@@ -69,6 +69,10 @@ def check_device(device: str) -> None:
     """
     from torch import device as named
 
+    from nirgeo.lane import has_lane
+
+    if has_lane(device):
+        return
     try:
         named(device)
     except RuntimeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import shutil
@@ -13,6 +14,13 @@ from pathlib import Path
 
 import package
 import pytest
+
+
+@pytest.fixture(autouse=True, scope="module")
+def garbage_of_others_is_gone() -> None:
+    """What other tests have left may log a traceback when it is collected, and where Python 3.11
+    parses a source just then it fails (python/cpython#106905)."""
+    gc.collect()
 
 
 @pytest.fixture
