@@ -4,8 +4,8 @@ Labels are whatever a scene says about its bands: descriptions, STAC common name
 interpretation, the file's own name. What can't be found this way is never guessed from the number
 of bands, with two exceptions. Decades of aerial imagery have earned one: in an 8-bit file of four
 unlabelled bands the fourth is near infrared. Red and green are not guessed even there, since both
-RGBN and BGRN files are common. And a file of twelve or thirteen bands that a Sentinel-2 product's
-name goes with has them in the mission's order.
+RGBN and BGRN files are common. And where a product's name says that a file holds every band of it,
+as Sentinel-2's twelve or thirteen or PlanetScope's four, they are in the maker's order.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ _NUMBERED_ALIKE = frozenset(
     )
 )
 
-_FOURTH_IS_NIR = (None, "Sentinel-2", "Landsat MSS 1–3", "Landsat MSS 4–5", "PlanetScope", "Gaofen")
+_FOURTH_IS_NIR = (None, "Sentinel-2", "Landsat MSS 1–3", "Landsat MSS 4–5")
 """Missions of whose four bands the fourth is near infrared, in the usual files; or none known."""
 
 # Names that mean one role whatever the sensor. "nir08" and "nir09" are STAC's narrow bands: second

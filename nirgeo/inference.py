@@ -474,9 +474,10 @@ class NetworkColouriser:
             # white, whatever a network makes of a red that it never saw.
             measured = [known[colour] for colour in self.copies]
             white = np.maximum.reduce(measured) >= 1
-            for colour in self.spec.made:
-                least = np.where(white, np.minimum.reduce(measured), 0)
-                known[colour] = np.maximum(known[colour], least)
+            if white.any():
+                least = np.minimum.reduce(measured)
+                for colour in self.spec.made:
+                    np.maximum(known[colour], least, out=known[colour], where=white)
         return np.stack([known[colour] for colour in self.spec.colours])
 
     def _saturated(

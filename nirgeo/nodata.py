@@ -47,7 +47,8 @@ def suspected_nodata(source: RasterSource, roles: Sequence[str]) -> tuple[list[s
     Looks at the tiles of the fixed lattice.
     """
     tiles = source.samples([source.number_of(role) for role in roles])
-    return nodata_remarks(tiles, roles, "give --nodata"), framing_value(tiles)
+    frame = framing_value(tiles)
+    return _remarks(tiles, roles, frame, "give --nodata"), frame
 
 
 def framing_value(tiles: Tiles) -> float | None:
@@ -76,8 +77,11 @@ def nodata_remarks(tiles: Tiles, roles: Sequence[str], remedy: str) -> list[str]
 
     ``remedy`` is what to do with the value, if it marks them here.
     """
+    return _remarks(tiles, roles, framing_value(tiles), remedy)
+
+
+def _remarks(tiles: Tiles, roles: Sequence[str], frame: float | None, remedy: str) -> list[str]:
     said = []
-    frame = framing_value(tiles)
     if frame is not None and frame not in _USUAL_NODATA:
         told = _as_text(frame, tiles[0][0].dtype)
         said.append(

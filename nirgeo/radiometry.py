@@ -235,7 +235,8 @@ def find_scaling(clues: ScalingClues, override: str | Scaling | None = None) -> 
 
     1. ``override``: ``"GAIN"``, ``"GAIN,OFFSET"`` (reflectance), or a recorded :class:`Scaling`;
     2. a ``REFLECTANCE_SCALE`` tag (1 on uint8 files means display counts);
-    3. GDAL's scale and offset of the band, when they are not 1 and 0;
+    3. GDAL's scale and offset of the band, when they are not 1 and 0 (a scale of 100 and more on
+       whole numbers divides);
     4. a STAC item's scale and offset;
     5. the product's name or metadata (Landsat Collection 2, HLS, Sentinel-2 baseline), or the names
        of its bands or images, where the numbers can be its maker's;

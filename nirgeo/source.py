@@ -562,7 +562,8 @@ def _alpha_is_data(source: RasterSource, number: int) -> bool:
     highest = 1 if dtype.kind == "f" else np.iinfo(dtype).max
     # Opaque is 255, or the highest number of a wider type, or 1 among floats.
     opaque = [255, highest]
-    numbers = [n for n, band in enumerate(source.bands, start=1) if band.dtype == dtype.name]
+    alike = [n for n, band in enumerate(source.bands, start=1) if band.dtype == dtype.name]
+    numbers = sorted({*alike[:3], number})  # colours; a damaged file may declare any number more
     between = total = 0
     different: set[Any] = set()
     for window in lattice(*source.grid.shape):

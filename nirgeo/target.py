@@ -83,13 +83,13 @@ class Target:
         again: bool = False,
     ) -> None:
         self.name = file_name("result", path)
-        self.links: tuple[str, ...] = ()
-        """What the result is called beside its name, if anything."""
+        self.link: str | None = None
+        """What was named, if it only points at the result."""
         if "\0" in self.name:
             raise TargetError(f"{self.name!r} is no name of a file")
         if os.path.islink(self.name) and not os.path.isdir(self.name):
             # As whoever opens a link and writes: what it points at is what is made.
-            self.links = (self.name,)
+            self.link = self.name
             self.name = os.path.realpath(self.name)
         self.overwrite = overwrite
         self.resume = resume
@@ -342,10 +342,9 @@ class Target:
                     with suppress(OSError):
                         (self.folder / _MARK).unlink()
                 raise
-            for link in self.links:
-                for beside in _BESIDE:
-                    with suppress(OSError):
-                        os.unlink(f"{link}{beside}")
+            for beside in () if self.link is None else _BESIDE:
+                with suppress(OSError):
+                    os.unlink(f"{self.link}{beside}")
             _sync_folder(Path(self.name).parent)
             return
         if not self.overwrite and self._exists():

@@ -151,31 +151,34 @@ def remove_item(result: str) -> str | None:
 
     Only what :func:`make_item` made for a file of this name, and nobody changed, goes.
     """
-    if result.startswith("/vsi"):
-        return None
-    path = Path(result).with_suffix(".json")
+    path, content = _item_beside(result)
     try:
-        with open(path, "rb") as file:
-            content = json.loads(file.read(_MAX_BYTES))
-        if not _is_own_item(content, Path(result)):
+        if path is None or not _is_own_item(content, Path(result)):
             return None
         path.unlink()
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # not there, or no item
+    except (OSError, KeyError, TypeError):  # gone, or no item
         return None
     return str(path)
 
 
 def changed_item(result: str) -> str | None:
     """The path of an item beside a result that nirgeo made for it and somebody has changed."""
+    path, content = _item_beside(result)
+    properties = content.get("properties") if isinstance(content, dict) else None
+    made = isinstance(properties, dict) and f"{PREFIX}synthetic" in properties
+    return str(path) if made else None
+
+
+def _item_beside(result: str) -> tuple[Path | None, Any]:
+    """Where the item of a result lies and what it holds; None where there is none that is JSON."""
     if result.startswith("/vsi"):
-        return None
+        return None, None
     path = Path(result).with_suffix(".json")
     try:
         with open(path, "rb") as file:
-            properties = json.loads(file.read(_MAX_BYTES))["properties"]
-        return str(path) if f"{PREFIX}synthetic" in properties else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
+            return path, json.loads(file.read(_MAX_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return None, None
 
 
 def _is_own_item(content: object, result: Path) -> bool:

@@ -193,7 +193,7 @@ class Evaluate(NirgeoTool):
         output = self.parameterAsOutputLayer(parameters, self.OUTPUT, context)
         table = PageFile(self.PAGE, self.parameterAsFileOutput(parameters, self.TABLE, context))
         if table.path:
-            table.check(output, *(scene.path or "" for scene in (self._prediction, self._truth)))
+            table.check(output)
         for scene in (self._prediction, self._truth):
             scene.refuse_as_output(output, self.LABELS["--error-map"])
             scene.refuse_as_output(table.path, self.PAGE)

@@ -22,16 +22,16 @@ class PageFile:
     label: str
     path: str
 
-    def check(self, *others: str) -> None:
-        """See whether a page can be written, before anything takes time; and over none of the
-        ``others``, which the tool reads or makes.
+    def check(self, output: str = "") -> None:
+        """See whether a page can be written, before anything takes time; and not over the
+        ``output`` of the same run.
 
         Raises
         ------
         QgsProcessingException : it can't
         """
         target = os.path.realpath(self.path)
-        if target in {os.path.realpath(other) for other in others if other}:
+        if output and target == os.path.realpath(output):
             raise QgsProcessingException(
                 f"{self.label}: {self.path} is a raster of this run, which would be lost. Choose "
                 "another place."

@@ -125,7 +125,8 @@ class Scene:
         return cls(layer.name(), role, layer.crs(), path, pixels, here, by_hand, source, hidden)
 
     def refuse_as_output(self, output: str, label: str) -> None:
-        """A layer that is copied hides from nirgeo of which files it is made.
+        """What is made must not take the place of a file that the layer is made of: where that is
+        copied, nirgeo could not know.
 
         Raises
         ------
@@ -134,7 +135,9 @@ class Scene:
         if not output or not os.path.exists(output):
             return
         written = re.escape(Path(output).absolute().as_posix())
-        if re.search(rf"{written}(?![\w.])", unquote(self.source).replace("\\", "/")):
+        named = re.search(rf"{written}(?![\w.])", unquote(self.source).replace("\\", "/"))
+        own = self.path is not None and os.path.exists(self.path)
+        if named or (own and os.path.samefile(output, str(self.path))):
             raise QgsProcessingException(
                 f"{label}: {output} is a file of {self.name}, which would be lost. Choose another "
                 "place."
@@ -142,7 +145,8 @@ class Scene:
 
     @contextmanager
     def as_file(self, feedback: QgsProcessingFeedback) -> Iterator[str]:
-        """The scene's own file, or a temporary copy that is removed afterwards.
+        """The scene's own file; or a temporary one that is removed afterwards, which refers to it
+        or is a copy.
 
         A copy can be made once: the pixels are given away for it.
 

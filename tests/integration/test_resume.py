@@ -944,6 +944,11 @@ def test_only_missing_chunks_are_computed_again(tmp_path: Path, work: Work) -> N
     assert target.read_bytes() == work.finished
 
 
+def stop_at_the_fourth(done: int, total: int) -> None:
+    if done == 4:
+        raise RuntimeError("stopped")
+
+
 def test_arrays_can_be_resumed_too(tmp_path: Path, tiny: Model) -> None:
     # In memory or dask: a run is recognised by the values it is made from.
     values = scene_values(200, 260)
@@ -955,12 +960,8 @@ def test_arrays_can_be_resumed_too(tmp_path: Path, tiny: Model) -> None:
         array = xr.DataArray(da.from_array(changed, chunks=64), dims=("y", "x"))
         return nirgeo.colorize(array, tiny, scale="0.0001")
 
-    def interrupt(done: int, total: int) -> None:
-        if done == 4:
-            raise RuntimeError("stopped")
-
     with pytest.raises(RuntimeError, match="stopped"):
-        nirgeo.write_geotiff(rgb(1000), target, resume=True, on_progress=interrupt)
+        nirgeo.write_geotiff(rgb(1000), target, resume=True, on_progress=stop_at_the_fourth)
     with pytest.raises(ResumeError, match="array"):
         nirgeo.write_geotiff(rgb(1001), target, resume=True)
     starts: list[tuple[int, int]] = []
@@ -979,12 +980,8 @@ def test_a_mask_of_one_s_own_is_a_part_of_the_work(tmp_path: Path, work: Work) -
         valid = rgb["valid"].copy()
         return rgb.assign_coords(valid=valid & (np.arange(rgb.sizes["y"]) >= rows)[:, None])
 
-    def interrupt(done: int, total: int) -> None:
-        if done == 4:
-            raise RuntimeError("stopped")
-
     with pytest.raises(RuntimeError, match="stopped"):
-        nirgeo.write_geotiff(clouded(70), target, resume=True, on_progress=interrupt)
+        nirgeo.write_geotiff(clouded(70), target, resume=True, on_progress=stop_at_the_fourth)
     with pytest.raises(ResumeError, match="mask"):
         nirgeo.write_geotiff(clouded(90), target, resume=True)
     nirgeo.write_geotiff(clouded(70), target, resume=True)

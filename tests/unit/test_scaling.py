@@ -270,16 +270,21 @@ def test_an_empty_chunk_is_written_where_a_resumed_store_is_not_empty(tmp_path: 
         assert not file.read().any()
 
 
-def test_a_disk_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    grid = ChunkGrid(64, 128, 1)
-    store = BlockStore(tmp_path / "blocks.tif", grid, 2, np.uint8)
-    journal = Journal(tmp_path / "journal.jsonl")
+def begun(folder: Path) -> tuple[BlockStore, Journal]:
+    """Store and journal of a run that has made nothing yet."""
+    store = BlockStore(folder / "blocks.tif", ChunkGrid(64, 128, 1), 2, np.uint8)
+    journal = Journal(folder / "journal.jsonl")
     store.create()
     journal.create({})
+    return store, journal
 
-    def full() -> None:
-        raise OSError(28, "No space left on device")
 
+def full() -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_disk_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, journal = begun(tmp_path)
     monkeypatch.setattr(store, "sync", full)
     with pytest.raises(OSError, match="No space"), Keeper(store, journal) as keeper:
         keeper.put(0, 0, np.ones((1, 64, 64), dtype=np.uint8))
@@ -351,14 +356,7 @@ def test_a_chunk_that_is_taken_over_is_in_the_overviews(tmp_path: Path) -> None:
 def test_after_a_disk_has_failed_nothing_more_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = BlockStore(tmp_path / "blocks.tif", ChunkGrid(64, 64, 1), 2, np.uint8)
-    journal = Journal(tmp_path / "journal.jsonl")
-    store.create()
-    journal.create({})
-
-    def full() -> None:
-        raise OSError(28, "No space left on device")
-
+    store, journal = begun(tmp_path)
     monkeypatch.setattr(store, "sync", full)
     taken = 0
     with pytest.raises(OSError, match="No space"), Keeper(store, journal) as keeper:  # noqa: PT012
@@ -372,23 +370,20 @@ def test_after_a_disk_has_failed_nothing_more_is_taken(
 def test_whoever_waits_for_a_disk_that_fails_is_let_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = BlockStore(tmp_path / "blocks.tif", ChunkGrid(64, 64, 1), 2, np.uint8)
-    journal = Journal(tmp_path / "journal.jsonl")
-    store.create()
-    journal.create({})
-    begun, go_on = threading.Event(), threading.Event()
+    store, journal = begun(tmp_path)
+    waiting, go_on = threading.Event(), threading.Event()
 
     def slow_and_full() -> None:
-        begun.set()
+        waiting.set()
         assert go_on.wait(30)
-        raise OSError(28, "No space left on device")
+        full()
 
     monkeypatch.setattr(store, "sync", slow_and_full)
     ones, told = np.ones((1, 64, 64), dtype=np.uint8), threading.Event()
 
     def fill(keeper: Keeper) -> None:
         keeper.put(0, 0, ones)
-        assert begun.wait(30)
+        assert waiting.wait(30)
         for _ in range(MAX_WAITING):
             keeper.put(0, 0, ones)
         threading.Timer(0.1, go_on.set).start()
