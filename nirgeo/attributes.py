@@ -19,7 +19,7 @@ _OF_VALUES = re.compile(
     r"_?Fill_?Value|missing_value|nodata(vals)?|scale_factor|add_offset|scales?|offsets?"
     r"|units?|long_name|standard_name|actual_range|valid_(min|max|range)|flag_\w+|cell_\w+"
     r"|ancillary_variables|coordinates|grid_mapping|dtype|_Unsigned|descriptions"
-    r"|REFLECTANCE_SCALE|STATISTICS_\w+|COLORINTERP|nirgeo_\w+"
+    r"|REFLECTANCE_SCALE(?:_FACTOR)?|wavelength\w*|Band_\d+|STATISTICS_\w+|COLORINTERP|nirgeo_\w+"
     r"|crs|transform|res|resolution|spec|is_tiled",
     re.IGNORECASE,
 )

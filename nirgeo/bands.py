@@ -1,11 +1,11 @@
 """Which band is near infrared, and which are red and green.
 
 Labels are whatever a scene says about its bands: descriptions, STAC common names, colour
-interpretation, the file's own name. What can't be found this way is never guessed from the number
-of bands, with two exceptions. Decades of aerial imagery have earned one: in an 8-bit file of four
-unlabelled bands the fourth is near infrared. Red and green are not guessed even there, since both
-RGBN and BGRN files are common. And where a product's name says that a file holds every band of it,
-as Sentinel-2's twelve or thirteen or PlanetScope's four, they are in the maker's order.
+interpretation, wavelengths, the file's own name. What can't be found this way is never guessed from
+the number of bands, with two exceptions. Decades of aerial imagery have earned one: in an 8-bit
+file of four unlabelled bands the fourth is near infrared. Red and green are not guessed even there,
+since both RGBN and BGRN files are common. And where a product's name says that a file holds every
+band of it, as Sentinel-2's twelve or thirteen or PlanetScope's four, they are in the maker's order.
 """
 
 from __future__ import annotations
@@ -22,19 +22,27 @@ from nirgeo.plaintext import plain
 COLOURS = ("red", "green", "blue")
 ROLES = (*COLOURS, "nir")
 
+WAVELENGTHS = {"red": 0.66, "green": 0.56, "blue": 0.49, "nir": 0.84}
+"""Where a role's usual band lies, in micrometres."""
+
+# What still is a role's band: between Landsat MSS's last one and red edge, for example.
+_RANGES = {"red": (0.62, 0.69), "green": (0.52, 0.6), "blue": (0.44, 0.52), "nir": (0.76, 0.96)}
+
 
 @dataclass(frozen=True)
 class BandLabel:
-    """What a scene says about one band. ``number`` counts from 1."""
+    """What a scene says about one band. ``number`` counts from 1, ``wavelength`` is in µm."""
 
     number: int
     description: str = ""
     common_name: str = ""
     colorinterp: str = ""
     file_stem: str = ""
+    wavelength: float | None = None
 
     def describe(self) -> str:
-        parts = [self.description or self.common_name or self.file_stem]
+        at = "" if self.wavelength is None else f"{self.wavelength:.4g} µm"
+        parts = [self.description or self.common_name or at or self.file_stem]
         if self.colorinterp not in ("", "undefined", "gray"):
             parts.append(f"[{self.colorinterp}]")
         text = " ".join(part for part in parts if part)
@@ -195,6 +203,28 @@ _DESIGNATION = re.compile(
 )
 
 
+_NUMBER_AND_UNIT = (
+    r"(\d{1,4}(?:\.\d{1,9})?) ?"
+    r"(nm|nanomet(?:er|re)s?|[uµμ]m|micromet(?:er|re)s?|microns?)"
+)
+# By itself, behind a name as GDAL puts those of ENVI's headers, or as its Sentinel-2 driver has it.
+_WAVELENGTH = re.compile(
+    rf"(?:^|.*\(|.*central wavelength ){_NUMBER_AND_UNIT}\)?$", re.IGNORECASE | re.DOTALL
+)
+
+
+def wavelength_of(text: str, unit: str = "") -> float | None:
+    """The wavelength in micrometres that a description ends with, or that a number in this unit is.
+
+    None where there is none, or where it is none of the light that the sun gives.
+    """
+    match = _WAVELENGTH.fullmatch(f"{text.strip()} {unit.strip()}".strip())
+    if match is None:
+        return None
+    value = float(match[1]) / (1000 if match[2][0] in "nN" else 1)
+    return value if 0.1 <= value <= 20 else None
+
+
 def sensor_of(product: str) -> str | None:
     """The mission that a product's name or metadata speaks of first, or None."""
     found = {name: pattern.search(product) for name, (pattern, _) in _SENSORS.items()}
@@ -271,6 +301,18 @@ def _by_words(labels: Sequence[BandLabel], role: str) -> BandLabel | None:
     return None
 
 
+def _by_wavelength(labels: Sequence[BandLabel], role: str) -> BandLabel | None:
+    """The band nearest to where the role's usual one lies, of those not called something else."""
+    low, high = _RANGES[role]
+    found = [
+        (abs(label.wavelength - WAVELENGTHS[role]), label.number, label)
+        for label in labels
+        if label.wavelength is not None and low <= label.wavelength <= high
+        if not any(_NO_ROLE.match(x.strip()) for x in (label.description, label.common_name))
+    ]
+    return min(found, key=lambda item: item[:2])[2] if found else None
+
+
 def _by_sensor(labels: Sequence[BandLabel], role: str, sensor: str | None) -> BandLabel | None:
     if sensor is None:
         return None
@@ -322,7 +364,11 @@ def listing(labels: Sequence[BandLabel]) -> str:
 
 def _unlabelled(labels: Sequence[BandLabel]) -> bool:
     return not any(
-        label.description or label.common_name or label.colorinterp == "nir" for label in labels
+        label.description
+        or label.common_name
+        or label.colorinterp == "nir"
+        or label.wavelength is not None
+        for label in labels
     )
 
 
@@ -335,6 +381,8 @@ def _something_else(label: BandLabel, claimed: Sequence[str], sensor: str | None
     for text in (label.description, label.common_name, label.colorinterp):
         if text in COLOURS or _NO_ROLE.match(text.strip()):
             return text.strip()
+    if label.wavelength is not None:
+        return f"{label.wavelength:.4g} µm"
     for text in (label.file_stem, label.description):
         if (quality := _NO_MEASUREMENT.search(text)) is not None:
             return quality[0].strip("_")
@@ -362,9 +410,9 @@ def find_roles(
     With ``in_array`` messages say what to do with an array, where there is no command line.
 
     Tried in this order for each role: ``explicit`` (a number or a name), descriptions and STAC
-    common names, colour interpretation (NIR only), the mission named by ``product`` together with
-    band designations, the only band of a single-band scene, the fourth band of an unlabelled
-    8-bit scene of four.
+    common names, wavelengths, colour interpretation (NIR only), the mission named by ``product``
+    together with band designations, the only band of a single-band scene, the fourth band of an
+    unlabelled 8-bit scene of four.
 
     Raises
     ------
@@ -389,7 +437,7 @@ def find_roles(
     for role in ROLES:
         if role in found:
             continue
-        label = _by_words(labels, role)
+        label = _by_words(labels, role) or _by_wavelength(labels, role)
         if label is None and role == "nir":
             label = next((x for x in labels if x.colorinterp == "nir"), None)
         if label is None:

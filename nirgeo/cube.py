@@ -16,10 +16,11 @@ import numpy as np
 import xarray as xr
 
 from nirgeo.attributes import of_the_scene
-from nirgeo.bands import ROLES, BandLabel, find_roles
+from nirgeo.bands import ROLES, BandLabel, find_roles, wavelength_of
 from nirgeo.errors import BandError, GridError, RadiometryError
 from nirgeo.georeference import CORNERS_ATTR, RPC_ATTR
 from nirgeo.radiometry import (
+    ENVI_FACTOR,
     Quantity,
     Scaling,
     ScalingClues,
@@ -44,13 +45,16 @@ _OF_BANDS = (*_NODATA, "scale_factor", "add_offset")
 """What holds for the values of a band."""
 
 _OF_ALL = (
-    *("REFLECTANCE_SCALE", SCALING_ATTR, SCALING_ORIGIN_ATTR, PRODUCT_ATTR, RPC_ATTR),
-    *(CORNERS_ATTR, "crs"),
+    *("REFLECTANCE_SCALE", ENVI_FACTOR, SCALING_ATTR, SCALING_ORIGIN_ATTR, PRODUCT_ATTR),
+    *(RPC_ATTR, CORNERS_ATTR, "crs"),
 )
 """What holds for every band of a scene, and so may stand with the dataset."""
 
 _COMMON_NAMES = ("common_name", "eo:common_name")
 """Coordinates along ``band`` with STAC's common names, as stackstac attaches them."""
+
+_WAVELENGTHS = ("wavelength", "wavelengths", "center_wavelength", "eo:center_wavelength")
+"""The same for wavelengths."""
 
 _POOLED_RASTERS = 64
 """So many rasters give every pixel of their sample tiles; of more, fewer pixels are taken of each,
@@ -151,7 +155,8 @@ def band_labels(array: xr.DataArray) -> list[BandLabel]:
 
     rioxarray numbers the bands of a file, and keeps their descriptions in ``long_name``. Beside
     either there may be STAC's common names, which count unless a band is called by a role itself:
-    whoever renames a band does not think of them.
+    whoever renames a band does not think of them. Wavelengths are a coordinate, as rioxarray reads
+    them from ENVI's headers.
     """
     count = array.sizes["band"]
     names = list(np.atleast_1d(array["band"].values)) if "band" in array.coords else [0] * count
@@ -159,10 +164,15 @@ def band_labels(array: xr.DataArray) -> list[BandLabel]:
     described = array.attrs.get("long_name")
     if not any(words) and isinstance(described, tuple | list) and len(described) == count:
         words = [str(word or "") for word in described]
-    pairs = zip(words, _common_names(array), strict=True)
+    told = zip(words, _common_names(array), _wavelengths(array), strict=True)
     return [
-        BandLabel(number, description=word, common_name="" if word in ROLES else common)
-        for number, (word, common) in enumerate(pairs, start=1)
+        BandLabel(
+            number,
+            description=word,
+            common_name="" if word in ROLES else common,
+            wavelength=at or wavelength_of(word),
+        )
+        for number, (word, common, at) in enumerate(told, start=1)
     ]
 
 
@@ -173,6 +183,24 @@ def _common_names(array: xr.DataArray) -> list[str]:
         if names.shape == (count,):  # over band; or of the only one
             return [name if isinstance(name, str) else "" for name in names]
     return [""] * count
+
+
+def _wavelengths(array: xr.DataArray) -> list[float | None]:
+    """In micrometres; numbers without a unit are nanometres if they can't be micrometres."""
+    count = array.sizes["band"]
+    for key in _WAVELENGTHS:
+        if key not in array.coords:
+            continue
+        coordinate = array.coords[key]
+        values = np.atleast_1d(coordinate.values)
+        if values.shape != (count,) or values.dtype.kind not in "iuf":
+            continue
+        unit = coordinate.attrs.get("units") or array.attrs.get("wavelength_units")
+        return [
+            wavelength_of(f"{value:.9g}", str(unit or ("nm" if value > 20 else "µm")))
+            for value in values.tolist()
+        ]
+    return [None] * count
 
 
 def with_axes(array: xr.DataArray) -> tuple[xr.DataArray, dict[str, str]]:

@@ -136,6 +136,7 @@ class ScalingClues:
 
     dtype: str
     reflectance_scale_tag: float | None = None
+    reflectance_scale_origin: str = "REFLECTANCE_SCALE tag"
     gdal_scale: float | None = None
     gdal_offset: float | None = None
     stac_scale: float | None = None
@@ -234,7 +235,8 @@ def find_scaling(clues: ScalingClues, override: str | Scaling | None = None) -> 
     """The scaling of a scene: the first of these that is known.
 
     1. ``override``: ``"GAIN"``, ``"GAIN,OFFSET"`` (reflectance), or a recorded :class:`Scaling`;
-    2. a ``REFLECTANCE_SCALE`` tag (1 on uint8 files means display counts);
+    2. a ``REFLECTANCE_SCALE`` tag (1 on uint8 files means display counts), or the factor in an
+       ENVI header;
     3. GDAL's scale and offset of the band, when they are not 1 and 0 (a scale of 100 and more on
        whole numbers divides);
     4. a STAC item's scale and offset;
@@ -257,7 +259,7 @@ def find_scaling(clues: ScalingClues, override: str | Scaling | None = None) -> 
     if tag is not None:
         if eight_bit and tag == 1:
             return Scaling(Quantity.COUNTS, 1.0, 0.0, "REFLECTANCE_SCALE tag of 1 on 8-bit counts")
-        return Scaling(Quantity.REFLECTANCE, tag, 0.0, "REFLECTANCE_SCALE tag")
+        return Scaling(Quantity.REFLECTANCE, tag, 0.0, clues.reflectance_scale_origin)
     divides = not clues.dtype.startswith("float") and (clues.gdal_scale or 0) >= _DIVISOR
     if divides and clues.gdal_scale is not None and not clues.gdal_offset:
         return Scaling(
@@ -285,6 +287,19 @@ def find_scaling(clues: ScalingClues, override: str | Scaling | None = None) -> 
     if high is not None and 2 < high <= 255 and (clues.low or 0) >= 0:
         return Scaling(Quantity.COUNTS, 1.0, 0.0, f"values up to {high:.3g}, the range of 8 bits")
     return Scaling(Quantity.REFLECTANCE, 1e-4, 0.0, "assumed: reflectance × 10000")
+
+
+ENVI_FACTOR = "reflectance_scale_factor"
+ENVI_ORIGIN = "reflectance scale factor of the ENVI header"
+
+
+def envi_scale(value: object) -> float | None:
+    """What the numbers of a file are multiplied with, by ENVI's factor, which divides them."""
+    try:
+        factor = float(str(value))
+    except ValueError:
+        return None
+    return 1 / factor if math.isfinite(factor) and factor > 0 else None
 
 
 def parse_scale(text: str, option: str = "--scale") -> Scaling:

@@ -28,10 +28,13 @@ from nirgeo.hrefs import absolute_scene, is_url, item_in_document, public
 from nirgeo.layers import array_from_tasks, facts_of
 from nirgeo.nodata import as_stored
 from nirgeo.radiometry import (
+    ENVI_FACTOR,
+    ENVI_ORIGIN,
     Quantity,
     Scaling,
     ScalingClues,
     cf_scaling,
+    envi_scale,
     find_scaling,
     level_1_mark,
 )
@@ -284,14 +287,20 @@ def _roles_of_files(paths: Sequence[PathLike]) -> dict[str, PathLike]:
 
 def stated_scaling(attributes: Mapping[Any, Any], dtype: str) -> Scaling | None:
     """What an array's attributes say of its values: nirgeo's own record, else CF's, else the tag
-    of a file as rioxarray keeps it."""
+    of a file, or ENVI's factor, as rioxarray keeps them."""
     recorded = attributes.get(SCALING_ATTR)
     if recorded is None:
         tag = attributes.get("REFLECTANCE_SCALE")
         found = cf_scaling(attributes)
-        if found is not None or tag is None:
+        if found is not None:
             return found
-        return find_scaling(ScalingClues(dtype, reflectance_scale_tag=float(tag)))
+        if tag is not None:
+            return find_scaling(ScalingClues(dtype, reflectance_scale_tag=float(tag)))
+        by_header = envi_scale(attributes.get(ENVI_FACTOR))
+        clues = ScalingClues(
+            dtype, reflectance_scale_tag=by_header, reflectance_scale_origin=ENVI_ORIGIN
+        )
+        return None if by_header is None else find_scaling(clues)
     origin = attributes.get(SCALING_ORIGIN_ATTR, "recorded in the array")
     return Scaling.from_tag(str(recorded), str(origin))
 

@@ -30,11 +30,17 @@ from rasterio.windows import Window as RasterioWindow
 
 from nirgeo import decoded, handles
 from nirgeo.acquisition import Acquisition, find_acquisition
-from nirgeo.bands import ROLES, BandLabel, find_roles, listing
+from nirgeo.bands import ROLES, BandLabel, find_roles, listing, wavelength_of
 from nirgeo.errors import BandError, GridError, SourceError
 from nirgeo.hrefs import absolute_scene, conceal, public, without_query
 from nirgeo.nodata import as_stored, framing_value
-from nirgeo.radiometry import ScalingClues, kind_of_numbers
+from nirgeo.radiometry import (
+    ENVI_FACTOR,
+    ENVI_ORIGIN,
+    ScalingClues,
+    envi_scale,
+    kind_of_numbers,
+)
 from nirgeo.tiling import Window, lattice, look_around
 
 Mask = NDArray[np.bool_]
@@ -436,16 +442,28 @@ def _labels(opened: Any, path: str, first_number: int) -> list[BandLabel]:
     labels = []
     for index in range(1, opened.count + 1):
         tags = {k.lower(): v for k, v in opened.tags(index).items()}
+        description = told[index - 1] or tags.get("band_description", "") or camera
         labels.append(
             BandLabel(
                 number=first_number + index - 1,
-                description=told[index - 1] or tags.get("band_description", "") or camera,
+                description=description,
                 common_name=tags.get("common_name", tags.get("eo:common_name", "")),
                 colorinterp=kinds[index - 1].name,
                 file_stem=stem,
+                wavelength=_wavelength(opened, index, tags, description),
             )
         )
     return labels
+
+
+def _wavelength(opened: Any, index: int, tags: Mapping[str, str], description: str) -> float | None:
+    """Of a band, in µm: as GDAL's raster data model says it, or ENVI's header, or its name."""
+    imagery = opened.tags(index, ns="IMAGERY")
+    return (
+        wavelength_of(imagery.get("CENTRAL_WAVELENGTH_UM", ""), "µm")
+        or wavelength_of(tags.get("wavelength", ""), tags.get("wavelength_units", ""))
+        or wavelength_of(description)
+    )
 
 
 _XMP_BAND = re.compile(r'\bBandName(?:="|>\s*(?:<rdf:(?:Seq|Bag)>\s*<rdf:li>\s*)?)([^"<>]{1,40})')
@@ -519,9 +537,11 @@ def _first_clues(opened: Any, index: int, path: str) -> ScalingClues:
         [_product_names(path)]
         + [tags.get(k, "") for k in ("LANDSAT_PRODUCT_ID", "PRODUCT_URI", "PRODUCT_ID")]
     )
+    tag, origin = _reflectance_scale(opened, index)
     return ScalingClues(
         dtype=handles.types(opened)[index - 1],
-        reflectance_scale_tag=_reflectance_scale(opened, index),
+        reflectance_scale_tag=tag,
+        reflectance_scale_origin=origin,
         gdal_scale=scale if given else None,
         gdal_offset=offset if given else None,
         product=product,
@@ -542,13 +562,16 @@ def stored_scaling(band: SourceBand) -> tuple[float, float, float | None]:
     """Scale and offset that a band's file gives it, and the tag that goes before both."""
     with handles.gdal_env(band.path):
         opened = band.open()
-        tag = _reflectance_scale(opened, band.index)
+        tag, _ = _reflectance_scale(opened, band.index)
         return opened.scales[band.index - 1], opened.offsets[band.index - 1], tag
 
 
-def _reflectance_scale(opened: Any, index: int) -> float | None:
-    of_file = _number(opened.tags(), "REFLECTANCE_SCALE")
-    return _number(opened.tags(index), "REFLECTANCE_SCALE") if of_file is None else of_file
+def _reflectance_scale(opened: Any, index: int) -> tuple[float | None, str]:
+    """What a file says goes before scale and offset, and where it says so."""
+    for tags in (opened.tags(), opened.tags(index)):
+        if (found := _number(tags, "REFLECTANCE_SCALE")) is not None:
+            return found, "REFLECTANCE_SCALE tag"
+    return envi_scale(opened.tags(ns="ENVI").get(ENVI_FACTOR)), ENVI_ORIGIN
 
 
 def _alpha_is_data(source: RasterSource, number: int) -> bool:

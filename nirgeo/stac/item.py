@@ -39,9 +39,9 @@ class AssetBand:
     """One band of one asset.
 
     ``reference`` is the asset's href as it stands in the item. ``index`` counts from 1 among
-    ``count`` bands of the file, which is one where the item describes none of them. ``scale`` and
-    ``offset`` lead from digital numbers to ``unit``; ``resolution`` is the side of a pixel, in
-    metres or in units of the CRS.
+    ``count`` bands of the file, which is one where the item describes none of them. ``wavelength``
+    is in micrometres. ``scale`` and ``offset`` lead from digital numbers to ``unit``;
+    ``resolution`` is the side of a pixel, in metres or in units of the CRS.
     """
 
     asset: str
@@ -51,6 +51,7 @@ class AssetBand:
     described: bool = True
     name: str = ""
     common_name: str = ""
+    wavelength: float | None = None
     scale: float | None = None
     offset: float | None = None
     unit: str = ""
@@ -246,6 +247,7 @@ def _bands_of(key: str, asset: dict[str, Any]) -> list[AssetBand]:
                 described=bool(spectral or raster),
                 name=_text(places[:1], "name"),
                 common_name=_text(places, "eo:common_name", "common_name"),
+                wavelength=_number(places[:1], "eo:center_wavelength", "center_wavelength"),
                 scale=_number(places, "raster:scale", "scale"),
                 offset=_number(places, "raster:offset", "offset"),
                 unit=_text(places, "unit", "unit"),

@@ -163,6 +163,7 @@ def _find(item: Item, bands: list[AssetBand], wanted: Mapping[str, AssetBand]) -
             number,
             description=band.name or band.asset,
             common_name=band.common_name or (band.asset if band.count == 1 else ""),
+            wavelength=band.wavelength,
         )
         for number, band in enumerate(bands, start=1)
     ]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F  # noqa: N812
 
 from nirgeo import hints
-from nirgeo.bands import COLOURS
+from nirgeo.bands import COLOURS, WAVELENGTHS
 from nirgeo.errors import NirgeoError, TrainingError
 from nirgeo.radiometry import Quantity, find_scaling, from_working, to_working
 from nirgeo.scene_lists import SceneEntry, scene_notes
@@ -383,10 +383,6 @@ def _jitter(
         if band in COLOURS:  # measured, so it is the true colour itself
             inputs[index] = colours[COLOURS.index(band)]
     return inputs, colours
-
-
-WAVELENGTHS = {"red": 0.66, "green": 0.56, "blue": 0.49, "nir": 0.84}
-"""Middle of each band in micrometres, as most sensors have them."""
 
 
 def through_air(

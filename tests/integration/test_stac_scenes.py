@@ -158,6 +158,23 @@ def test_several_bands_in_one_file(tmp_path: Path) -> None:
         nirgeo.open_scene(path)
 
 
+@pytest.mark.parametrize(
+    ("key", "field"), [("eo:bands", "center_wavelength"), ("bands", "eo:center_wavelength")]
+)
+def test_bands_known_by_their_wavelengths(tmp_path: Path, key: str, field: str) -> None:
+    counts = scene_counts()
+    write_raster(tmp_path / "m.tif", np.stack(list(counts.values())), nodata=0)
+    middle = {"blue": 0.49, "green": 0.56, "red": 0.665, "nir": 0.842}
+    described = [{"name": f"x{k}", field: middle[r]} for k, r in enumerate(counts)]
+    path = tmp_path / "item.json"
+    path.write_text(
+        json.dumps(item({"m": {"href": "m.tif", "type": "image/tiff", key: described}}))
+    )
+    scene = nirgeo.open_scene(path)
+    for role, values in counts.items():
+        np.testing.assert_array_equal(scene.sel(band=role), values)
+
+
 def test_an_alpha_band_need_not_be_described(tmp_path: Path) -> None:
     values = scene_counts()["nir"]
     alpha = np.where(values == 0, 0, 65535).astype(np.uint16)
