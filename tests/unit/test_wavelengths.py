@@ -89,7 +89,7 @@ class TestRoles:
 
     def test_nothing_near_is_nothing(self) -> None:
         with pytest.raises(
-            BandError, match=r"which band is near infrared.*1: 1\.61 µm; 2: 2\.2 µm"
+            BandError, match=r"near infrared.*1: 1\.61 µm; 2: 2\.2 µm"
         ):
             find_roles(lying_at(1.61, 2.2))
 
