@@ -88,9 +88,7 @@ class TestRoles:
         assert find_roles(labels) == {"nir": 2}
 
     def test_nothing_near_is_nothing(self) -> None:
-        with pytest.raises(
-            BandError, match=r"near infrared.*1: 1\.61 µm; 2: 2\.2 µm"
-        ):
+        with pytest.raises(BandError, match=r"near infrared.*1: 1\.61 µm; 2: 2\.2 µm"):
             find_roles(lying_at(1.61, 2.2))
 
     def test_four_bands_of_8_bits_of_which_the_fourth_lies_elsewhere(self) -> None:
