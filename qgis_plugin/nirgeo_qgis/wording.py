@@ -39,7 +39,11 @@ EVALUATE: Labels = {
 INFO: Labels = {option: COLORIZE[option] for option in ("--nir",)}
 
 _SHORT = {"-o": "--output"}
-_OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*(?![\w-])")
+# With what stands for the field's value, which the field itself asks for; a form of numbers tells
+# more than it does.
+_OPTION = re.compile(
+    r"(?<![\w-])(--?[a-z][a-z-]*)(?![\w-])( (?:NUMBER or NAME|NUMBER|NAME|VALUE|ASSET)(?!\w))?"
+)
 
 
 def in_words_of_the_form(message: str, labels: Labels, option: str | None = None) -> str:
@@ -51,7 +55,7 @@ def in_words_of_the_form(message: str, labels: Labels, option: str | None = None
     named = set()
 
     def label(match: re.Match[str]) -> str:
-        found = _SHORT.get(match.group(), match.group())
+        found = _SHORT.get(match[1], match[1])
         if found not in labels:
             return match.group()
         named.add(found)

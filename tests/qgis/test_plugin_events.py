@@ -85,7 +85,11 @@ def test_figures_are_a_result_too() -> None:
     ("option", "message", "shown"),
     [
         ("--model", "no model named 'x'", "Model: no model named 'x'"),
-        ("--nir", "name it with --nir NUMBER", "name it with “Near-infrared band” NUMBER"),
+        ("--nir", "name it with --nir NUMBER", "name it with “Near-infrared band”"),
+        ("--nir", "say --nir NUMBER or NAME.", "say “Near-infrared band”."),
+        ("--nir", "say --nir NUMBERS", "say “Near-infrared band” NUMBERS"),
+        ("--nodata", "give --nodata VALUE", "give “Value of missing pixels”"),
+        ("--scale", "--scale GAIN[,OFFSET]", "“Scaling to reflectance” GAIN[,OFFSET]"),
         ("--output", "choose another with -o", "choose another with “Natural colour”"),
         ("--workers", "--workers 0: need at least one", "--workers 0: need at least one"),
         (None, "no such file", "no such file"),
