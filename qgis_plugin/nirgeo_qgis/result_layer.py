@@ -15,6 +15,7 @@ from qgis.core import (
     QgsRaster,
     QgsRasterDataProvider,
     QgsRasterLayer,
+    QgsRasterTransparency,
     QgsSingleBandPseudoColorRenderer,
     QgsStyle,
 )
@@ -100,7 +101,14 @@ class ResultLayer(QgsProcessingLayerPostProcessorInterface):
         if provider.bandCount() >= 3:
             # No stretch: two results lie side by side in the colours nirgeo gave them.
             renderer = QgsMultiBandColorRenderer(provider, 1, 2, 3)
-            renderer.setAlphaBand(_alpha_band(provider))
+            alpha = _alpha_band(provider)
+            renderer.setAlphaBand(alpha)
+            if alpha < 0:
+                # QGIS turns a rotated picture, or one whose north is below, and loses the mask.
+                # Missing pixels are black; measured ones hardly ever quite.
+                black = QgsRasterTransparency()
+                black.initializeTransparentPixelList(0, 0, 0)
+                renderer.setRasterTransparency(black)
             layer.setRenderer(renderer)
         _describe(layer, _SYNTHETIC, ["synthetic", "natural colour"], self._history)
         layer.triggerRepaint()

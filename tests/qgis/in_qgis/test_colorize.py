@@ -224,6 +224,33 @@ def test_a_mask_is_transparent(real: None, tmp_path: Path, log: Any) -> None:
     assert block.color(5, 50) >> 24 == 255
 
 
+@pytest.mark.parametrize("placed", ["rotated", "north below"])
+def test_what_is_missing_is_transparent_where_qgis_turns_the_picture(
+    real: None, tmp_path: Path, log: Any, placed: str
+) -> None:
+    """QGIS shows such a picture through a warped one, which has no mask."""
+    scene = write_reflectance(tmp_path / "scene.tif")
+    dataset = gdal.Open(str(scene), gdal.GA_Update)
+    turned = {
+        "rotated": (500_000, 8, 6, 5_000_000, 6, -8),
+        "north below": (500_000, 10, 0, 5_000_000, 0, 10),
+    }
+    dataset.SetGeoTransform(turned[placed])
+    pixels = dataset.ReadAsArray()
+    pixels[:, :20] = 0
+    dataset.GetRasterBand(1).WriteArray(pixels)
+    dataset.GetRasterBand(1).SetNoDataValue(0)
+    del dataset
+    layer = QgsRasterLayer(str(scene), "turned")
+    made = run_and_load({"INPUT": layer, "OUTPUT": temporary()}, log)
+    block = made.renderer().block(1, made.extent(), 64, 64)
+    opaque = np.array([[block.color(r, c) >> 24 == 255 for c in range(64)] for r in range(64)])
+    clear = np.array([[block.color(r, c) >> 24 == 0 for c in range(64)] for r in range(64)])
+    assert (opaque | clear).all()
+    share = 44 / 64 * {"rotated": (10 / 14) ** 2, "north below": 1}[placed]
+    assert opaque.mean() == pytest.approx(share, abs=0.05)
+
+
 def test_a_system_given_by_hand_is_kept(real: None, tmp_path: Path, log: Any) -> None:
     plain = tmp_path / "plain.tif"
     gdal.Translate(str(plain), str(write_reflectance(tmp_path / "s.tif")), noData="none")
