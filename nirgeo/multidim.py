@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from nirgeo.attributes import of_the_scene
 from nirgeo.bands import BandLabel, find_roles
 from nirgeo.cube import band_labels
 from nirgeo.errors import BandError, SourceError
+from nirgeo.hrefs import has_scheme
 from nirgeo.radiometry import Scaling
 from nirgeo.scene import VALID
 from nirgeo.tiling import TILE
@@ -50,10 +52,12 @@ def open_multidim(
             path, engine=engine, chunks={}, mask_and_scale=False, decode_coords="all"
         )
     except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
-        raise SourceError(
-            f"{path}: xarray can't open it ({error}); reading such files needs "
-            "pip install 'nirgeo[netcdf]'"
-        ) from error
+        if not has_scheme(path) and not os.path.exists(path):
+            raise SourceError(f"{path}: no such file") from error
+        # xarray says both in many words: that an engine is missing, or does not know the file.
+        missing = isinstance(error, ImportError | ValueError)
+        remedy = "; reading such files needs pip install 'nirgeo[netcdf]'" if missing else ""
+        raise SourceError(f"{path}: xarray can't open it ({error}){remedy}") from error
     dataset = _unsigned(_spatial_names(dataset))
     dataset = dataset.squeeze(
         [d for d, size in dataset.sizes.items() if size == 1 and d not in ("y", "x")], drop=True

@@ -256,7 +256,7 @@ def test_what_is_no_scene_is_refused_in_a_line(tmp_path: Path, kind: str) -> Non
         broken.mkdir()
         (broken / "zarr.json").write_text('{"zarr_format": 3, "node_type": "gro')
     cases = {
-        tmp_path / f"gone.{kind}": "can't open",
+        tmp_path / f"gone.{kind}": "no such file",
         broken: "can't open",
         store(flat, folder, kind): "no variable has two spatial dimensions",
         store(two, other, kind): "several cubes",
