@@ -9,6 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine, page
+from nirgeo.errors import NirgeoError
+from nirgeo.radiometry import Quantity
+from nirgeo.registry import load_model
+
+
+def _unfit(name: str, what: str) -> str | None:
+    """Why a model can't be measured so: scenes have one band, and peers take it for reflectance."""
+    try:
+        spec = load_model(name).spec
+    except NirgeoError as error:
+        return str(error)
+    if what != "network" and spec.bands != ("nir",):
+        return f"needs {', '.join(spec.bands)}, and the scenes have near infrared alone"
+    if what == "peers" and spec.quantity is not Quantity.REFLECTANCE:
+        return f"colours {spec.quantity.value}, and what it is compared with reflectance"
+    return None
 
 
 def main(arguments: list[str]) -> int:
@@ -25,8 +41,11 @@ def main(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     if chosen.what == "page":
         return page.main(chosen.records, check=chosen.check)
+    if (why := _unfit(chosen.model, chosen.what)) is not None:
+        parser.error(f"--model {chosen.model}: {why}")
     here = machine.describe()
     chosen.folder.mkdir(parents=True, exist_ok=True)
+    chosen.records.mkdir(parents=True, exist_ok=True)  # before it takes minutes
     folder = chosen.folder.resolve()
     record: dict[str, Any]
     if chosen.what == "engine":
@@ -50,10 +69,9 @@ def main(arguments: list[str]) -> int:
 
         record = scaling.measure(folder, chosen.sides, chosen.rounds, chosen.middle, chosen.model)
     record = machine.rounded({"machine": here, **record})
-    chosen.records.mkdir(parents=True, exist_ok=True)
     file = chosen.records / f"{chosen.what}.json"
-    file.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
     print(page.TABLES[chosen.what](record))
+    file.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
     return 0
 
 

@@ -102,10 +102,16 @@ def scaling(record: dict[str, Any]) -> str:
         for r in record["rows"]
     ]  # fmt: skip
     head = ["runtime", "varied", "scene", "value", "wall", "MPix/s", "peak memory"]
+    rounds = record["rounds"]
+    how = (
+        f"the median of {rounds} runs, in turn with the others'"
+        if record.get("in_turn")
+        else f"the fastest of {rounds} runs, one row's after the other's"
+    )
     return (
         "![Throughput and peak memory](images/performance.png)\n\n"
         + markdown(head, rows)
-        + "\n\n"
+        + f"\n\nEvery row is {how}.\n\n"
         + _machine(record)
     )
 
@@ -122,19 +128,24 @@ def deflate(record: dict[str, Any]) -> str:
 
 
 def gpu(record: dict[str, Any]) -> str:
-    found = [_gpu_bare(record), _gpu_runs(record)]
+    """What was measured of it: a run that was cut off has kept its first parts."""
+    found = []
+    if record.get("bare"):
+        found.append(_gpu_bare(record))
+    if record.get("runs") or record.get("processor") or "ceiling" in record:
+        found.append(_gpu_runs(record))
     if record.get("variants"):
         found.append(_gpu_variants(record))
     if record.get("drift"):
         found.append(_gpu_drift(record))
     if record.get("compiled"):
         found.append(_gpu_compiled(record))
-    copies = record["copies"]
-    found.append(
-        f"Copies, GB/s: {copies['to_device']:.1f} to the device, {copies['from_device']:.1f} back; "
-        f"by one thread {copies['into_pinned']:.1f} into pinned memory and "
-        f"{copies['out_of_pinned']:.1f} out of it."
-    )
+    if copies := record.get("copies"):
+        found.append(
+            f"Copies, GB/s: {copies['to_device']:.1f} to the device, {copies['from_device']:.1f} "
+            f"back; by one thread {copies['into_pinned']:.1f} into pinned memory and "
+            f"{copies['out_of_pinned']:.1f} out of it."
+        )
     found.append(f"*{record['device']};* {_machine(record)}")
     return "\n\n".join(found)
 
@@ -183,7 +194,7 @@ STEPS = ("reading", "scaling", "quantising", "storing", "chunks", "file")
 
 def _gpu_run(name: str, row: dict[str, Any], record: dict[str, Any]) -> list[str]:
     with_device = "device_busy" in row
-    best = [r["mpix_per_s"] for r in _usual(record["bare"], row["model"], row["precision"])]
+    best = [r["mpix_per_s"] for r in _usual(record.get("bare", []), row["model"], row["precision"])]
     compares = with_device and row["device_busy"] > 0 and best
     spent = row["cpu_s_per_mpix"]
     return [
@@ -244,11 +255,16 @@ def _gpu_compiled(record: dict[str, Any]) -> str:
     return table + "\n\nThe table above is of an earlier run, on a machine of the same kind."
 
 
+def _after_the_first(row: dict[str, Any]) -> str:
+    seconds = row["seconds"]["chunks"] - row["seconds"]["first"]
+    return f"{row['side'] ** 2 / 1e6 / seconds:.1f}" if seconds > 0 else "–"
+
+
 def processes(record: dict[str, Any]) -> str:
     rows = [
         [f"`{r['model']}`, {r['device']}", r["scheduler"], str(r["workers"]),
          *(f"{r['seconds'][step]:.1f} s" for step in ("first", "chunks", "file")),
-         f"{r['side']**2 / 1e6 / (r['seconds']['chunks'] - r['seconds']['first']):.1f}",
+         _after_the_first(r),
          f"{r['mpix_per_s']:.1f}"]
         for r in record["rows"]
     ]  # fmt: skip

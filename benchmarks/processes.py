@@ -101,6 +101,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, help="where scenes go, in memory if that may be")
     parser.add_argument("--json", type=Path)
     chosen = parser.parse_args(arguments)
+    if not chosen.threads and not chosen.processes:
+        parser.error("nothing to measure: neither threads nor processes")
+    if chosen.json:
+        chosen.json.parent.mkdir(parents=True, exist_ok=True)
     record: dict[str, Any] = {"machine": machine.describe(), "rounds": chosen.rounds, "rows": []}
     ways = [("threads", n) for n in chosen.threads] + [("processes", n) for n in chosen.processes]
     gpu_ways = [("threads", 8)] + [("processes", n) for n in chosen.gpu_processes]

@@ -12,13 +12,15 @@ scenes in FOLDER, and its expected errors have to be (`nirgeo calibrate`).
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from safetensors.numpy import load_file
 from smooth_model import write_measured
 from usage import arguments
 
-from nirgeo.modelfile import read_model
+from nirgeo.modelfile import ModelSpec, read_model
+from nirgeo.training.networks import joined_attributions
 
 FITTED = ("table.values", "input_range")
 """Not trained by gradients."""
@@ -38,6 +40,10 @@ def average(
     one, two = read_model(name).spec, read_model(other).spec
     if (one.bands, one.made, one.quantity) != (two.bands, two.made, two.quantity):
         sys.exit(f"{name} and {other} do not make the same of the same")
+    if _built(one) != _built(two):
+        sys.exit(f"{name} and {other} are built differently: {_built(one)}, {_built(two)}")
+    if one.licence != two.licence:
+        sys.exit(f"{name} is under {one.licence or 'no licence'}, {other} {two.licence or 'none'}")
     ours, theirs = load_file(name), load_file(other)
     if {k: v.shape for k, v in ours.items()} != {k: v.shape for k, v in theirs.items()}:
         sys.exit(f"{name} and {other} are networks of different shapes")
@@ -45,7 +51,14 @@ def average(
         key: value if key in FITTED else (1 - share) * value + share * theirs[key]
         for key, value in ours.items()
     }
-    print(write_measured(target, one, mixed, index, folder, levels))
+    owed = joined_attributions(one.attribution, two.attribution)
+    mixture = replace(one, attribution=owed)
+    print(write_measured(target, mixture, mixed, index, folder, levels))
+
+
+def _built(spec: ModelSpec) -> dict[str, object]:
+    """How a network is built, as far as its weights mean something else in another one."""
+    return {k: v for k, v in spec.generator.items() if k not in ("smoothing", "expects_error")}
 
 
 if __name__ == "__main__":

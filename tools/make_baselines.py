@@ -10,9 +10,12 @@ and the same versions of numpy and scikit-learn give the same files.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from together import written_together
 from usage import arguments
 
 from nirgeo.baselines import BASELINES, save_baseline
@@ -22,6 +25,7 @@ from nirgeo.evaluation.fitting import fit_baselines
 from nirgeo.evaluation.predict import UNFITTED
 from nirgeo.evaluation.scenes import find_scenes
 from nirgeo.radiometry import Quantity
+from nirgeo.scene_lists import SceneEntry
 
 FOLDER = Path(__file__).parents[1] / "nirgeo" / "weights" / "baselines"
 VERSION = 2
@@ -71,30 +75,38 @@ SOURCES = {
 
 
 def make(data: Path) -> None:
-    names = [name for name in BASELINES if name not in ORACLES]
     FOLDER.mkdir(exist_ok=True)
-    entries = []
-    for quantity, source in SOURCES.items():
-        scenes = find_scenes([data / source.folder], data / "index.csv", source.levels)
-        learnt = Card(VERSION, source.gsd, source.data, LICENCE, source.attribution)
-        nothing = Card(VERSION, licence=LICENCE)
-        for baseline in fit_baselines(names, scenes, quantity):
-            file = FOLDER / f"{baseline.name}-{quantity.value}-{VERSION}.safetensors"
-            save_baseline(file, baseline, nothing if baseline.name in UNFITTED else learnt)
-            model = read_baseline_model(file)
-            entries.append(
-                {
-                    "name": model.spec.name,
-                    "version": VERSION,
-                    "quantity": quantity.value,
-                    "file": file.name,
-                    "sha256": model.sha256,
-                }
-            )
-            print(f"{file.name}: {file.stat().st_size} bytes")
-    entries.sort(key=lambda e: (e["name"], e["version"], e["quantity"]))
-    text = json.dumps(entries, indent=1) + "\n"
-    (FOLDER / "registry.json").write_text(text, encoding="utf-8")
+    scenes = {
+        quantity: find_scenes([data / source.folder], data / "index.csv", source.levels)
+        for quantity, source in SOURCES.items()
+    }
+    with written_together(FOLDER) as scratch:
+        entries = [entry for quantity in SOURCES for entry in _fit(scratch, scenes, quantity)]
+        entries.sort(key=lambda e: (e["name"], e["version"], e["quantity"]))
+        text = json.dumps(entries, indent=1) + "\n"
+        (scratch / "registry.json").write_text(text, encoding="utf-8")
+
+
+def _fit(
+    folder: Path, scenes: Mapping[Quantity, list[SceneEntry]], quantity: Quantity
+) -> Iterator[dict[str, Any]]:
+    """Write the baselines of one quantity; their entries in the registry."""
+    names = [name for name in BASELINES if name not in ORACLES]
+    source = SOURCES[quantity]
+    learnt = Card(VERSION, source.gsd, source.data, LICENCE, source.attribution)
+    nothing = Card(VERSION, licence=LICENCE)
+    for baseline in fit_baselines(names, scenes[quantity], quantity):
+        file = folder / f"{baseline.name}-{quantity.value}-{VERSION}.safetensors"
+        save_baseline(file, baseline, nothing if baseline.name in UNFITTED else learnt)
+        model = read_baseline_model(file)
+        yield {
+            "name": model.spec.name,
+            "version": VERSION,
+            "quantity": quantity.value,
+            "file": file.name,
+            "sha256": model.sha256,
+        }
+        print(f"{file.name}: {file.stat().st_size} bytes")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ does not turn blue; cells without land are nodata.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,9 @@ from nirgeo.location_prior import LEVELS, NODATA, PRIOR_FILE, RANGE
 
 CELL = 3
 """Pixels of the source (1/15°) per cell on a side."""
+
+SIZE = (2700, 5400)
+"""Rows and columns of the source."""
 
 
 def linear_light(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -46,6 +50,9 @@ def cell_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def main(source: str) -> None:
     Image.MAX_IMAGE_PIXELS = None
     picture = np.asarray(Image.open(source).convert("RGB"))
+    if picture.shape[:2] != SIZE:
+        height, width = picture.shape[:2]
+        sys.exit(f"{source}: {width}×{height} px, and the map of the world has 5400×2700")
     land = is_land(picture)
     light = linear_light(picture)
     count = cell_sums(land.astype(np.float64))

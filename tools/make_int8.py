@@ -166,31 +166,42 @@ def section(record: dict[str, Any]) -> str:
 
 
 def write_cards(records: list[dict[str, Any]]) -> None:
-    for record in records:
-        card = Path(load_model(record["model"]).path).with_suffix(".md")
+    """A section in the card of every network that was measured, and none in others."""
+    sections = {record["model"]: section(record) for record in records}
+    for model in shipped_models():
+        card = Path(load_model(model.full_name).path).with_suffix(".md")
         text = SECTION.sub("", card.read_text(encoding="utf-8"))
         before, found, after = text.partition("## Training\n")
         assert found, f"{card} has no section about training"
-        card.write_text(before + section(record) + found + after, encoding="utf-8")
+        made = sections.get(model.full_name, "")
+        card.write_text(before + made + found + after, encoding="utf-8")
+
+
+def of_shipped_weights(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of networks that the package has, with the weights that were measured."""
+    shipped = {model.full_name: model.sha256 for model in shipped_models()}
+    kept = [r for r in records if shipped.get(r["model"]) == r["model_sha256"]]
+    return sorted(kept, key=lambda r: r["model"])
 
 
 def main() -> None:
     given = arguments(__doc__)
-    known = json.loads(RECORD.read_text("utf-8")) if RECORD.exists() else []
     if given == ["--registry"]:
         list_ranges()
         return
-    if given != ["--cards"]:
-        data, names = Path(given[0]), given[1:]
-        for name in names or [model.full_name for model in shipped_models()]:
-            made = make(data, name)
-            print(json.dumps(made), flush=True)
-            known = [r for r in known if r["model"] != made["model"]] + [made]
-        shipped = {model.full_name for model in shipped_models()}
-        known = sorted((r for r in known if r["model"] in shipped), key=lambda r: r["model"])
+    known = json.loads(RECORD.read_text("utf-8")) if RECORD.exists() else []
+    if given == ["--cards"]:
+        write_cards(of_shipped_weights(known))
+        return
+    data, names = Path(given[0]), given[1:]
+    for name in names or [model.full_name for model in shipped_models()]:
+        made = make(data, name)
+        print(json.dumps(made), flush=True)
+        # After each: whoever stops it has ranges, record and cards of the same models.
+        known = of_shipped_weights([r for r in known if r["model"] != made["model"]] + [made])
         RECORD.parent.mkdir(exist_ok=True)
         RECORD.write_text(json.dumps(known, indent=1) + "\n", "utf-8")
-    write_cards(known)
+        write_cards(known)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from PIL import Image
+from usage import arguments
 
 from nirgeo.radiometry import DisplayCurve
 
@@ -76,7 +77,9 @@ def beside(path: Path, *pictures: NDArray[np.uint8]) -> None:
 
 
 def main() -> None:
-    out = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "images"
+    given = arguments(__doc__)
+    out = Path(given[0]) if given else ROOT / "docs" / "images"
+    out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as name:
         folder = Path(name)
         first, *others = COMMANDS.splitlines()

@@ -20,6 +20,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
+from together import written_together
 from usage import arguments
 
 from nirgeo.bands import COLOURS
@@ -426,7 +427,13 @@ def mlm_item(spec: ModelSpec, sha256: str, parameters: int) -> dict[str, Any]:
     }
 
 
+_FIGURES = ("validation_table", "validation", "config", "steps", "minutes", "best_step")
+"""What a card says of a training."""
+
+
 def release(source: Path, name: str, version: int) -> None:
+    if name not in FACTS:
+        sys.exit(f"{name}: FACTS says nothing of it, only of {', '.join(FACTS)}")
     facts = FACTS[name]
     registry = WEIGHTS / "registry.json"
     entries = json.loads(registry.read_text()) if registry.exists() else []
@@ -437,7 +444,11 @@ def release(source: Path, name: str, version: int) -> None:
     best = source / "best.safetensors" if source.is_dir() else source
     tensors = load_file(best)
     spec = read_model(best).spec
+    for entry in shipped:
+        _refuse_another_kind(best, spec, read_model(WEIGHTS / entry["file"]).spec)
     training = training_facts(source, spec) if source.is_dir() else dict(spec.training)
+    if missing := [figure for figure in _FIGURES if figure not in training]:
+        sys.exit(f"{best}: says nothing of {', '.join(missing)}; name the folder of the run")
     trained = ("stem", "blocks", "head")
     training["parameters"] = sum(v.size for k, v in tensors.items() if k.startswith(trained))
     spec = replace(
@@ -454,24 +465,32 @@ def release(source: Path, name: str, version: int) -> None:
     )
     stem = f"{name}-{version}"
     target = WEIGHTS / f"{stem}.safetensors"
-    write_model(target, spec, tensors)
-    sha256 = read_model(target).sha256
-    (WEIGHTS / f"{stem}.md").write_text(card(spec, facts, sha256), encoding="utf-8")
-    item = json.dumps(mlm_item(spec, sha256, _count(tensors)), indent=2) + "\n"
-    (WEIGHTS / f"{stem}.json").write_text(item, encoding="utf-8")
-    before = next((e for e in entries if (e["name"], e["version"]) == (name, version)), {})
-    entry = {"name": name, "version": version, "file": target.name, "sha256": sha256}
-    if before.get("sha256") == sha256:
-        entry = before | entry
-    else:  # ranges of other weights; tools/make_int8.py makes them anew
+    with written_together(WEIGHTS) as scratch:
+        write_model(scratch / target.name, spec, tensors)
+        sha256 = read_model(scratch / target.name).sha256
+        (scratch / f"{stem}.md").write_text(card(spec, facts, sha256), encoding="utf-8")
+        item = json.dumps(mlm_item(spec, sha256, _count(tensors)), indent=2) + "\n"
+        (scratch / f"{stem}.json").write_text(item, encoding="utf-8")
+        before = next((e for e in entries if (e["name"], e["version"]) == (name, version)), {})
+        entry = {"name": name, "version": version, "file": target.name, "sha256": sha256}
+        same = before.get("sha256") == sha256
+        entries = [e for e in entries if e["name"] != name] + [before | entry if same else entry]
+        entries.sort(key=lambda e: (e["name"], e["version"]))
+        text = json.dumps(entries, indent=1) + "\n"
+        (scratch / registry.name).write_text(text, encoding="utf-8")
+    if not same:  # ranges of other weights; tools/make_int8.py makes them anew
         target.with_suffix(".int8.safetensors").unlink(missing_ok=True)
-    entries = [e for e in entries if e["name"] != name] + [entry]
-    entries.sort(key=lambda e: (e["name"], e["version"]))
-    registry.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
     for file in earlier:
         for suffix in (".safetensors", ".int8.safetensors", ".md", ".json"):
             (WEIGHTS / file).with_suffix(suffix).unlink(missing_ok=True)
     print(f"{target}: {target.stat().st_size / 2**20:.2f} MiB, best step {training['best_step']}")
+
+
+def _refuse_another_kind(best: Path, spec: ModelSpec, old: ModelSpec) -> None:
+    made, before = ((s.quantity.value, s.bands, s.made) for s in (spec, old))
+    if made != before:
+        told = [f"{', '.join(m[2])} from {', '.join(m[1])} as {m[0]}" for m in (made, before)]
+        sys.exit(f"{best} makes {told[0]}; {old.full_name} makes {told[1]}")
 
 
 def rewrite_items() -> None:

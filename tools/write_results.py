@@ -39,9 +39,11 @@ docs/results/, which the commands in the text wrote:
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import page_tables
@@ -390,17 +392,34 @@ def _short(value: Any) -> Any:
 
 def main() -> None:
     given = arguments(__doc__)
-    if given[:1] == ["--adopt"]:
-        for name in given[1:]:
-            adopt(Path(name), DOCS / "results")
-    if given[:1] == ["--adopt-run"]:
-        adopt_run(Path(given[1]), given[2], given[3], DOCS / "results")
-    for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        made = filled(text, DOCS / "results")
-        if "--check" in given and made != text:
+    records = DOCS / "results"
+    if given[:1] in (["--adopt"], ["--adopt-run"]):
+        # Beside the others, until all pages can be made of them.
+        with TemporaryDirectory() as name:
+            tried = Path(name)
+            for file in records.iterdir():
+                shutil.copy(file, tried)
+            if given[0] == "--adopt-run":
+                adopt_run(Path(given[1]), given[2], given[3], tried)
+            for file in map(Path, given[1:] if given[0] == "--adopt" else ()):
+                if not (records / file.name).exists():
+                    known = ", ".join(sorted(f.name for f in records.iterdir()))
+                    sys.exit(f"{file}: no table reads such a record; there are {known}")
+                adopt(file, tried)
+            write_pages(tried)
+            shutil.copytree(tried, records, dirs_exist_ok=True)
+        return
+    write_pages(records, check="--check" in given)
+
+
+def write_pages(records: Path, *, check: bool = False) -> None:
+    """Write all pages, or none if one of them can't be made."""
+    made = {page: filled(page.read_text(encoding="utf-8"), records) for page in PAGES}
+    for page, text in made.items():
+        if check and page.read_text(encoding="utf-8") != text:
             sys.exit(f"{page}: not what the records say; run {sys.argv[0]}")
-        page.write_text(made, encoding="utf-8")
+    for page, text in made.items():
+        page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

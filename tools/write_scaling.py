@@ -52,7 +52,7 @@ def page(record: dict[str, Any], gpu: dict[str, Any] | None) -> str:
     )
     on_gpu, gpu_head = None, ""
     if gpu is not None:
-        runs = [r["mpix_per_s"] for r in gpu["runs"] if r["model"] == record["model"]]
+        runs = [r["mpix_per_s"] for r in gpu.get("runs", ()) if r["model"] == record["model"]]
         on_gpu = max(runs, default=None)
     if gpu is not None and on_gpu is not None:
         gpu_head = f" one {gpu['device']}, {gpu['machine']['cores']} cores |"
@@ -135,8 +135,9 @@ def page(record: dict[str, Any], gpu: dict[str, Any] | None) -> str:
         lines += [
             f"- `{run['model']}` {run['precision']}, {run['side']}² pixels: {run['mpix_per_s']:.1f} "
             f"MPix/s; {_utilisation(run)}"
-            for run in gpu["runs"]
+            for run in gpu.get("runs", ())
         ]
+    if gpu is not None and "ceiling" in gpu:
         lines += [
             "- with a device that answers at once, so reading, rendering and writing alone: "
             f"{gpu['ceiling']['mpix_per_s']:.1f} MPix/s",

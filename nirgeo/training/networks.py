@@ -77,7 +77,7 @@ def model_spec(
             "tones": origin.tones,
             "gsd": (min(low, origin.gsd[0]), max(high, origin.gsd[1])),
         }
-        attribution = _joined(origin.attribution, attribution)
+        attribution = joined_attributions(origin.attribution, attribution)
     return ModelSpec(
         name=name.replace("+", "-"),
         version=1,
@@ -92,7 +92,7 @@ def model_spec(
     )
 
 
-def _joined(*attributions: str) -> str:
+def joined_attributions(*attributions: str) -> str:
     """All whom something is owed to, each once."""
     parts = [part for text in attributions for part in text.split("; ") if part]
     return "; ".join(dict.fromkeys(parts))

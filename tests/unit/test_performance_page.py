@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks import deflate, engine, gpu, machine, page
+from benchmarks.__main__ import main as measure
 
 ROOT = Path(__file__).parents[2]
 RECORDS = ROOT / "docs" / "performance"
@@ -92,3 +93,56 @@ def test_the_benchmark_of_a_gpu_on_this_processor(tmp_path: Path) -> None:
         tool["page"](cluster, record)
     )
     assert [file.name for file in tmp_path.iterdir()] == ["gpu.json"]
+
+
+@pytest.mark.parametrize("kept", range(6))
+def test_a_record_of_a_gpu_that_was_cut_off_has_a_page(kept: int) -> None:
+    record = json.loads((RECORDS / "gpu.json").read_text("utf-8"))
+    facts = {key: record[key] for key in ("machine", "device", "copies")}
+    parts = ("bare", "runs", "ceiling", "variants", "drift")[:kept]
+    cut = facts | {key: record[key] for key in parts}
+    table = page.gpu(cut)
+    assert record["device"] in table
+    assert ("file to file" in table) == (kept > 1)
+    tool = runpy.run_path(str(ROOT / "tools" / "write_scaling.py"))
+    cluster = json.loads((RECORDS / "cluster.json").read_text("utf-8"))
+    text = tool["page"](cluster, cut)
+    assert ("answers at once" in text) == (kept > 2)
+
+
+def test_a_scene_of_one_chunk_has_none_after_the_first() -> None:
+    record = json.loads((RECORDS / "processes.json").read_text("utf-8"))
+    row = record["rows"][0]
+    row["seconds"]["first"] = row["seconds"]["chunks"]
+    assert "| – |" in page.processes(record)
+
+
+@pytest.mark.parametrize(
+    ("what", "model", "words"),
+    [
+        ("engine", "satellite-rgn", "the scenes have near infrared alone"),
+        ("peers", "aerial-nir", "compared with reflectance"),
+        ("network", "nothing-of-this-name", "no model named"),
+    ],
+)
+def test_models_that_can_not_be_compared(
+    what: str, model: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [what, "--model", model, "--records", str(tmp_path), "--folder", str(tmp_path)]
+    with pytest.raises(SystemExit):
+        measure(arguments)
+    assert words in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_records_that_can_not_be_kept_are_not_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> dict[str, Any]:
+        raise AssertionError("measured before it is known that the record can be kept")
+
+    monkeypatch.setattr(deflate, "measure", never)
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(FileExistsError):
+        measure(["deflate", "--records", str(file), "--folder", str(tmp_path / "scenes")])
