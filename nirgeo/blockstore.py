@@ -306,7 +306,8 @@ class BlockStore(TiledFile):
                 yield top, left, self._position(window.row + top, window.col + left)
 
 
-_BINARY = getattr(os, "O_BINARY", 0)
+_BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+"""Bytes as they are, and of the file itself: a link in its place leads somewhere else."""
 
 
 @cache

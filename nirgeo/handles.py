@@ -253,8 +253,12 @@ def files_behind(path: str, drivers: tuple[str, ...] = ()) -> list[str]:
     with gdal_env(path):
         found = [path, *dataset(path, drivers=drivers).files]
     # Of a VRT only its own sources are named, which may be VRTs.
+    seen = {os.path.realpath(path)}
     for file in found:
-        if file != path and file.lower().endswith(".vrt") and os.path.isfile(file):
+        if os.path.realpath(file) in seen:
+            continue
+        seen.add(os.path.realpath(file))
+        if file.lower().endswith(".vrt") and os.path.isfile(file):
             with suppress(SourceError), gdal_env(file):
                 found += [deeper for deeper in dataset(file).files if deeper not in found]
     return [f for f in dict.fromkeys(found) if not f.endswith((".aux.xml", ".ovr"))]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -15,14 +18,18 @@ from nirgeo.cube import band_labels
 from nirgeo.errors import BandError, SourceError
 from nirgeo.hrefs import has_scheme
 from nirgeo.radiometry import Scaling
-from nirgeo.scene import VALID
-from nirgeo.tiling import TILE
+from nirgeo.scene import VALID, refuse_too_many
+from nirgeo.tiling import TILE, ChunkGrid
 
 _X_NAMES = ("x", "lon", "longitude", "easting", "projection_x_coordinate")
 _Y_NAMES = ("y", "lat", "latitude", "northing", "projection_y_coordinate")
 
 # CF conventions, section 4: these units mean longitude and latitude and nothing else.
 _DEGREES = ("degrees_east", "degree_east", "degrees_e", "degree_e")
+
+_AS_STORED: dict[str, Any] = {"mask_and_scale": False, "decode_coords": "all"}
+
+_MAX_STORED_CHUNKS = 2**20
 
 # Attributes that say how numbers become values: bands of one array must agree on them.
 _CODING = ("scale_factor", "add_offset", "_FillValue", "missing_value")
@@ -47,10 +54,11 @@ def open_multidim(
     SourceError : not readable, or no variable has two spatial dimensions
     BandError : no variable can be near infrared, or bands asked for do not go together
     """
+    if engine == "zarr":
+        _refuse_codecs_that_run_code()
     try:
-        dataset = xr.open_dataset(
-            path, engine=engine, chunks={}, mask_and_scale=False, decode_coords="all"
-        )
+        _refuse_too_many_chunks(path, engine)
+        dataset = xr.open_dataset(path, engine=engine, chunks={}, **_AS_STORED)
     except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
         if not has_scheme(path) and not os.path.exists(path):
             raise SourceError(f"{path}: no such file") from error
@@ -83,6 +91,8 @@ def open_multidim(
     crs = dataset.rio.crs or _geographic(dataset)
     if crs is not None and scene.rio.crs is None:
         scene = scene.rio.write_crs(crs)
+    if scene.dtype.kind not in "buif":
+        raise SourceError(f"{path}: its pixels are {scene.dtype}, no numbers")
     fill = nodata if nodata is not None else scene.attrs.pop("_FillValue", None)
     if fill is not None:
         from nirgeo.nodata import as_stored
@@ -90,6 +100,7 @@ def open_multidim(
         scene.attrs.pop("_FillValue", None)
         stored = as_stored(scene.dtype, float(fill))
         scene = scene if stored is None else scene.rio.write_nodata(stored)
+    refuse_too_many(ChunkGrid(scene.sizes["y"], scene.sizes["x"], chunk_tiles))
     if scale is not None:
         from nirgeo.radiometry import ScalingClues, find_scaling
         from nirgeo.scene import SCALING_ATTR, SCALING_ORIGIN_ATTR
@@ -98,6 +109,39 @@ def open_multidim(
         scene.attrs |= {SCALING_ATTR: found.tag(), SCALING_ORIGIN_ATTR: found.origin}
     step = chunk_tiles * TILE
     return scene.chunk({"band": -1, "y": step, "x": step})
+
+
+def _refuse_codecs_that_run_code() -> None:
+    """A store may say that its chunks are pickles, which say what is to be called.
+
+    numcodecs unpickles nothing any more, unless its user's environment asks for it, since these
+    versions (GHSA-jqc8-qjfv-5m6r).
+    """
+    try:
+        numbers = re.findall(r"\d+", version("numcodecs"))[:3]
+    except PackageNotFoundError:
+        return
+    major, minor, patch = (*map(int, numbers), 0, 0)[:3]
+    safe_since = {(0, 15): 2, (0, 16): 6, (0, 17): 1}.get((major, minor), 0)
+    if (major, minor) < (0, 15) or patch < safe_since:
+        raise SourceError(
+            f"numcodecs {version('numcodecs')}, which reads Zarr stores, runs code that it finds "
+            "in one; pip install 'numcodecs>=0.16.6'"
+        )
+
+
+def _refuse_too_many_chunks(path: str, engine: str) -> None:
+    """A store of a few bytes can declare any number of chunks, and each costs memory at once."""
+    with xr.open_dataset(path, engine=engine, chunks=None, **_AS_STORED) as dataset:
+        for name, variable in dataset.variables.items():
+            own = variable.encoding.get("preferred_chunks") or {}
+            count = math.prod(-(-n // (own.get(d) or n or 1)) for d, n in variable.sizes.items())
+            if count > _MAX_STORED_CHUNKS:
+                shape = "×".join(map(str, variable.shape))
+                raise SourceError(
+                    f"{path}: variable {name} of {shape} consists of {count} chunks, more than "
+                    f"{_MAX_STORED_CHUNKS}; store it in larger ones"
+                )
 
 
 def _from_variables(

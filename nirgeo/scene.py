@@ -403,7 +403,7 @@ def to_dataarray(view: SceneView) -> xr.DataArray:
     nodata = _shared_nodata(source)
     view = replace(view, source=source, nodata=nodata)
     grid = view.chunk_grid
-    _refuse_too_many(grid)
+    refuse_too_many(grid)
     identity = digest(view.identity())
     name, valid_name = f"nirgeo-scene-{identity}", f"nirgeo-valid-{identity}"
     mark = level_1_mark(source.clues.product or "")
@@ -433,7 +433,7 @@ def to_dataarray(view: SceneView) -> xr.DataArray:
     return with_georeference(scene, source.grid, region, nodata=nodata)
 
 
-def _refuse_too_many(grid: ChunkGrid) -> None:
+def refuse_too_many(grid: ChunkGrid) -> None:
     """A few bytes can declare a scene of any size, and every chunk of it costs memory at once."""
     if len(grid) <= MAX_CHUNKS:
         return
@@ -461,12 +461,15 @@ def with_chunk(scene: xr.DataArray, chunk: int) -> xr.DataArray:
 def _shared_nodata(source: RasterSource) -> float | None:
     """The nodata value if every band has the same one."""
     values: set[float | None] = set()
+    said: dict[str, Sequence[float | None]] = {}  # by file: rasterio makes the whole list anew
     for band in source.bands:
         if band.nodata is not None:
             values.add(band.nodata)
             continue
-        with handles.gdal_env(band.path):
-            values.add(band.open().nodatavals[band.index - 1])
+        if band.path not in said:
+            with handles.gdal_env(band.path):
+                said[band.path] = band.open().nodatavals
+        values.add(said[band.path][band.index - 1])
     distinct = {repr(v): v for v in values}
     return next(iter(distinct.values())) if len(distinct) == 1 else None
 

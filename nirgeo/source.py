@@ -201,9 +201,11 @@ class RasterSource:
         """A unique name per band: its role, else its description, else ``band_N``."""
         by_number = {number: role for role, number in self.roles}
         names: list[str] = []
+        taken: set[str] = set()  # there may be tens of thousands
         for number, band in enumerate(self.bands, start=1):
             name = by_number.get(number) or band.label.description or f"band_{number}"
-            names.append(name if name not in names else f"{name}_{number}")
+            names.append(name if name not in taken else f"{name}_{number}")
+            taken.add(names[-1])
         return tuple(names)
 
     def number_of(self, role: str) -> int:
@@ -698,6 +700,7 @@ def _look(
             _refuse_complex(band)
     grid = grids[found["nir"] - 1]
     _refuse_bad_transform(nir, grid)
+    _refuse_bad_points(nir, grid)
     for position, (band, other) in enumerate(zip(bands, grids, strict=True)):
         if not same_grid(grid, other):
             bands[position] = replace(band, warp=_warp_target(other, grid, band, nir))
@@ -849,6 +852,28 @@ def _refuse_bad_transform(band: SourceBand, grid: Grid) -> None:
         )
 
 
+def _refuse_bad_points(band: SourceBand, grid: Grid) -> None:
+    """The same of ground control points: too few, all in one place or on one line, or no numbers.
+
+    rasterio does not look whether GDAL could fit a transform to them, and hands on what lay in
+    memory.
+    """
+    if not grid.gcps:
+        return
+    points = np.array([point[:4] for point in grid.gcps])  # row, col, x, y
+    with np.errstate(all="ignore"):
+        spans = np.ptp(points, axis=0)
+    tell = bool(np.isfinite(points).all() and np.isfinite(spans).all() and (spans > 0).all())
+    if tell and len(points) > 2:
+        unit = (points - points.mean(axis=0)) / spans
+        tell = all(np.linalg.matrix_rank(unit[:, pair], tol=1e-6) == 2 for pair in ([0, 1], [2, 3]))
+    if not tell:
+        raise GridError(
+            f"{band.describe()}: its {len(points)} ground control points tell no pixel from its "
+            "neighbour; correct them (gdal_translate -gcp), or remove them (gdal_edit.py -unsetgcp)"
+        )
+
+
 def _distrust_false_alpha(source: RasterSource) -> RasterSource:
     """GDAL calls the fourth band of an RGB file *alpha*; where it holds data, it masks nothing."""
     changed = list(source.bands)
@@ -874,6 +899,8 @@ def _distrust_false_alpha(source: RasterSource) -> RasterSource:
 
 def same_grid(a: Grid, b: Grid, tolerance: float = 1e-3) -> bool:
     """Whether the corners of two rasters of one size agree to a thousandth of a pixel of ``a``."""
+    if a is b:
+        return True
     if a.shape != b.shape or (a.crs is None) != (b.crs is None):
         return False
     if a.crs != b.crs and CRS.from_user_input(a.crs) != CRS.from_user_input(b.crs):

@@ -13,6 +13,7 @@ of them, with ``resume``, are those that are missing.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -57,6 +58,9 @@ _PATIENCE = 2.0
 
 _LONGEST_NAME = 255
 """Bytes of a name that file systems take."""
+
+_LONGEST_MARK = 2**16
+"""Bytes; what is longer is none of nirgeo's."""
 
 
 class Target:
@@ -123,6 +127,7 @@ class Target:
                 f"{self.name}: results are written to files, or with GDAL's /vsi… paths, for "
                 "example /vsis3/BUCKET/KEY.tif"
             )
+        self._refuse_foreign_folder()
         place = Path(self.name)
         if place.suffix.lower() in _OTHER_FORMATS or self.name == "-":
             raise TargetError(
@@ -146,6 +151,24 @@ class Target:
             raise TargetError(f"{parent} is not a folder; make it first")
         if not os.access(parent, os.W_OK):
             raise TargetError(f"{parent} can't be written to; choose another place with -o")
+
+    def _refuse_foreign_folder(self) -> None:
+        """What is in the working folder is removed and trusted, so it must be nobody else's.
+
+        A link may come out of an archive, and point anywhere; and where everybody may write, as
+        the system's folder for temporary files, so may folders.
+        """
+        try:
+            found = self.folder.lstat()
+        except OSError:
+            return
+        if stat.S_ISLNK(found.st_mode):
+            raise TargetError(f"{self.folder} is a link, and in the way; remove it")
+        if self.remote and os.name == "posix" and found.st_uid != os.geteuid():
+            raise TargetError(
+                f"{self.folder} is another user's, and in the way; have it removed, or set TMPDIR "
+                "to a folder of your own"
+            )
 
     def _exists_error(self) -> TargetExistsError:
         return TargetExistsError(
@@ -191,8 +214,9 @@ class Target:
     def _mark(self) -> dict[str, Any]:
         """What a run wrote just before it gave its result the final name."""
         try:
-            mark = json.loads((self.folder / _MARK).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            with open(self.folder / _MARK, "rb", opener=_open_plain_file) as file:
+                mark = json.loads(file.read(_LONGEST_MARK))
+        except (OSError, ValueError, RecursionError):
             return {}
         return mark if isinstance(mark, dict) else {}
 
@@ -259,6 +283,7 @@ class Target:
             try:
                 os.mkdir(self.folder)  # Path.mkdir fails where another run removes it just then
             except FileExistsError:
+                self._refuse_foreign_folder()
                 if self.folder.is_file():
                     raise TargetError(f"{self.folder} is in the way; remove it") from None
             except OSError as error:
@@ -408,6 +433,15 @@ class Target:
             f"{self.name} has come into being meanwhile, and won't be overwritten without the "
             "`--overwrite` option"
         )
+
+
+def _open_plain_file(path: str, flags: int) -> int:
+    """Opener of a file that is no link, and no pipe to wait for."""
+    fd = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a file", path)
+    return fd
 
 
 def _may_be_a_file(place: Path) -> bool:

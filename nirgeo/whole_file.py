@@ -15,6 +15,8 @@ def written_whole(path: Path) -> Iterator[Path]:
     What fails, or is interrupted, leaves nothing, and what stood under the name stays.
     """
     partial = path.with_name(path.name + ".part")
+    with suppress(FileNotFoundError):
+        partial.unlink()  # may be a link, and lead to another file
     try:
         yield partial
         os.replace(partial, path)

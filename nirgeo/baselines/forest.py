@@ -18,6 +18,8 @@ _BLOCK = 1 << 14
 """Pixels that walk at a time: what they need fits a processor's own cache."""
 
 _MAX_DEPTH = 64
+_MAX_TREES = 1000
+"""Ten times as many as are fitted. Every pixel walks through all of them."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,10 @@ class Forest:
     value: Doubles
 
     def __post_init__(self) -> None:
+        if self.roots.size > _MAX_TREES:
+            raise ModelError(
+                f"a saved baseline has {self.roots.size} trees, more than {_MAX_TREES}"
+            )
         nodes = self.feature.size
         own = np.arange(nodes)[:, None]
         leaf = (self.children == own).all(axis=1)

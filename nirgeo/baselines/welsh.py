@@ -41,6 +41,9 @@ from nirgeo.errors import ModelError
 from nirgeo.radiometry import Quantity
 
 SWATCHES = 256
+
+_MOST_SWATCHES = 4096
+"""Every pixel is compared with all of them."""
 RADIUS = 2
 """The paper's neighbourhood of 5×5 px."""
 
@@ -135,6 +138,10 @@ class WelshTransfer(PerPixel):
         swatches = take(arrays, "swatches", (None, 4), np.float64)
         if not len(swatches):
             raise ModelError("a saved baseline of Welsh's kind has no swatch to take colours from")
+        if len(swatches) > _MOST_SWATCHES:
+            raise ModelError(
+                f"a saved baseline has {len(swatches)} swatches, more than {_MOST_SWATCHES}"
+            )
         return cls(quantity, swatches, take(arrays, "light", (2,), np.float64))
 
 

@@ -104,7 +104,8 @@ class Terminal(Silent):
         self._finish_bar()
         if path is not None and sys.stdout is not None:
             with _told_of(path):
-                click.echo(path)
+                # What moves a terminal's cursor is for programs, which want the name itself.
+                click.echo(plain(path) if sys.stdout.isatty() else path)
 
     def error(self, code: str, text: str, option: str | None = None) -> None:
         self._finish_bar()

@@ -206,7 +206,12 @@ def resolve(href: object, base: str) -> str:
         return joined
     if href.startswith(("//", "\\\\")):
         raise SourceError(f"{shown} names a file of another machine")
-    return _local(_file_of_url(href) if scheme else href, base, literal=bool(scheme))
+    found = _local(_file_of_url(href) if scheme else href, base, literal=bool(scheme))
+    if found.startswith("/vsi"):
+        raise SourceError(
+            f"{shown} is a name that only GDAL understands; such references are not followed"
+        )
+    return found
 
 
 def _local(path: str, base: str, *, literal: bool) -> str:

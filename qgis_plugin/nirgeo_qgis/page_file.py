@@ -55,8 +55,10 @@ class PageFile:
         target = os.path.realpath(self.path)
         part = f"{target}.part"
         with self._told():
+            with suppress(FileNotFoundError):
+                os.unlink(part)  # may be a link, and lead to another file
             try:
-                with open(part, "w", encoding="utf-8") as file:
+                with open(part, "x", encoding="utf-8") as file:
                     file.write(page(facts))
                 os.replace(part, target)
             except BaseException:

@@ -131,6 +131,20 @@ class TestReferences:
         assert "secret" not in str(raised.value)
         assert len(str(raised.value)) < 600
 
+    @pytest.mark.parametrize(
+        "href",
+        [
+            "../" * 30 + "vsistdin/x.tif",
+            "../" * 30 + "vsis3/b/k.tif",
+            "../" * 30 + "vsizip/{/vsicurl?url=http%3A%2F%2Fexample.org%2Fx.zip}/x.vrt",
+            "file:///vsizip/x.zip/a.tif",
+            "/work/../vsimem/x.tif",
+        ],
+    )
+    def test_a_detour_to_names_that_only_gdal_understands(self, href: str, tmp_path: Path) -> None:
+        with pytest.raises(SourceError, match="a name that only GDAL understands"):
+            resolve(href, str(tmp_path / "item.json"))
+
     @given(st.text(max_size=60))
     @example("\\\\host\\share\\x.tif")
     @example("//host/x.tif")
