@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
@@ -469,16 +469,9 @@ class NetworkColouriser:
             return out
         known = dict(zip(self.spec.bands, inputs[:, *window.crop], strict=True))
         known |= dict(zip(self.spec.made, out, strict=True))
-        if self.spec.quantity is Quantity.REFLECTANCE:
-            # What sends back all light is snow, cloud, or beyond what the sensor tells apart; and
-            # white, whatever a network makes of a red that it never saw.
-            measured = [known[colour] for colour in self.copies]
-            white = np.maximum.reduce(measured) >= 1
-            if white.any():
-                least = np.minimum.reduce(measured)
-                for colour in self.spec.made:
-                    np.maximum(known[colour], least, out=known[colour], where=white)
-        return np.stack([known[colour] for colour in self.spec.colours])
+        colours = np.stack([known[colour] for colour in self.spec.colours])
+        _whiten(colours, _measured_light(self))
+        return colours
 
     def _saturated(
         self, inputs: NDArray[np.float32], window: InputWindow
@@ -489,6 +482,29 @@ class NetworkColouriser:
         numbers = [self.spec.bands.index(band) for band in self.copies.values()]
         brightest: NDArray[np.float32] = inputs[numbers][:, *window.crop].max(axis=0)
         return brightest >= _BRIGHTEST
+
+
+def _measured_light(colouriser: Colouriser) -> list[int]:
+    """Numbers of the colours that are measured light, whose brightest is white; none of counts."""
+    spec = colouriser.spec
+    light = spec.quantity is Quantity.REFLECTANCE
+    return [spec.colours.index(colour) for colour in colouriser.copies] if light else []
+
+
+def _whiten(colours: NDArray[np.float32], measured: Sequence[int]) -> None:
+    """Make white, in place, what sends back all light in one of the measured colours.
+
+    It is snow, cloud, or beyond what the sensor tells apart; and white, whatever a network makes of
+    a red that it never saw, or lay there on another day.
+    """
+    if not measured:
+        return
+    known = colours[measured]
+    white = known.max(axis=0) >= 1
+    if white.any():
+        least = known.min(axis=0)
+        for number in set(range(len(colours))) - set(measured):
+            np.maximum(colours[number], least, out=colours[number], where=white)
 
 
 def _with_error(
@@ -535,10 +551,14 @@ def _referenced(
     guide = inputs[spec.bands.index("green" if green else "nir")]
     around, target = wide.target, window.target
     within = target.shifted(-around.row, -around.col).slices
+    usable = valid[wide.crop]
+    light = _measured_light(recipe.colouriser)
+    if light:  # what is white tells nothing of its surroundings
+        usable = usable & (painted[light].max(axis=0) < 1)
     guided = reference.paint(
         painted,
         guide[wide.crop],
-        valid[wide.crop],
+        usable,
         around,
         within,
         spec.quantity,
@@ -550,6 +570,7 @@ def _referenced(
     for colour in recipe.colouriser.copies:
         number = spec.colours.index(colour)
         guided[number] = painted[number][within]
+    _whiten(guided, light)
     return guided
 
 

@@ -51,6 +51,13 @@ def suspected_nodata(source: RasterSource, roles: Sequence[str]) -> tuple[list[s
     return _remarks(tiles, roles, frame, "give --nodata"), frame
 
 
+def frame_of(source: RasterSource, roles: Sequence[str]) -> str | None:
+    """The value around a raster in some bands, see :func:`framing_value`, as people write it."""
+    tiles = source.samples([source.number_of(role) for role in roles])
+    frame = framing_value(tiles)
+    return None if frame is None else _as_text(frame, tiles[0][0].dtype)
+
+
 def framing_value(tiles: Tiles) -> float | None:
     """The value that seems to lie around a scene, where nothing was measured: 0, the highest
     number of its type, or the lowest below 0, all along a side of some tile in all of its bands.

@@ -44,9 +44,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nirgeo import hints
+from nirgeo.bands import COLOURS
 from nirgeo.errors import GridError
 from nirgeo.georeference import map_positions, turned
 from nirgeo.hrefs import public
+from nirgeo.nodata import frame_of
 from nirgeo.radiometry import (
     DisplayCurve,
     Quantity,
@@ -108,6 +110,10 @@ MOST_BRIGHTER = 4.0
 FEWEST = 5
 """Pixels of nine that a line is fitted through; with fewer the slope is 0."""
 
+_LEAST_SEEN = 0.1
+"""Share of a block's ground that must be there to tell how bright it is: beside missing pixels a
+little of it tells more than nothing."""
+
 _PLANES = (1, 4, 7)
 """Where what is averaged over a reference's pixels begins anew: after the guide, and after the
 colours painted with the reference and without. What is left is the expected error."""
@@ -129,6 +135,9 @@ ASSUMED = "its numbers are assumed"
 
 NOTHING_FOUND = "no valid pixel of it was found over the scene"
 """Said of a reference that will hardly be of use."""
+
+FRAMED = "there are edges of it where all is"
+"""Said of one that seems to lie in a frame, which has no colour to take."""
 
 _LOOKS: Doubles = MARKS[2::4]
 """Parts of the sides of a grid at which a reference is read, to tell whether it has any pixel."""
@@ -173,7 +182,8 @@ class Reference:
     ``size`` is the width of its pixels in scene pixels, after ``block``² of them were averaged to
     make them at least ``LEAST`` wide: the side of a square as large. ``longest`` is how far one of
     them reaches along the scene's rows or columns: degrees, say, are oblong on the ground.
-    ``found`` tells whether any pixel of it that was looked at is valid and lies over the scene.
+    ``found`` tells whether any pixel of it that was looked at is valid and lies over the scene,
+    ``frame`` which number seems to lie around it where nothing was measured.
     ``held`` are the blocks that were read last, see :meth:`holding`.
     """
 
@@ -183,6 +193,7 @@ class Reference:
     size: float
     longest: float
     found: bool = True
+    frame: str | None = None
     held: list[_Blocks] | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -213,6 +224,8 @@ class Reference:
             said += f"; its numbers are {scaling.origin}"
         elif scaling.origin == SCALE_OPTION:
             said += f"; {scaling.describe()}"
+        if self.frame is not None:
+            said += f"; {FRAMED} {self.frame}"
         return said if self.found else f"{said}; {NOTHING_FOUND}"
 
     def holding(self) -> Reference:
@@ -287,6 +300,9 @@ class Reference:
         means, seen = self._averaged(planes, valid, around, *first, known.shape)
         guide_mean, painted_mean, alone_mean, error_mean = np.split(means, _PLANES)
         under, known_model = guide_mean[0], own * painted_mean
+        if measured is not None:
+            # How bright the ground is there is not known, so neither is how blue: the model's.
+            known = known & seen
         detail = seen & known
         if measured is not None:
             colours = colours * _brightness(under, colours[measured], detail)
@@ -510,7 +526,7 @@ class Reference:
 
         boxes = _Boxes(top, bottom, left, right, shape)
         counts = boxes.sums(lambda rows: valid[rows].astype(np.int64), around)
-        seen = counts >= np.maximum(1, 0.5 * wanted)
+        seen = counts >= np.maximum(1, _LEAST_SEEN * wanted)
         means = np.zeros((len(planes), *shape))
         for mean, plane in zip(means, planes, strict=True):
 
@@ -633,7 +649,8 @@ def open_reference(path: str, scene: Grid, scale: Scale | None = None) -> Refere
     result = Reference(rgb, scene, block, size * block, longest * block)
     if not result._overlaps():
         raise GridError(f"the reference {public(path)} does not overlap the scene")
-    return replace(result, found=_any_valid(rgb, scene))
+    frame = frame_of(rgb.source, COLOURS)
+    return replace(result, found=_any_valid(rgb, scene), frame=frame)
 
 
 def _any_valid(rgb: RgbSource, scene: Grid) -> bool:
@@ -672,7 +689,8 @@ def _block_means(
     A block that the reference's edge cuts counts with what there is of it.
     """
     if block == 1:
-        return np.where(valid, light(values), np.float32(0)), valid
+        means = np.where(valid, light(values), np.float32(0))
+        return means, valid & means.any(axis=0)
     pad = [(0, -side % block) for side in valid.shape]
     values, valid = np.pad(values, ((0, 0), *pad)), np.pad(valid, pad)
     shape = (3, valid.shape[0] // block, valid.shape[1])
@@ -686,7 +704,8 @@ def _block_means(
         for part in (total, count)
     )
     means = total / np.maximum(count, 1)
-    return means.astype(np.float32), count * 2 >= block * block
+    # What is black in all three has no colour to take.
+    return means.astype(np.float32), (count * 2 >= block * block) & means.any(axis=0)
 
 
 def _slopes(colours: Doubles, under: Doubles, usable: Mask, ridge: float) -> Doubles:

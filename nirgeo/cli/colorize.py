@@ -492,8 +492,9 @@ def _explain(
 ) -> None:
     """Say what was found and chosen, and warn where a result can't be expected to be good."""
     from nirgeo.georeference import grid_of
+    from nirgeo.nodata import DECLARE_NODATA
     from nirgeo.radiometry import assumption
-    from nirgeo.reference import ASSUMED, NOTHING_FOUND, SCALE_OPTION
+    from nirgeo.reference import ASSUMED, FRAMED, NOTHING_FOUND, SCALE_OPTION
     from nirgeo.registry import AUTO, reason_for
 
     attrs = rgb.attrs
@@ -515,7 +516,9 @@ def _explain(
         said = f"reference: {attrs['nirgeo_reference']}"
         if ASSUMED in said:
             said += f". If that is wrong, give {SCALE_OPTION} GAIN[,OFFSET]"
-        warned = NOTHING_FOUND in said or ASSUMED in said
+        if FRAMED in said:
+            said += f". If that marks missing pixels, {DECLARE_NODATA} VALUE"
+        warned = any(doubt in said for doubt in (NOTHING_FOUND, ASSUMED, FRAMED))
         (reporter.warning if warned else reporter.message)(said)
     for note in () if view is None else view.source.notes:
         reporter.warning(note)
