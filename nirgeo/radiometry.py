@@ -393,6 +393,19 @@ def level_1_mark(product: str) -> str:
     return "" if found is None or _SURFACE.search(product) else found[0]
 
 
+# Words of levels alone. Not enough to choose a model by, since folders are called so too; but
+# enough for an index, which people read.
+_SAYS_SURFACE = re.compile(r"L2A|L2SP|L2SR|HLS\.[LS]30|MOD09|MYD09", re.IGNORECASE)
+_SAYS_LEVEL_1 = re.compile(r"L1C|L1TP|L1GT", re.IGNORECASE)
+
+
+def processing_level(product: str) -> str:
+    """``boa``, ``toa`` or ``unknown`` by what a product is called; for an index."""
+    if _SURFACE.search(product) or _SAYS_SURFACE.search(product):
+        return "boa"
+    return "toa" if level_1_mark(product) or _SAYS_LEVEL_1.search(product) else "unknown"
+
+
 def to_working(values: FloatArray, quantity: Quantity) -> FloatArray:
     """Reflectance or counts to the networks' working space (float32, same shape)."""
     if quantity is Quantity.REFLECTANCE:

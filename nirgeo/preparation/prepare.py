@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -46,7 +45,14 @@ from nirgeo.preparation.clouds import cloud_like
 from nirgeo.preparation.places import Footprint, footprint, group_scenes, split_places
 from nirgeo.preparation.registration import Shift, find_shift
 from nirgeo.preparation.tiles import BANDS, tile_windows, write_tile
-from nirgeo.radiometry import Quantity, Scaling, assumption, find_scaling, to_working
+from nirgeo.radiometry import (
+    Quantity,
+    Scaling,
+    assumption,
+    find_scaling,
+    processing_level,
+    to_working,
+)
 from nirgeo.scene import region_of
 from nirgeo.source import Grid, RasterSource
 from nirgeo.stac.item import Item
@@ -59,10 +65,6 @@ COLUMNS = (
     *("source", "level", "licence"),
 )
 
-_LEVELS = (
-    ("boa", re.compile(r"L2A|L2SP|L2SR|HLS\.[LS]30|MOD09|MYD09", re.IGNORECASE)),
-    ("toa", re.compile(r"L1C|L1TP|L1GT", re.IGNORECASE)),
-)
 _REGISTRATION_WINDOW = 512
 _REGISTRATION_WINDOWS = 3
 """Per side: nine windows tell for a whole scene."""
@@ -480,6 +482,4 @@ def _lonlat(grid: Grid, window: Window) -> tuple[float | str, float | str]:
 
 def _level(text: str, quantity: Quantity) -> str:
     """``boa`` and ``toa`` by what products are called; ``display`` for counts."""
-    if quantity is Quantity.COUNTS:
-        return "display"
-    return next((level for level, pattern in _LEVELS if pattern.search(text)), "unknown")
+    return "display" if quantity is Quantity.COUNTS else processing_level(text)

@@ -24,6 +24,7 @@ from nirgeo.radiometry import (
     from_working,
     is_assumed,
     level_1_mark,
+    processing_level,
     quantize,
     refuse_what_was_applied,
     to_working,
@@ -229,6 +230,21 @@ class TestFindScaling:
     )
     def test_level_1_by_its_makers_names(self, product: str, marked: bool) -> None:
         assert bool(level_1_mark(product)) == marked
+        assert not marked or processing_level(product) == "toa"  # an index says the same
+
+    @pytest.mark.parametrize(
+        ("product", "level"),
+        [
+            ("LC08_L1TP_193023_20170101_20170101_01_T1_sr_band5.tif", "boa"),
+            ("AST_L1T_00301012020.tif", "toa"),
+            ("LM01_L1GS_193023_19750101_20200823_02_T2_B7.tif", "toa"),
+            ("tile_L1C_7.tif", "toa"),
+            (L2SP, "boa"),
+            ("scene.tif", "unknown"),
+        ],
+    )
+    def test_levels_for_an_index(self, product: str, level: str) -> None:
+        assert processing_level(product) == level
 
     @pytest.mark.parametrize("product", [L2SP, "S2A_MSIL2A_20220701T101611_N0400_R065_T32TQM_2022"])
     def test_what_was_made_of_a_product_has_its_own_numbers(self, product: str) -> None:
