@@ -20,9 +20,8 @@ from usage import arguments
 
 from nirgeo.baselines import BASELINES, save_baseline
 from nirgeo.baselines.model import read_baseline_model
-from nirgeo.baselines.storage import ORACLES, Card
+from nirgeo.baselines.storage import ORACLES, UNFITTED, Card
 from nirgeo.evaluation.fitting import fit_baselines
-from nirgeo.evaluation.predict import UNFITTED
 from nirgeo.evaluation.scenes import find_scenes
 from nirgeo.radiometry import Quantity
 from nirgeo.scene_lists import SceneEntry

@@ -76,7 +76,8 @@ class Baseline(Protocol):
     """See the module. ``summary`` is for people; ``bands`` are the roles of the inputs, in order.
 
     ``halo`` is how many pixels beyond a pixel its colour depends on. ``copies`` names colours that
-    are a band unchanged: colour to role.
+    are a band unchanged: colour to role. ``learns`` tells whether :meth:`fit` looks at samples, and
+    ``sees_truth`` whether the scene's own colours are needed, which only a score has.
     """
 
     name: ClassVar[str]
@@ -84,6 +85,8 @@ class Baseline(Protocol):
     bands: ClassVar[tuple[str, ...]]
     halo: ClassVar[int]
     copies: ClassVar[Mapping[str, str]]
+    learns: ClassVar[bool]
+    sees_truth: ClassVar[bool]
 
     @property
     def quantity(self) -> Quantity:
@@ -140,6 +143,8 @@ class PerPixel:
 
     halo: ClassVar[int] = 0
     copies: ClassVar[Mapping[str, str]] = {}
+    learns: ClassVar[bool] = True
+    sees_truth: ClassVar[bool] = False
 
     def survey(self, tiles: Iterable[Tile]) -> Survey | None:
         return None

@@ -29,6 +29,7 @@ class _Oracle(Unfitted):
     name: ClassVar[str]
     summary: ClassVar[str]
     table: ClassVar[type[Baseline]]
+    sees_truth: ClassVar[bool] = True
 
     def predict(self, inputs: FloatArray, valid: Mask, context: Context) -> FloatArray:
         nir = scene_pixels(self, inputs, valid, context)

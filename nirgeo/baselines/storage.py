@@ -60,8 +60,11 @@ BASELINES: dict[str, type[Baseline]] = {kind.name: kind for kind in _CLASSES}
 BASELINE_PREFIX = "baseline/"
 """Names of baselines start with it wherever models are named too."""
 
-ORACLES = frozenset({ColourOracle.name, DirectionOracle.name})
+ORACLES = frozenset(kind.name for kind in _CLASSES if kind.sees_truth)
 """Baselines that are shown the truth of the scene, so there is nothing to colorize with them."""
+
+UNFITTED = frozenset(kind.name for kind in _CLASSES if not kind.learns)
+"""Baselines that learn nothing from other scenes; oracles are among them."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from numpy.typing import NDArray
 
@@ -17,6 +17,7 @@ class Unfitted(PerPixel):
     """The part of a :class:`nirgeo.baselines.interface.Baseline` that is about learning."""
 
     quantity: Quantity
+    learns: ClassVar[bool] = False
 
     @classmethod
     def fit(cls, samples: Iterable[Sample], quantity: Quantity) -> Self:

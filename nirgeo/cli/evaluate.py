@@ -123,15 +123,11 @@ def evaluate_command(
     for file in reports:
         check_report(file, overwrite=overwrite)
     from nirgeo.baselines import BASELINES
+    from nirgeo.baselines.storage import UNFITTED
     from nirgeo.evaluation.fitting import check_apart
     from nirgeo.evaluation.hinted import with_hints
     from nirgeo.evaluation.paired import pairs_of, with_pairs
-    from nirgeo.evaluation.predict import (
-        UNFITTED,
-        baseline_name,
-        load_predictors,
-        with_unique_labels,
-    )
+    from nirgeo.evaluation.predict import baseline_name, load_predictors, with_unique_labels
     from nirgeo.evaluation.referenced import with_references
     from nirgeo.evaluation.scenes import find_scenes, quantities_of
     from nirgeo.evaluation.text import render_text

@@ -11,8 +11,8 @@ import numpy as np
 
 from nirgeo.baselines import BASELINES, Baseline, Patch, samples_from
 from nirgeo.baselines.interface import RED_GREEN_NIR
+from nirgeo.baselines.storage import UNFITTED
 from nirgeo.errors import EvaluationError, TrainingError
-from nirgeo.evaluation.predict import UNFITTED
 from nirgeo.radiometry import Quantity
 from nirgeo.scene_lists import SceneEntry
 from nirgeo.training.data import Sampler, TrainingScene, load_scene

@@ -32,9 +32,6 @@ from nirgeo.registry import AnyModel, load_model, shipped_files
 from nirgeo.runtimes.choice import FP32, TORCH
 from nirgeo.scene import VALID
 
-UNFITTED = frozenset({"grey", "terralook", "spot"}) | ORACLES
-"""Baselines that learn nothing from other scenes."""
-
 
 class Kind(StrEnum):
     MODEL = "model"

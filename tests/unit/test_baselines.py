@@ -39,7 +39,7 @@ from nirgeo.baselines.neighbourhood import (
 from nirgeo.baselines.oracle import ColourOracle, DirectionOracle
 from nirgeo.baselines.pixels import from_linear, to_linear, working_limit
 from nirgeo.baselines.polynomial import CubicPolynomial
-from nirgeo.baselines.storage import Card
+from nirgeo.baselines.storage import ORACLES, UNFITTED, Card
 from nirgeo.baselines.trees import BoostedTrees
 from nirgeo.baselines.welsh import WelshTransfer
 from nirgeo.errors import ModelError, TrainingError
@@ -51,7 +51,7 @@ from nirgeo.training.data import Sampler, TrainingScene
 
 REFLECTANCE, COUNTS = Quantity.REFLECTANCE, Quantity.COUNTS
 NAMES = sorted(BASELINES)
-LEARNING = [n for n in NAMES if not n.startswith(("oracle", "grey", "terralook", "spot"))]
+LEARNING = [n for n in NAMES if BASELINES[n].learns]
 QUANTITIES = [REFLECTANCE, COUNTS]
 
 Floats = NDArray[np.float32]
@@ -232,6 +232,8 @@ def test_scenes_that_do_not_fit_are_refused(name: str, rng: np.random.Generator)
 def test_names_are_those_of_the_classes() -> None:
     assert all(kind.name == name for name, kind in BASELINES.items())
     assert len(BASELINES) == 13
+    assert {"grey", "terralook", "spot"} | ORACLES == UNFITTED
+    assert {"oracle-colour", "oracle-direction"} == ORACLES
 
 
 # --- files ---------------------------------------------------------------------------------------

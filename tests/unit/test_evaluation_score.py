@@ -14,10 +14,10 @@ from helpers import random_model
 import nirgeo
 from nirgeo.baselines import BASELINES, Context
 from nirgeo.baselines import model as baseline_model
+from nirgeo.baselines.storage import UNFITTED
 from nirgeo.errors import EvaluationError
 from nirgeo.evaluation import fitting, predict, score
 from nirgeo.evaluation.predict import (
-    UNFITTED,
     Kind,
     ModelPredictor,
     Prediction,
