@@ -3,37 +3,29 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from nirgeo.bands import COLOURS
 from nirgeo.errors import TrainingError
 from nirgeo.radiometry import Quantity
 
-_POSITIVE = ("learning_rate", "discriminator_rate")
-_SHARES = (
-    *("rebalance", "even_cast", "adversarial_from", "small_place_share", "coarsen"),
-    *("path_share", "hole_share", "hint_share"),
-)
-_BELOW_ONE = ("beta1", "beta2", "discriminator_beta1", "dropout", "ema")
-_AMOUNTS = (
-    *("init_sd", "weight_decay", "clip", "warmup", "l1", "squared", "cosine", "structure"),
-    *("adversarial", "area_exponent", "gain_jitter", "nir_jitter", "nir_gamma", "zoom", "haze"),
-    *("path_radiance", "hint_error"),
-)
-_LARGEST = {
-    "seed": 2**63 - 1,
-    "whiten": 1,
-    "zoom": 2,
-    "haze": 1,
-    "path_radiance": 1,
-    "area_exponent": 10,
-    "gain_jitter": 5,
-    "nir_jitter": 5,
-    "nir_gamma": 5,
-    "hint_error": 10,
-}
-"""What numbers may be; those of layers are the generator's to check."""
+
+def _must(be: str, holds: Callable[[float], bool]) -> dict[str, Any]:
+    """What a field says of the numbers that it may hold; checked for every field that says so."""
+    return {"must": be, "holds": holds}
+
+
+def _up_to(most: float) -> dict[str, Any]:
+    return _must(f"lie in 0…{most:g}", lambda value: 0 <= value <= most)
+
+
+# What numbers may be, said beside each of them; those of layers are the generator's to check.
+_POSITIVE = _must("be above 0", lambda value: 0 < value < math.inf)
+_SHARE = _up_to(1)
+_BELOW_ONE = _must("lie in 0…1, 1 excluded", lambda value: 0 <= value < 1)
+_AMOUNT = _must("be a number from 0 on", lambda value: 0 <= value < math.inf)
 
 
 @dataclass(frozen=True)
@@ -96,50 +88,50 @@ class TrainingConfig:
     levels: int = 3
     skips: bool = False
     edge_norm: bool = True
-    init_sd: float = 0.0
-    whiten: int = 0
+    init_sd: float = field(default=0.0, metadata=_AMOUNT)
+    whiten: int = field(default=0, metadata=_SHARE)
     patch: int = 64
     batch: int = 48
     steps: int = 6000
     optimizer: Literal["adamw", "adam"] = "adamw"
     schedule: Literal["cosine", "constant"] = "cosine"
-    learning_rate: float = 1e-3
-    beta1: float = 0.9
-    beta2: float = 0.99
-    weight_decay: float = 0.02
-    clip: float = 1.0
-    dropout: float = 0.1
-    warmup: int = 200
-    ema: float = 0.998
-    l1: float = 1.0
-    squared: float = 0.0
-    cosine: float = 2.0
-    structure: float = 0.0
-    rebalance: float = 0.0
-    even_cast: float = 0.0
-    adversarial: float = 0.002
-    adversarial_from: float = 0.5
+    learning_rate: float = field(default=1e-3, metadata=_POSITIVE)
+    beta1: float = field(default=0.9, metadata=_BELOW_ONE)
+    beta2: float = field(default=0.99, metadata=_BELOW_ONE)
+    weight_decay: float = field(default=0.02, metadata=_AMOUNT)
+    clip: float = field(default=1.0, metadata=_AMOUNT)
+    dropout: float = field(default=0.1, metadata=_BELOW_ONE)
+    warmup: int = field(default=200, metadata=_AMOUNT)
+    ema: float = field(default=0.998, metadata=_BELOW_ONE)
+    l1: float = field(default=1.0, metadata=_AMOUNT)
+    squared: float = field(default=0.0, metadata=_AMOUNT)
+    cosine: float = field(default=2.0, metadata=_AMOUNT)
+    structure: float = field(default=0.0, metadata=_AMOUNT)
+    rebalance: float = field(default=0.0, metadata=_SHARE)
+    even_cast: float = field(default=0.0, metadata=_SHARE)
+    adversarial: float = field(default=0.002, metadata=_AMOUNT)
+    adversarial_from: float = field(default=0.5, metadata=_SHARE)
     gan: Literal["hinge", "minimax", "nonsaturating"] = "hinge"
     conditional: bool = True
     discriminator: Literal["spectral", "dcgan", "patchgan"] = "spectral"
-    discriminator_rate: float = 2e-4
-    discriminator_beta1: float = 0.5
-    area_exponent: float = 0.25
-    small_place_share: float = 0.5
+    discriminator_rate: float = field(default=2e-4, metadata=_POSITIVE)
+    discriminator_beta1: float = field(default=0.5, metadata=_BELOW_ONE)
+    area_exponent: float = field(default=0.25, metadata=_up_to(10))
+    small_place_share: float = field(default=0.5, metadata=_SHARE)
     orientations: Literal["all", "mirrored", "upright"] = "all"
-    gain_jitter: float = 0.15
-    nir_jitter: float = 0.06
-    nir_gamma: float = 0.0
-    coarsen: float = 0.25
-    zoom: float = 0.0
-    haze: float = 0.0
-    path_radiance: float = 0.0
-    path_share: float = 1.0
-    hole_share: float = 0.15
-    hint_share: float = 0.6
-    hint_error: float = 0.3
+    gain_jitter: float = field(default=0.15, metadata=_up_to(5))
+    nir_jitter: float = field(default=0.06, metadata=_up_to(5))
+    nir_gamma: float = field(default=0.0, metadata=_up_to(5))
+    coarsen: float = field(default=0.25, metadata=_SHARE)
+    zoom: float = field(default=0.0, metadata=_up_to(2))
+    haze: float = field(default=0.0, metadata=_SHARE)
+    path_radiance: float = field(default=0.0, metadata=_SHARE)
+    path_share: float = field(default=1.0, metadata=_SHARE)
+    hole_share: float = field(default=0.15, metadata=_SHARE)
+    hint_share: float = field(default=0.6, metadata=_SHARE)
+    hint_error: float = field(default=0.3, metadata=_up_to(10))
     validate_every: int = 200
-    seed: int = 0
+    seed: int = field(default=0, metadata=_up_to(2**63 - 1))
     teacher: str = ""
 
     def __post_init__(self) -> None:
@@ -147,21 +139,10 @@ class TrainingConfig:
             raise TrainingError(f"patch {self.patch} must be a whole number of 64-px tiles")
         if self.steps < 1 or self.batch < 1 or self.validate_every < 1:
             raise TrainingError("steps, batch and validate_every must be at least 1")
-        for name in _POSITIVE:
-            if not 0 < getattr(self, name) < math.inf:
-                raise TrainingError(f"{name} {getattr(self, name)} must be above 0")
-        for name in _SHARES:
-            if not 0 <= getattr(self, name) <= 1:
-                raise TrainingError(f"{name} {getattr(self, name)} must lie in 0…1")
-        for name in _BELOW_ONE:
-            if not 0 <= getattr(self, name) < 1:
-                raise TrainingError(f"{name} {getattr(self, name)} must lie in 0…1, 1 excluded")
-        for name in _AMOUNTS:
-            if not 0 <= getattr(self, name) < math.inf:
-                raise TrainingError(f"{name} {getattr(self, name)} must be a number from 0 on")
-        for name, most in _LARGEST.items():
-            if not 0 <= getattr(self, name) <= most:
-                raise TrainingError(f"{name} {getattr(self, name)} must lie in 0…{most:g}")
+        for number in fields(self):
+            value = getattr(self, number.name)
+            if number.metadata and not number.metadata["holds"](value):
+                raise TrainingError(f"{number.name} {value} must {number.metadata['must']}")
         if self.levels < 1:
             raise TrainingError(f"levels {self.levels}: an encoder-decoder has at least one")
         if self.architecture != "local-affine" and self.hint_share > 0:

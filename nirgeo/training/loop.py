@@ -7,6 +7,8 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +150,9 @@ class Trainer:
         if checkpoint.exists():
             # The configuration first: with another one the weights may not even fit.
             recorded = read_facts(checkpoint).get("config")
-            if recorded != json.loads(json.dumps(self.config.to_json())):
+            wanted = json.loads(json.dumps(self.config.to_json()))
+            usual = TrainingConfig(self.config.quantity).to_json()  # of numbers that came later
+            if recorded is None or usual | recorded != wanted:
                 raise TrainingError(
                     f"{checkpoint} was made with another configuration; use another folder"
                 )
@@ -392,10 +396,7 @@ class Trainer:
         return terms
 
     def _weighed(self, terms: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        total = self.config.l1 * terms["l1"] + self.config.cosine * terms["cosine"]
-        if "squared" in terms:
-            total = total + self.config.squared * terms["squared"]
-        return total
+        return reduce(add, (getattr(self.config, name) * term for name, term in terms.items()))
 
     def _train_discriminator(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -225,6 +225,11 @@ class TestTraining:
 def test_numbers_that_can_not_be(change: str) -> None:
     with pytest.raises(TrainingError, match=change.partition("=")[0]):
         configuration("satellite-nir", [change])
+
+
+def test_every_number_says_what_it_may_be() -> None:
+    free = {f.name for f in fields(TrainingConfig) if f.type == "float" and not f.metadata}
+    assert not free
 
 
 def test_a_model_that_goes_on_from_another_keeps_what_is_known_of_places() -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nirgeo.errors import TargetError, TrainingError
 from nirgeo.modelfile import ModelSpec, load_generator, read_model, write_model
 from nirgeo.radiometry import Quantity
-from nirgeo.training import losses
+from nirgeo.training import loop, losses
 from nirgeo.training.checkpoint import load_checkpoint, read_facts, save_checkpoint
 from nirgeo.training.config import TrainingConfig
 from nirgeo.training.data import TrainingScene
@@ -478,6 +478,28 @@ class TestResume:
         again.run()
         assert_same(finished, again)
         assert log_of(finished.folder) == before
+
+    def test_of_a_time_before_a_number_was_thought_of(
+        self, finished: Trainer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        facts = read_facts(finished.folder / CHECKPOINT)
+        del facts["config"]["structure"]
+        monkeypatch.setattr(loop, "read_facts", lambda path: facts)
+        Trainer(CONFIG, TRAINING, VALIDATION, finished.folder).start()
+        other = Trainer(replace(CONFIG, structure=1.0), TRAINING, VALIDATION, finished.folder)
+        with pytest.raises(TrainingError, match="another configuration"):
+            other.start()
+
+    def test_every_term_of_the_loss_counts(self, finished: Trainer) -> None:
+        config = replace(CONFIG, l1=2.0, squared=5.0)
+        trainer = Trainer(config, TRAINING, VALIDATION, finished.folder)
+        half, one, all_of_it = (
+            torch.full((1, n, 4, 4), v) for n, v in ((3, 0.5), (3, 1.0), (1, 1.0))
+        )
+        terms = trainer._terms(half, one, all_of_it)  # of one hue, so that the cosine is 1
+        assert float(trainer._weighed(terms)) == pytest.approx(2 * 0.5 + 5 * 0.25)
+        terms["gain_jitter"] = torch.ones(())  # one that nobody has thought of yet
+        assert float(trainer._weighed(terms)) == pytest.approx(2.25 + config.gain_jitter)
 
     @pytest.mark.parametrize("change", [{"learning_rate": 0.5}, {"width": 12}], ids=str)
     def test_with_another_configuration(self, finished: Trainer, change: dict[str, Any]) -> None:
