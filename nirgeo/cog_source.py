@@ -23,7 +23,7 @@ _NAMELESS = 'LOCAL_CS["unnamed"'
 
 @dataclass(frozen=True)
 class Picture:
-    """What the finished file says about its pixels."""
+    """What the finished file says about its pixels; with another one it is another file."""
 
     grid: Grid
     bands: tuple[str, ...]

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -110,7 +111,8 @@ def write_geotiff(
     options = cog.check_creation_options(creation_options or {}, str(data.dtype), len(data))
     target = path if isinstance(path, Target) else Target(path, overwrite=overwrite, resume=resume)
     identity = _identity(rgb, data, valid) | {"creation_options": options}
-    work = digest(identity)
+    picture = _picture(rgb, data)
+    work = digest(identity | {"picture": asdict(picture)})  # all that the file holds
     keep = target.resume
     on_gpu = identity.get("device", "cpu") != "cpu"
     computing = workers or (GPU_WORKERS if on_gpu else None)
@@ -160,7 +162,6 @@ def write_geotiff(
                 raise EmptySceneError(_why_empty(rgb))
             result = folder / "result.tif"
             areas = _filled(rgb, grid, counts)
-            picture = _picture(rgb, data)
             share = _each_second(on_writing)
             here = others is None or isinstance(others, Processes)
             threads = workers if here else None  # a cluster's are elsewhere
@@ -318,7 +319,7 @@ def _own_mask(rgb: xr.DataArray) -> bool:
 
 
 def _identity(rgb: xr.DataArray, data: da.Array, valid: da.Array | None) -> dict[str, Any]:
-    """What a run must share with an interrupted one to continue from it."""
+    """What a run must share with an interrupted one to continue from its chunks."""
     facts = facts_of(rgb.data)
     known = dict(facts) if isinstance(facts, dict) else {"array": data.name}
     if valid is not None and not _own_mask(rgb):

@@ -28,7 +28,7 @@ from rasterio.io import MemoryFile
 
 import nirgeo
 from nirgeo.blockstore import BlockStore
-from nirgeo.errors import ResumeError, TargetLockedError
+from nirgeo.errors import GridError, ResumeError, TargetExistsError, TargetLockedError
 from nirgeo.journal import Finished, Journal
 from nirgeo.modelfile import Model
 from nirgeo.target import Target
@@ -987,6 +987,38 @@ def test_a_mask_of_one_s_own_is_a_part_of_the_work(tmp_path: Path, work: Work) -
     nirgeo.write_geotiff(clouded(70), target, resume=True)
     with rasterio.open(target) as file:
         assert not file.dataset_mask()[:70].any()
+
+
+def test_what_a_finished_file_says_is_a_part_of_the_work(tmp_path: Path, work: Work) -> None:
+    rgb = nirgeo.colorize(nirgeo.open_scene(work.scene, scale="0.0001"), work.model)
+
+    def again(picture: xr.DataArray, *, overwrite: bool = False) -> None:
+        path = tmp_path / "out.tif"
+        target = Target(path, resume=True, overwrite=overwrite, of_several=True)
+        nirgeo.write_geotiff(picture, target)
+
+    again(rgb)
+    again(rgb)  # there it is
+    elsewhere = rgb.assign_attrs(nirgeo_note="moved").rio.write_crs("EPSG:32634")
+    with pytest.raises(TargetExistsError, match="other options"):
+        again(elsewhere)
+    again(elsewhere, overwrite=True)
+    with rasterio.open(tmp_path / "out.tif") as file:
+        assert file.crs.to_epsg() == 32634
+        assert file.tags(ns="NIRGEO")["NOTE"] == "moved"
+
+
+def test_a_place_that_no_file_can_tell_is_refused_before_the_work(
+    tmp_path: Path, work: Work
+) -> None:
+    rgb = nirgeo.colorize(nirgeo.open_scene(work.scene, scale="0.0001"), work.model)
+    rows = [row for row in range(rgb.sizes["y"]) if not 100 <= row < 102]
+    told: list[tuple[int, int]] = []
+    with pytest.raises(GridError, match="equal distances"):
+        nirgeo.write_geotiff(
+            rgb.isel(y=rows), tmp_path / "out.tif", on_start=lambda *s: told.append(s)
+        )
+    assert not told
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="names of open files are asked for")
