@@ -30,7 +30,14 @@ from nirgeo.radiometry import (
     refuse_what_was_applied,
     sampled_clues,
 )
-from nirgeo.scene import PRODUCT_ATTR, SCALING_ATTR, SCALING_ORIGIN_ATTR, VALID, stated_scaling
+from nirgeo.scene import (
+    PRODUCT_ATTR,
+    SCALING_ATTR,
+    SCALING_ORIGIN_ATTR,
+    VALID,
+    Scale,
+    stated_scaling,
+)
 from nirgeo.tiling import Window, look_around
 
 AXES = {"latitude": "y", "longitude": "x", "lat": "y", "lon": "x"}
@@ -226,8 +233,12 @@ def further_dimensions(array: xr.DataArray) -> list[str]:
     return [str(dim) for dim in array.dims if dim not in RASTER]
 
 
+Colorize = Callable[[xr.DataArray, Scale | None], xr.DataArray]
+"""A raster and its scaling to its picture."""
+
+
 def over_dimensions(
-    cube: xr.DataArray, colorize: Callable[..., xr.DataArray], options: dict[str, Any]
+    cube: xr.DataArray, colorize: Colorize, scale: Scale | None, nodata: float | None
 ) -> xr.DataArray:
     """``colorize`` on every raster of a cube; (…, band, y, x), the further dimensions first.
 
@@ -239,27 +250,25 @@ def over_dimensions(
     RadiometryError : a lazy cube of floats without a word about their unit
     GridError : a dimension is empty
     """
-    options = dict(options)
     dimensions = further_dimensions(cube)
     for dimension in dimensions:
         if cube.sizes[dimension] == 0:
             raise GridError(f"dimension {dimension} is empty; there is nothing to colorize")
-    if options.get("scale") is None:
-        options["scale"] = _scaling(cube, options.get("nodata"))
-    return _over(cube, dimensions, colorize, options)
+    known = _scaling(cube, nodata) if scale is None else scale
+    return _over(cube, dimensions, colorize, known)
 
 
 def _over(
     cube: xr.DataArray,
     dimensions: list[str],
-    colorize: Callable[..., xr.DataArray],
-    options: dict[str, Any],
+    colorize: Colorize,
+    scale: Scale | None,
 ) -> xr.DataArray:
     if not dimensions:
-        return colorize(cube, **options)
+        return colorize(cube, scale)
     first, *rest = dimensions
     parts = [
-        _over(cube.isel({first: number}), rest, colorize, options)
+        _over(cube.isel({first: number}), rest, colorize, scale)
         for number in range(cube.sizes[first])
     ]
     # By name: to find out which coordinates differ, xarray would compute the masks. What is said of

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -140,15 +140,74 @@ def colorize(
     ------
     BandError, RadiometryError, ModelError, UnknownModelError, OptionError, GridError, SourceError
     """
-
-    brightness = given.number("--brightness", brightness)
-    gamma = given.number("--gamma", gamma)
-    max_error = given.number_or_none("--max-error", max_error)
-    nodata = given.number_or_none("--nodata", nodata)
-    uncertainty = bool(uncertainty)
-    device = str(device)
     if reference is None and reference_scale is not None:
         raise OptionError(f"--reference-scale {reference_scale}: there is no --reference")
+    wanted = _Wanted(
+        model=model,
+        output=output,
+        nodata=given.number_or_none("--nodata", nodata),
+        brightness=given.number("--brightness", brightness),
+        gamma=given.number("--gamma", gamma),
+        prior=prior,
+        reference=reference,
+        reference_scale=reference_scale,
+        uncertainty=bool(uncertainty),
+        max_error=given.number_or_none("--max-error", max_error),
+        device=str(device),
+        runtime=runtime,
+        precision=precision,
+    )
+    return _colorize(scene, wanted, scale)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Wanted:
+    """What :func:`colorize` is asked for but the scaling, which a cube finds out for its rasters.
+
+    The same for every raster of a cube, so no field has a default.
+    """
+
+    model: str | os.PathLike[str] | AnyModel
+    output: Output
+    nodata: float | None
+    brightness: float
+    gamma: float
+    prior: bool | HintField
+    reference: str | os.PathLike[str] | None
+    reference_scale: Scale | None
+    uncertainty: bool
+    max_error: float | None
+    device: str
+    runtime: str
+    precision: str
+
+    def recipe(
+        self, scaling: Scaling, roles: Collection[str], grid: Callable[[], Grid], product: str
+    ) -> Recipe:
+        """How a scene is colorized that holds such numbers in bands of these roles."""
+        model = pick_model(self.model, scaling.quantity, roles, product)
+        recipe = Recipe(
+            colouriser_of(
+                model,
+                device=self.device,
+                prior=self.prior,
+                runtime=self.runtime,
+                precision=self.precision,
+            ),
+            scaling,
+            self.output,
+            self.brightness,
+            self.gamma,
+            uncertainty=self.uncertainty,
+            max_error=self.max_error,
+        )
+        if self.reference is None:
+            return recipe
+        return with_reference(recipe, self.reference, grid(), self.reference_scale)
+
+
+def _colorize(scene: xr.DataArray, wanted: _Wanted, scale: Scale | None) -> xr.DataArray:
+    """A raster, or every raster of a cube."""
     if not isinstance(scene, xr.DataArray):
         raise OptionError(
             f"a {type(scene).__name__} is no scene; open it first: nirgeo.open_scene(path), or for "
@@ -157,54 +216,22 @@ def colorize(
     scene, names = with_axes(with_crs_coordinate(scene))
     if 0 in (scene.sizes.get("y"), scene.sizes.get("x")):
         raise GridError(f"the array is empty: {dict(scene.sizes)}")
+    nodata = wanted.nodata
     if further_dimensions(scene) and {"y", "x"} <= set(scene.dims):
-        options: dict[str, Any] = {
-            "model": model,
-            "output": output,
-            "scale": scale,
-            "nodata": nodata,
-            "brightness": brightness,
-            "gamma": gamma,
-            "prior": prior,
-            "reference": reference,
-            "reference_scale": reference_scale,
-            "uncertainty": uncertainty,
-            "max_error": max_error,
-            "device": device,
-            "runtime": runtime,
-            "precision": precision,
-        }
-        return over_dimensions(scene, colorize, options).rename(names)
 
-    def recipe_for(
-        scaling: Scaling, roles: Collection[str], grid: Callable[[], Grid], product: str = ""
-    ) -> Recipe:
-        chosen = pick_model(model, scaling.quantity, roles, product)
-        colouriser = colouriser_of(
-            chosen, device=device, prior=prior, runtime=runtime, precision=precision
-        )
-        recipe = Recipe(
-            colouriser,
-            scaling,
-            output,
-            brightness,
-            gamma,
-            uncertainty=uncertainty,
-            max_error=max_error,
-        )
-        if reference is None:
-            return recipe
-        return with_reference(recipe, reference, grid(), reference_scale)
+        def one(raster: xr.DataArray, scale: Scale | None) -> xr.DataArray:
+            return _colorize(raster, wanted, scale)
 
+        return over_dimensions(scene, one, scale, nodata).rename(names)
     view = _view(scene, nodata)
     if view is not None:
         clues = view.source.clues
         scaling = view.scaling if scale is None else _scaling(clues, scale)
         roles, grid = dict(view.source.roles), view.source.grid
-        recipe = recipe_for(scaling, roles, lambda: grid, clues.product or "")
+        recipe = wanted.recipe(scaling, roles, lambda: grid, clues.product or "")
         return _from_source(scene, view, recipe).rename(names)
     array, blocks, numbers, scaling = _array_parts(scene, scale, nodata)
-    recipe = recipe_for(scaling, numbers, lambda: grid_of(array), product_of(scene))
+    recipe = wanted.recipe(scaling, numbers, lambda: grid_of(array), product_of(scene))
     chosen = _eaten(array, blocks, numbers, recipe)
     rgb = _from_blocks(array, chosen, recipe, array_nodata(array, nodata))
     rgb = rgb.rename(names)
