@@ -527,6 +527,18 @@ def _product_names(path: str) -> str:
     return " ".join([whole.name, whole.parent.name, *products])
 
 
+def _product_in_tags(tags: Mapping[str, str]) -> str:
+    """What a file's tags say of product and mission: bands, scaling and date are told by the same.
+
+    Names of products first, since the first mission that is named counts.
+    """
+    names = ("LANDSAT_PRODUCT_ID", "PRODUCT_URI", "PRODUCT_ID", "SPACECRAFT_ID", "PLATFORM")
+    said = [tags[name] for name in names if name in tags]
+    if "MISSION_INDEX" in tags:  # of SPOT's DIMAP files
+        said.append(f"{tags.get('MISSION', '')}{tags['MISSION_INDEX']}")
+    return " ".join(said)
+
+
 def _first_clues(opened: Any, index: int, path: str) -> ScalingClues:
     """What the file of the NIR band says; the range of values is added only where it decides."""
     tags = opened.tags()
@@ -535,10 +547,7 @@ def _first_clues(opened: Any, index: int, path: str) -> ScalingClues:
     baseline = _number(tags, "PROCESSING_BASELINE")
     named = handles.descriptions(opened)
     described = (named[index - 1] if named is not None else None) or ""
-    product = " ".join(
-        [_product_names(path)]
-        + [tags.get(k, "") for k in ("LANDSAT_PRODUCT_ID", "PRODUCT_URI", "PRODUCT_ID")]
-    )
+    product = f"{_product_names(path)} {_product_in_tags(tags)}"
     tag, origin = _reflectance_scale(opened, index)
     return ScalingClues(
         dtype=handles.types(opened)[index - 1],
@@ -685,12 +694,7 @@ def _look(
     labels = [band.label for band in bands]
     product = " ".join(_product_names(file) for file in files)
     with handles.gdal_env(bands[0].path):
-        tags = bands[0].open().tags()
-    mission = " ".join(
-        tags.get(k, "") for k in ("LANDSAT_PRODUCT_ID", "PRODUCT_URI", "SPACECRAFT_ID", "PLATFORM")
-    )
-    if "MISSION_INDEX" in tags:  # of SPOT's DIMAP files
-        mission += f" {tags.get('MISSION', '')}{tags['MISSION_INDEX']}"
+        mission = _product_in_tags(bands[0].open().tags())
     found = find_roles(
         labels, product=f"{mission} {product}", dtype=bands[0].dtype, explicit=explicit
     )

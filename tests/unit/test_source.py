@@ -1050,6 +1050,22 @@ class TestCameras:
                 file.update_tags(number, BAND_DESCRIPTION=name)
         assert dict(open_source(path).roles) == {"nir": 1, "red": 2, "green": 3}
 
+    @pytest.mark.parametrize("tag", ["PRODUCT_URI", "PRODUCT_ID"])
+    def test_a_product_that_a_tag_names_tells_bands_scaling_and_date(
+        self, tmp_path: Path, tag: str
+    ) -> None:
+        values = np.random.default_rng(0).integers(1300, 6000, (12, 70, 66), dtype=np.uint16)
+        path = write_raster(tmp_path / "renamed.tif", values)
+        with rasterio.open(path, "r+") as file:
+            file.update_tags(
+                **{tag: "S2A_MSIL2A_20220701T101611_N0400_R065_T32TQM_20220701T161611"}
+            )
+        source = open_source(path)
+        assert dict(source.roles) == {"red": 4, "green": 3, "blue": 2, "nir": 8}
+        assert find_scaling(source.clues).offset == -0.1
+        assert source.acquisition is not None
+        assert source.acquisition.start.date().isoformat() == "2022-07-01"
+
     def test_a_landsat_scene_with_its_metadata_beside_it(self, tmp_path: Path) -> None:
         name = "LC08_L1TP_196030_20210704_20210713_02_T1"
         values = np.random.default_rng(0).integers(7000, 20000, (70, 66), dtype=np.uint16)
