@@ -14,7 +14,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from nirgeo.errors import BandError, BandWarning
 from nirgeo.plaintext import plain
@@ -59,95 +59,105 @@ _IN_ORDER: dict[str, tuple[str, ...]] = {
     "nir": ("B4",),
 }
 
-# Band designations by role, as each mission writes them, without leading zeros.
+_VNIR = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9")
+
+
+@dataclass(frozen=True)
+class _Mission:
+    """All that is known of one mission's bands; what its numbers mean stands in ``radiometry``.
+
+    ``pattern`` is how products and metadata name it, in any case. ``roles`` are band designations,
+    without leading zeros, the first choice first. ``full_sets`` are the bands of files that hold
+    every one of them in the mission's own order, often without any label, by their number.
+    ``numbered_alike`` are numbers of bands with which a file holds all from the first on, so that
+    names that only count its bands ("Band 4", as ENVI writes them) are the mission's own.
+    """
+
+    name: str
+    pattern: str
+    roles: Mapping[str, tuple[str, ...]]
+    full_sets: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    numbered_alike: tuple[int, ...] = ()
+    fourth_is_nir: bool = False
+    """Of four bands in the usual files."""
+
+
 # Sources: ESA Sentinel-2 product specification; USGS Landsat band designations; ASTER user
 # handbook; SPOT handbook; MODIS and HLS user guides; INPE's CBERS band tables; ISRO's Resourcesat
 # handbook; Planet's imagery product specification; CRESDA's Gaofen band tables.
-_MISSIONS: tuple[tuple[str, str, dict[str, tuple[str, ...]]], ...] = (
-    (
+_MISSIONS = (
+    _Mission(
         "Sentinel-2",
         r"sentinel.?2|(?<![a-z0-9])s2[a-d]?(?![a-z0-9])|HLS\.S30|(?<![a-z0-9])T\d{2}[C-X][A-Z]{2}_",
         {"blue": ("B2",), "green": ("B3",), "red": ("B4",), "nir": ("B8", "B8A")},
+        full_sets={13: (*_VNIR, "B10", "B11", "B12"), 12: (*_VNIR, "B11", "B12")},
+        fourth_is_nir=True,
     ),
-    (
+    _Mission(
         "Landsat 8/9",
         r"landsat.?[89](?!\d)|(?<![a-z0-9])L[CO]0?[89](?![a-z0-9])|HLS\.L30"
         rf"|(?<![a-z0-9])L[CO]8{_BEFORE_COLLECTIONS}",
         {"blue": ("B2",), "green": ("B3",), "red": ("B4",), "nir": ("B5",)},
+        numbered_alike=(7, 9, 11),
     ),
-    (
+    _Mission(
         "Landsat MSS 1–3",
         r"landsat.?[123](?!\d)|(?<![a-z0-9])LM0?[123](?![a-z0-9])"
         rf"|(?<![a-z0-9])LM[123]{_BEFORE_COLLECTIONS}",
         {"green": ("B4",), "red": ("B5",), "nir": ("B7", "B6")},
+        fourth_is_nir=True,
     ),
-    (
+    _Mission(
         "Landsat MSS 4–5",
         rf"(?<![a-z0-9])LM0?[45](?![a-z0-9])|(?<![a-z0-9])LM[45]{_BEFORE_COLLECTIONS}",
         {"green": ("B1",), "red": ("B2",), "nir": ("B4", "B3")},
+        numbered_alike=(4,),
+        fourth_is_nir=True,
     ),
-    (
+    _Mission(
         "Landsat 4–7",
         r"landsat.?[4567](?!\d)|(?<![a-z0-9])L[TE]0?[4567](?![a-z0-9])"
         rf"|(?<![a-z0-9])L[TE][4567]{_BEFORE_COLLECTIONS}",
         {"blue": ("B1",), "green": ("B2",), "red": ("B3",), "nir": ("B4",)},
+        numbered_alike=(6, 7, 8),
     ),
-    (
+    _Mission(
         "ASTER",
         r"(?<![a-z])aster(?![a-z])|(?<![a-z0-9])AST_L1",
         {"green": ("B1",), "red": ("B2",), "nir": ("B3N", "B3")},
     ),
-    (
+    _Mission(
         "SPOT",
         r"(?<![a-z0-9])spot.?[1-5](?![a-z0-9])",
         {"green": ("B1", "XS1"), "red": ("B2", "XS2"), "nir": ("B3", "XS3")},
     ),
-    (
+    _Mission(
         "MODIS",
         r"(?<![a-z0-9])M[OY]D(09|13|43)|(?<![a-z])modis(?![a-z])",
         {"red": ("B1",), "nir": ("B2",), "blue": ("B3",), "green": ("B4",)},
+        numbered_alike=(7,),
     ),
-    (
+    _Mission(
         "CBERS MUX",
         r"CBERS.?4A?.?MUX",
         {"blue": ("B5",), "green": ("B6",), "red": ("B7",), "nir": ("B8",)},
     ),
-    ("CBERS WPM", r"CBERS.?4A?.?WPM", _IN_ORDER),
-    (
+    _Mission("CBERS WPM", r"CBERS.?4A?.?WPM", _IN_ORDER),
+    _Mission(
         "Resourcesat",
         r"(?<![a-z])(?:liss.?(?:3|4|iii|iv)|awifs)(?![a-z])",
         {"green": ("B2",), "red": ("B3",), "nir": ("B4",)},
     ),
-    ("PlanetScope", r"_3B_AnalyticMS(?!_8b)", _IN_ORDER),
-    ("RapidEye", r"_RE\d_3A_Analytic", {**_IN_ORDER, "nir": ("B5",)}),
-    ("Gaofen", r"(?<![a-z0-9])GF[12]_(?:PMS|WFV)", _IN_ORDER),
+    _Mission("PlanetScope", r"_3B_AnalyticMS(?!_8b)", _IN_ORDER, full_sets={4: _VNIR[:4]}),
+    _Mission(
+        "RapidEye", r"_RE\d_3A_Analytic", {**_IN_ORDER, "nir": ("B5",)}, full_sets={5: _VNIR[:5]}
+    ),
+    _Mission("Gaofen", r"(?<![a-z0-9])GF[12]_(?:PMS|WFV)", _IN_ORDER, full_sets={4: _VNIR[:4]}),
 )
-_SENSORS = {name: (re.compile(pattern, re.IGNORECASE), roles) for name, pattern, roles in _MISSIONS}
+_SENSORS = {mission.name: mission for mission in _MISSIONS}
+_PATTERNS = {name: re.compile(each.pattern, re.IGNORECASE) for name, each in _SENSORS.items()}
 
-# Files that hold every band of a mission in its own order, often without any label.
-_VNIR = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9")
-_FULL_SETS: dict[tuple[str, int], tuple[str, ...]] = {
-    ("Sentinel-2", 13): (*_VNIR, "B10", "B11", "B12"),
-    ("Sentinel-2", 12): (*_VNIR, "B11", "B12"),
-    ("PlanetScope", 4): _VNIR[:4],
-    ("RapidEye", 5): _VNIR[:5],
-    ("Gaofen", 4): _VNIR[:4],
-}
-
-# ENVI's files, and others, number bands from 1 on where they know no names. That is the mission's
-# own numbering only where the file holds all of its bands from the first on.
 _RUNNING_NUMBER = re.compile(r"band[ _-]?0*(\d+)", re.IGNORECASE)
-_NUMBERED_ALIKE = frozenset(
-    (
-        *(("Landsat 8/9", count) for count in (7, 9, 11)),
-        *(("Landsat 4–7", count) for count in (6, 7, 8)),
-        ("Landsat MSS 4–5", 4),
-        ("MODIS", 7),
-    )
-)
-
-_FOURTH_IS_NIR = (None, "Sentinel-2", "Landsat MSS 1–3", "Landsat MSS 4–5")
-"""Missions of whose four bands the fourth is near infrared, in the usual files; or none known."""
 
 # Names that mean one role whatever the sensor. "nir08" and "nir09" are STAC's narrow bands: second
 # choice, taken only when no plain "nir" is there.
@@ -227,7 +237,7 @@ def wavelength_of(text: str, unit: str = "") -> float | None:
 
 def sensor_of(product: str) -> str | None:
     """The mission that a product's name or metadata speaks of first, or None."""
-    found = {name: pattern.search(product) for name, (pattern, _) in _SENSORS.items()}
+    found = {name: pattern.search(product) for name, pattern in _PATTERNS.items()}
     places = {name: match.start() for name, match in found.items() if match is not None}
     return min(places, key=places.__getitem__, default=None)
 
@@ -283,7 +293,8 @@ def _without_running_numbers(
         found is not None and int(found[1]) == number
         for number, found in enumerate(counted, start=1)
     )
-    if not running or (sensor, len(labels)) in _NUMBERED_ALIKE:
+    own = sensor is not None and len(labels) in _SENSORS[sensor].numbered_alike
+    if not running or own:
         return labels
     return [replace(label, description="") for label in labels]
 
@@ -316,7 +327,7 @@ def _by_wavelength(labels: Sequence[BandLabel], role: str) -> BandLabel | None:
 def _by_sensor(labels: Sequence[BandLabel], role: str, sensor: str | None) -> BandLabel | None:
     if sensor is None:
         return None
-    designations = _SENSORS[sensor][1].get(role, ())
+    designations = _SENSORS[sensor].roles.get(role, ())
     named = {label.number: designation_of(label.description) for label in labels}
     if not any(named.values()):
         # A file's name speaks of its band only if the file has one: "B8_B4_B3" says nothing.
@@ -326,7 +337,7 @@ def _by_sensor(labels: Sequence[BandLabel], role: str, sensor: str | None) -> Ba
             for label in labels
         }
     if not any(named.values()):
-        full_set = _FULL_SETS.get((sensor, len(labels)))
+        full_set = _SENSORS[sensor].full_sets.get(len(labels))
         if full_set is not None:
             named = dict(zip((label.number for label in labels), full_set, strict=True))
     for designation in designations:
@@ -390,7 +401,7 @@ def _something_else(label: BandLabel, claimed: Sequence[str], sensor: str | None
         return named[0].strip("_")
     if sensor is not None and label.file_stem:
         band = designation_of(label.file_stem)
-        near = (*_SENSORS[sensor][1]["nir"], *_ALSO_NEAR_INFRARED)
+        near = (*_SENSORS[sensor].roles["nir"], *_ALSO_NEAR_INFRARED)
         if band is not None and band not in near:
             return f"{band} of {sensor}"
     padded = _PADDED_NAME.search(label.file_stem) if sensor is None else None
@@ -469,7 +480,7 @@ def find_roles(
         elif (
             len(labels) == 4
             and dtype == "uint8"
-            and sensor in _FOURTH_IS_NIR
+            and (sensor is None or _SENSORS[sensor].fourth_is_nir)
             and _unlabelled(labels)
             and labels[3].number not in found.values()
         ):
