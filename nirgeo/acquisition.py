@@ -41,6 +41,10 @@ class Acquisition:
         }
 
 
+FILE_TIME = "tag TIFFTAG_DATETIME"
+"""The origin that is least to be trusted."""
+
+
 def rfc3339(moment: datetime) -> str:
     """``2024-05-08T10:15:59Z``; fractions of a second only where there are any."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
@@ -125,7 +129,7 @@ def find_acquisition(
         found = _from_names(
             [product, *(part for path in paths for part in _parts_from_below(path))]
         )
-    return found or _first([("tag TIFFTAG_DATETIME", known.get("TIFFTAG_DATETIME", ""))])
+    return found or _first([(FILE_TIME, known.get("TIFFTAG_DATETIME", ""))])
 
 
 def _first(candidates: Iterable[tuple[str, str]]) -> Acquisition | None:

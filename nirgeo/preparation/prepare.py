@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.warp import transform, transform_bounds
 
+from nirgeo.acquisition import FILE_TIME
 from nirgeo.errors import (
     BandError,
     GridError,
@@ -381,7 +382,8 @@ def _cut(
     rows: list[dict[str, Any]] = []
     empty = cloudy = 0
     quantity = scene.scaling.quantity
-    region, known = scene.region, scene.candidate.known
+    region, known = scene.region, dict(scene.candidate.known)
+    known["date"] = known.get("date") or _day(scene.source)
     for row, col, part in tile_windows((region.height, region.width), rules.tile):
         window = part.shifted(region.row, region.col)
         try:
@@ -478,6 +480,14 @@ def _lonlat(grid: Grid, window: Window) -> tuple[float | str, float | str]:
     if not np.isfinite([lons[0], lats[0]]).all():
         return "", ""
     return round(lons[0], 5), round(lats[0], 5)
+
+
+def _day(source: RasterSource) -> str:
+    """When a scene was taken, if its tags or its product's name say so; not when it was made."""
+    taken = source.acquisition
+    if taken is None or taken.origin == FILE_TIME:
+        return ""
+    return taken.start.date().isoformat()
 
 
 def _level(text: str, quantity: Quantity) -> str:

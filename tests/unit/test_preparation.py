@@ -31,7 +31,7 @@ from nirgeo.preparation.places import (
     group_scenes,
     split_places,
 )
-from nirgeo.preparation.prepare import Rules
+from nirgeo.preparation.prepare import Rules, _day
 from nirgeo.preparation.registration import find_shift
 from nirgeo.preparation.tiles import tile_windows
 from nirgeo.radiometry import Quantity
@@ -288,3 +288,22 @@ def test_bands_are_named_for_files_that_do_not_say(tmp_path: Path) -> None:
         "silent.tif": usual,
         "half.tif": usual,
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "tags", "day"),
+    [
+        ("2020-05-06/scene", {"DATE_ACQUIRED": "2019-01-02"}, "2020-05-06"),
+        ("HLS.S30.T33UUU.2020157T101031.v2.0", {}, "2020-06-05"),
+        ("scene", {"DATE_ACQUIRED": "2019-01-02"}, "2019-01-02"),
+        ("scene", {"TIFFTAG_DATETIME": "2021:03:04 10:00:00"}, ""),  # when the file was made
+        ("scene", {}, ""),
+    ],
+)
+def test_the_day_of_a_scene(tmp_path: Path, name: str, tags: dict[str, str], day: str) -> None:
+    values = np.random.default_rng(0).integers(100, 3000, (4, 70, 80), dtype=np.uint16)
+    path = tmp_path / f"{name}.tif"
+    path.parent.mkdir(exist_ok=True)
+    write_raster(path, values, descriptions=("red", "green", "blue", "nir"), tags=tags)
+    (scene,) = from_folder(tmp_path, None)
+    assert (scene.known["date"] or _day(scene.open())) == day
