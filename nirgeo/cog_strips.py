@@ -31,6 +31,7 @@ from nirgeo.blockstore import TiledFile
 from nirgeo.cog_blocks import directories
 from nirgeo.cog_source import Picture, write_strip_vrt, write_vrt
 from nirgeo.cores import cores
+from nirgeo.creation_options import STRIP_ENCODERS, STRIP_OPTIONS
 from nirgeo.tiling import Window
 
 _PIXELS = 2**23
@@ -44,16 +45,6 @@ _COPIES = 4
 
 _BLOCKS_BYTES = 2**28
 """Memory for those of all threads; of usual blocks they need a hundredth of it."""
-
-# Creation options that mean the same for a strip as for the whole, and encoders that keep no tables
-# beside the blocks.
-_OPTIONS = frozenset(
-    (
-        *("BIGTIFF", "BLOCKSIZE", "COMPRESS", "GEOTIFF_VERSION", "LEVEL", "NUM_THREADS"),
-        *("PREDICTOR", "SPARSE_OK"),
-    )
-)
-_ENCODERS = frozenset(("NONE", "LZW", "DEFLATE", "ZSTD"))
 
 
 @dataclass(frozen=True)
@@ -88,7 +79,7 @@ def can_be_put_together(given: Mapping[str, str], options: Mapping[str, str]) ->
 
     ``given`` are the user's, ``options`` with the defaults.
     """
-    return set(given) <= _OPTIONS and options["COMPRESS"].upper() in _ENCODERS
+    return set(given) <= STRIP_OPTIONS and options["COMPRESS"].upper() in STRIP_ENCODERS
 
 
 def write_strips(

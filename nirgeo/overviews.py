@@ -21,20 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nirgeo.blockstore import TiledFile
-from nirgeo.cog import WARPING_OPTIONS, cog_options
+from nirgeo.creation_options import OVERVIEW_OPTIONS, cog_options
 from nirgeo.tiling import ChunkGrid
 
 _SIDES = (256, 192, 128, 96, 64, 48, 32, 16)
 """Sides of the tiles in the temporary files: the first that divides a chunk's part, which is then
 written tile by tile and not line by line. A TIFF's are multiples of 16."""
-
-# Creation options that want other overviews, or another grid: there GDAL makes them.
-_GDALS_OWN = WARPING_OPTIONS | {
-    "OVERVIEWS",
-    "OVERVIEW_COUNT",
-    "OVERVIEW_RESAMPLING",
-    "RESAMPLING",
-}
 
 
 def level_count(shape: tuple[int, int], block: int) -> int:
@@ -49,7 +41,7 @@ def overviews_for(
     folder: Path, grid: ChunkGrid, samples: int, dtype: Any, options: Mapping[str, str]
 ) -> Overviews | None:
     """The overviews of a result with these creation options; None if GDAL has to make them."""
-    if _GDALS_OWN & set(options):
+    if OVERVIEW_OPTIONS & set(options):
         return None
     block = int(cog_options(options)["BLOCKSIZE"])
     count = level_count((grid.height, grid.width), block)

@@ -35,6 +35,7 @@ from nirgeo._version import __version__
 from nirgeo.blockstore import MAX_TIFF_TILE_TILES, BlockStore, TiledFile
 from nirgeo.cog_source import Picture
 from nirgeo.cores import cores
+from nirgeo.creation_options import check_creation_options
 from nirgeo.cube import with_axes
 from nirgeo.errors import ClusterError, EmptySceneError, GridError, TargetError, TargetExistsError
 from nirgeo.georeference import grid_of
@@ -108,7 +109,7 @@ def write_geotiff(
         raise GridError(f"a {type(rgb).__name__} is no picture; give the DataArray of colorize")
     rgb, _ = with_axes(rgb)
     data, valid, grid = _blocks(rgb)
-    options = cog.check_creation_options(creation_options or {}, str(data.dtype), len(data))
+    options = check_creation_options(creation_options or {}, str(data.dtype), len(data))
     target = path if isinstance(path, Target) else Target(path, overwrite=overwrite, resume=resume)
     identity = _identity(rgb, data, valid) | {"creation_options": options}
     picture = _picture(rgb, data)

@@ -219,7 +219,7 @@ def _targets(paths: Sequence[str]) -> Iterator[Target]:
 
 
 def _creation_options(options: dict[str, Any]) -> dict[str, str]:
-    from nirgeo.cog import check_creation_options
+    from nirgeo.creation_options import check_creation_options
 
     dtype = "float32" if options["as_"] == "reflectance" else "uint8"
     bands = 4 if options["uncertainty"] else 3

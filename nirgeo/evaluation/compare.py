@@ -23,6 +23,8 @@ from rasterio.windows import Window as RasterioWindow
 
 from nirgeo._version import __version__
 from nirgeo.bands import COLOURS
+from nirgeo.cog_blocks import check_blocks
+from nirgeo.creation_options import cog_options
 from nirgeo.errors import EmptySceneError, EvaluationError, NirgeoError, OptionError, TargetError
 from nirgeo.evaluation.scenes import FloatArray, Mask, render
 from nirgeo.evaluation.score import number
@@ -246,14 +248,7 @@ def _describe(written: DatasetWriter, grid: Grid) -> None:
 
 
 def _copy_as_cog(raw: Path, finished: Path) -> None:
-    copy_raster(
-        raw,
-        finished,
-        driver="COG",
-        compress="DEFLATE",
-        level="1",
-        predictor="YES",
-        blocksize="512",
-        bigtiff="IF_SAFER",
-        overview_resampling="AVERAGE",
-    )
+    made: dict[str, Any] = {"driver": "COG", **cog_options({})}
+    copy_raster(raw, finished, **made)
+    with open(finished, "rb") as file:
+        check_blocks(file)

@@ -16,8 +16,8 @@ from rasterio.rio.main import main_group
 
 import nirgeo
 from nirgeo import handles
-from nirgeo.cog import cog_options
 from nirgeo.cores import cores
+from nirgeo.creation_options import cog_options
 from nirgeo.modelfile import Model
 from nirgeo.source import RasterSource
 

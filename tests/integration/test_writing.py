@@ -38,7 +38,7 @@ from rio_cogeo.cogeo import cog_validate
 import nirgeo
 from nirgeo import engine
 from nirgeo.blockstore import BlockStore
-from nirgeo.cog import check_creation_options
+from nirgeo.creation_options import check_creation_options
 from nirgeo.errors import (
     EmptySceneError,
     GridError,

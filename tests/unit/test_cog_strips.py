@@ -19,6 +19,7 @@ from nirgeo import cog, cog_strips
 from nirgeo.blockstore import BlockStore, TiledFile
 from nirgeo.cog_source import Picture
 from nirgeo.cores import cores
+from nirgeo.creation_options import cog_options
 from nirgeo.errors import TargetError
 from nirgeo.expected_error import BAND
 from nirgeo.overviews import Overviews, overviews_for
@@ -365,7 +366,7 @@ def test_a_run_of_so_many_workers_encodes_with_as_many_threads(tmp_path: Path) -
     file = TiledFile(tmp_path / "a.tif", (9, 9), 4, 64, "uint8")
 
     def threads(options: dict[str, str], workers: int | None) -> int:
-        return cog_strips._threads(cog.cog_options(options, workers), file)
+        return cog_strips._threads(cog_options(options, workers), file)
 
     assert threads({}, 3) == 3
     assert threads({"NUM_THREADS": "5"}, 3) == 5
