@@ -1,4 +1,4 @@
-"""Creation options of GDAL's COG driver: which there are, whether it takes them, and its defaults."""
+"""Creation options of GDAL's COG driver: which there are, whether it takes them, and defaults."""
 
 from __future__ import annotations
 

@@ -177,6 +177,7 @@ _S2_LEAST = 900
 # Collection 2's names of bands, those of Earth Engine too (Collection 1 had them in lower case, or
 # none), and the least of its numbers for what is not darker than black.
 _LANDSAT_C2_BAND = re.compile(r"(?<![A-Za-z0-9])SR_B\d(?!\d)")
+_LANDSAT_C2_BANDS = "Landsat Collection 2's bands SR_B…"
 _LANDSAT_C2_LEAST = 6500
 _LANDSAT_C2_DARKEST = 4000
 """What is darker is none of them, whatever its file is called."""
@@ -190,7 +191,7 @@ def _from_product(clues: ScalingClues) -> Scaling | None:
     name = clues.product or ""
     high_numbers = clues.low is not None and clues.low >= _LANDSAT_C2_LEAST
     if _LANDSAT_C2_BAND.search(clues.band) and high_numbers:
-        return Scaling(Quantity.REFLECTANCE, 2.75e-5, -0.2, "Landsat Collection 2's bands SR_B…")
+        return Scaling(Quantity.REFLECTANCE, 2.75e-5, -0.2, _LANDSAT_C2_BANDS)
     if _LANDSAT_C2_L2.search(name) and (clues.low is None or clues.low >= _LANDSAT_C2_DARKEST):
         return Scaling(Quantity.REFLECTANCE, 2.75e-5, -0.2, "Landsat Collection 2 Level-2 product")
     if _LANDSAT_C1_SR.search(name):
@@ -404,6 +405,11 @@ def processing_level(product: str) -> str:
     if _SURFACE.search(product) or _SAYS_SURFACE.search(product):
         return "boa"
     return "toa" if level_1_mark(product) or _SAYS_LEVEL_1.search(product) else "unknown"
+
+
+def is_surface(product: str, scaling: Scaling) -> bool:
+    """Whether a product is known to be corrected for the air, by its name or its numbers."""
+    return processing_level(product) == "boa" or scaling.origin == _LANDSAT_C2_BANDS
 
 
 def to_working(values: FloatArray, quantity: Quantity) -> FloatArray:

@@ -23,6 +23,7 @@ from nirgeo.errors import ModelError, UnknownModelError
 from nirgeo.given import file_name
 from nirgeo.modelfile import Model, read_model
 from nirgeo.radiometry import Quantity, level_1_mark
+from nirgeo.source import told_sides
 
 AUTO = "auto"
 
@@ -200,15 +201,25 @@ def choose_model(quantity: Quantity, roles: Collection[str], product: str = "") 
     return load_model(name)
 
 
-def reason_for(spec: Spec, quantity: Quantity, gsd: float | None) -> str:
-    """Why :func:`choose_model` takes this model for such values and pixels of ``gsd`` metres."""
+def reason_for(spec: Spec, quantity: Quantity, sides: tuple[float, float] | None) -> str:
+    """Why :func:`choose_model` takes this model for such values and pixels (sides in metres)."""
     reason = f"values are {quantity.value}"
     if "red" in spec.bands:
         reason += "; red and green are measured, and kept"
     if spec.name.endswith("-toa"):
         reason += "; the product's name says that they were measured through the atmosphere"
-    if gsd is None or spec.gsd is None:
+    if sides is None or spec.gsd is None:
         return reason
     low, high = spec.gsd
-    inside = "within" if low <= gsd <= high else "outside"
-    return f"{reason}; pixels of {gsd:.3g} m are {inside} its {low:g}–{high:g} m"
+    inside = "within" if is_made_for(spec, sides) else "outside"
+    return f"{reason}; pixels of {told_sides(sides)} are {inside} its {low:g}–{high:g} m"
+
+
+def is_made_for(spec: Spec, sides: tuple[float, float] | None) -> bool:
+    """Whether pixels are as large as those that a model was made for, as far as both are known.
+
+    One of the two sides decides: pixels of 10 m are 6 m wide in degrees, and no finer for it.
+    """
+    if sides is None or spec.gsd is None:
+        return True
+    return max(sides) >= spec.gsd[0] and min(sides) <= spec.gsd[1]

@@ -46,6 +46,18 @@ from nirgeo.tiling import Window, lattice, look_around
 Mask = NDArray[np.bool_]
 
 
+def mean_side(sides: tuple[float, float]) -> float:
+    """The side of a square as large as a pixel with these."""
+    return math.sqrt(sides[0] * sides[1])
+
+
+def told_sides(sides: tuple[float, float], digits: int = 3) -> str:
+    """A pixel's size for people: one side of what is about a square, both of what is oblong."""
+    if max(sides) <= 1.1 * min(sides):
+        return f"{mean_side(sides):.{digits}g} m"
+    return " × ".join(f"{side:.{digits}g}" for side in sides) + " m"
+
+
 @dataclass(frozen=True)
 class Grid:
     """Size and georeference of a scene, as its file states them."""
@@ -91,20 +103,29 @@ class Grid:
 
     def ground_sampling_distance(self) -> float | None:
         """Side of a pixel in metres (geometric mean of both sides), None if the CRS can't tell."""
+        sides = self.pixel_sides()
+        return None if sides is None else mean_side(sides)
+
+    def pixel_sides(self) -> tuple[float, float] | None:
+        """Both sides of a pixel in metres, along rows and columns; None if the CRS can't tell.
+
+        Of degrees those in the middle of the raster, where they are oblong on the ground.
+        """
         if self.crs is None or self.placeless:
             return None
         crs = CRS.from_user_input(self.crs)
         a, b, _, d, e, f = self.transform
-        side_x, side_y = math.hypot(a, d), math.hypot(b, e)
         if crs.is_geographic:
             latitude = f + e * self.height / 2 + d * self.width / 2
+            share = max(0.01, math.cos(math.radians(latitude)))
             degree = 111_320.0
-            return degree * math.sqrt(side_x * max(0.01, math.cos(math.radians(latitude))) * side_y)
+            return degree * math.hypot(a * share, d), degree * math.hypot(b * share, e)
         try:
             _, metres = crs.linear_units_factor
         except CRSError:  # a local or geocentric system, whose axes may mean anything
             return None
-        return float(metres * math.sqrt(side_x * side_y)) * self._mercators_share(crs)
+        metres *= self._mercators_share(crs)
+        return float(metres * math.hypot(a, d)), float(metres * math.hypot(b, e))
 
     def _mercators_share(self, crs: CRS) -> float:
         """Metres on the ground for one of the map's, where that is Mercator's, which web maps use;

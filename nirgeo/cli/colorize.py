@@ -493,7 +493,7 @@ def _explain(
     """Say what was found and chosen, and warn where a result can't be expected to be good."""
     from nirgeo.georeference import grid_of
     from nirgeo.nodata import DECLARE_NODATA
-    from nirgeo.radiometry import assumption
+    from nirgeo.radiometry import assumption, is_surface
     from nirgeo.reference import ASSUMED, FRAMED, NOTHING_FOUND, SCALE_OPTION
     from nirgeo.registry import AUTO, reason_for
 
@@ -503,15 +503,21 @@ def _explain(
         reporter.message(f"near infrared: band {nir.describe()}")
     reporter.message(f"scaling: {scaling.describe()}")
     grid = grid_of(rgb) if view is None else view.source.grid
-    gsd = grid.ground_sampling_distance()
+    sides = grid.pixel_sides()
     asked, spec = options["model"], model.spec
-    reason = f" ({reason_for(spec, scaling.quantity, gsd)})" if asked == AUTO else ""
+    reason = f" ({reason_for(spec, scaling.quantity, sides)})" if asked == AUTO else ""
     reporter.message(f"model: {spec.full_name}{reason}")
-    if asked == AUTO and spec.name == "satellite-rgn":
+    product = "" if view is None else view.source.clues.product or ""
+    if asked == AUTO and spec.name == "satellite-rgn" and not is_surface(product, scaling):
         reporter.message(
             "--model satellite-rgn-toa suits scenes that are not corrected for the atmosphere"
         )
-    reporter.message(f"colour hint: {attrs['nirgeo_colour_hint']}")
+    hint = attrs["nirgeo_colour_hint"]
+    if hint == "none" and getattr(spec, "tones", None) is not None and not options["no_prior"]:
+        nowhere = grid.crs is None and not grid.gcps
+        why = "the scene has no place on the map" if nowhere else "no land is known there"
+        hint += f" ({why}, so the land's colour is a guess)"
+    reporter.message(f"colour hint: {hint}")
     if "nirgeo_reference" in attrs:
         said = f"reference: {attrs['nirgeo_reference']}"
         if ASSUMED in said:
@@ -522,7 +528,7 @@ def _explain(
         (reporter.warning if warned else reporter.message)(said)
     for note in () if view is None else view.source.notes:
         reporter.warning(note)
-    for doubt in doubts(opened, model, scaling, gsd, nodata=options["nodata"]):
+    for doubt in doubts(opened, model, scaling, sides, nodata=options["nodata"]):
         reporter.warning(doubt)
     high = None if view is None else view.source.clues.high
     for remark in assumption(scaling, "give --scale GAIN[,OFFSET]", "the scene", high):

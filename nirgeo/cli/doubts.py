@@ -13,21 +13,27 @@ if TYPE_CHECKING:
 
 
 def doubts(
-    scene: DataArray, model: AnyModel, scaling: Scaling, gsd: float | None, **options: Any
+    scene: DataArray,
+    model: AnyModel,
+    scaling: Scaling,
+    sides: tuple[float, float] | None,
+    **options: Any,
 ) -> list[str]:
     """What sets a scene apart from what a model was made for; nothing if all is as it should be.
 
-    ``gsd`` is the side of a pixel in metres, ``options`` those of
+    ``sides`` are those of a pixel in metres, ``options`` those of
     :func:`nirgeo.engine.unlike_training`. A few tiles of the scene are read.
     """
     from nirgeo.engine import unlike_training
+    from nirgeo.registry import is_made_for
+    from nirgeo.source import told_sides
 
     spec = model.spec
     found = []
-    if gsd is not None and spec.gsd is not None and not spec.gsd[0] <= gsd <= spec.gsd[1]:
+    if sides is not None and spec.gsd is not None and not is_made_for(spec, sides):
         found.append(
-            f"pixels of {gsd:.3g} m lie outside the {spec.gsd[0]:g}–{spec.gsd[1]:g} m that "
-            f"{spec.full_name} was made for; colours may be off"
+            f"pixels of {told_sides(sides)} lie outside the {spec.gsd[0]:g}–{spec.gsd[1]:g} m "
+            f"that {spec.full_name} was made for; colours may be off"
         )
     if spec.quantity is Quantity.COUNTS and scaling.quantity is Quantity.REFLECTANCE:
         found.append(

@@ -79,6 +79,7 @@ def describe_scene(
     from nirgeo.radiometry import assumption
     from nirgeo.registry import AUTO, reason_for
     from nirgeo.scene import open_scene, view_of, with_chunk
+    from nirgeo.source import told_sides
     from nirgeo.tiling import DEFAULT_CHUNK_TILES, Window
 
     warned: list[str] = []
@@ -125,9 +126,9 @@ def describe_scene(
         bands = [f"{k}: {name}" for k, name in enumerate(scene["band"].values, start=1)]
         roles = engine.band_numbers(scene)
         notes, blocks, block_bytes = [], "as the variables have them", 0
-    gsd = grid.ground_sampling_distance()
+    sides = grid.pixel_sides()
     asked = options["model"] != AUTO
-    reason = "asked for" if asked else reason_for(model.spec, scaling.quantity, gsd)
+    reason = "asked for" if asked else reason_for(model.spec, scaling.quantity, sides)
     computing = {name: options[name] for name in ("runtime", "precision")}
     colouriser = engine.colouriser_of(model, prior=not options["no_prior"], **computing)
     cost = estimate(
@@ -141,7 +142,7 @@ def describe_scene(
         stored_bytes=rgb.sizes["band"] * rgb.dtype.itemsize,
     )
     high = None if view is None else view.source.clues.high
-    notes = warned + notes + doubts(scene, model, scaling, gsd, nodata=options["nodata"])
+    notes = warned + notes + doubts(scene, model, scaling, sides, nodata=options["nodata"])
     notes += assumption(scaling, "give --scale GAIN[,OFFSET]", "the scene", high)
     rows, cols = (-(-side // (tiles * 64)) for side in (region.height, region.width))
     return {
@@ -149,7 +150,7 @@ def describe_scene(
         "size": f"{region.width} × {region.height} px",
         "data_type": str(scene.dtype),
         "crs": _crs_name(grid.crs or grid.gcp_crs),
-        "pixel": "unknown" if gsd is None else f"{gsd:.4g} m",
+        "pixel": "unknown" if sides is None else told_sides(sides, 4),
         "bands": bands,
         "roles": [f"{role}={number}" for role, number in roles.items()],
         "scaling": scaling.describe(),

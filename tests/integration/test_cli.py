@@ -179,6 +179,26 @@ def test_how_much_is_said(scene: Path, tiny: Model) -> None:
     assert events(quiet_json.stdout)[-1]["event"] == "result"
 
 
+@pytest.mark.parametrize(
+    ("crs", "options", "said"),
+    [
+        (None, (), "none (the scene has no place on the map, so the land's colour is a guess)"),
+        ("EPSG:32632", (), "none (no land is known there, so the land's colour is a guess)"),
+        (None, ("--no-prior",), "none"),
+    ],
+)
+def test_why_there_is_no_colour_hint(
+    tmp_path: Path, crs: str | None, options: tuple[str, ...], said: str
+) -> None:
+    at_sea = rasterio.Affine(10, 0, 0, 0, -10, 0) if crs else rasterio.Affine.identity()
+    values = np.full((70, 80), 2500, dtype=np.uint16)
+    scene = write_raster(
+        tmp_path / "s.tif", values, crs=crs, transform=at_sea, descriptions=("nir",)
+    )
+    result = command("colorize", scene, *options)
+    assert f"colour hint: {said}" in result.stderr.splitlines()
+
+
 def test_warnings_say_what_may_be_wrong(scene: Path, tmp_path: Path, weights: Path) -> None:
     from pictures import painting_model
 

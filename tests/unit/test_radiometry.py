@@ -23,6 +23,7 @@ from nirgeo.radiometry import (
     find_scaling,
     from_working,
     is_assumed,
+    is_surface,
     level_1_mark,
     processing_level,
     quantize,
@@ -522,3 +523,18 @@ def test_snow_may_be_brighter_than_one(high: float, applied: bool) -> None:
             refuse_what_was_applied(scaling, high)
     else:
         refuse_what_was_applied(scaling, high)
+
+
+@pytest.mark.parametrize(
+    ("product", "band", "surface"),
+    [
+        (L2SP, "", True),
+        ("S2A_MSIL2A_20220701T101611_N0400_R065_T32TQM_20220701T161611", "", True),
+        ("renamed", "SR_B5", True),
+        ("renamed", "nir", False),
+        ("S2A_MSIL1C_20220701T101611_N0400_R065_T32TQM_20220701T161611", "", False),
+    ],
+)
+def test_what_is_known_to_be_corrected_for_the_air(product: str, band: str, surface: bool) -> None:
+    clues = ScalingClues("uint16", product=product, band=band, low=7000, high=20000)
+    assert is_surface(product, find_scaling(clues)) == surface

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import re
@@ -19,6 +20,7 @@ import rasterio.shutil
 import xarray as xr
 from helpers import NORTH_UP_10M, UTM, write_raster
 from numpy.typing import NDArray
+from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
 from rasterio.rpc import RPC
 from rasterio.vrt import WarpedVRT
@@ -30,7 +32,8 @@ from nirgeo.engine import model_for, unlike_training
 from nirgeo.errors import BandError, BandWarning, GridError, NirgeoError, SourceError
 from nirgeo.nodata import suspected_nodata
 from nirgeo.radiometry import Quantity, find_scaling
-from nirgeo.source import Grid, RasterSource, StackedBand, open_source
+from nirgeo.registry import is_made_for, load_model
+from nirgeo.source import Grid, RasterSource, StackedBand, open_source, told_sides
 from nirgeo.tiling import Window, lattice
 
 RGBA = ("red", "green", "blue", "alpha")
@@ -1087,3 +1090,53 @@ def test_a_frame_of_a_negative_number(tmp_path: Path) -> None:
     said, frame = suspected_nodata(open_source(write_raster(tmp_path / "s.tif", values)), ["nir"])
     assert frame == -7777
     assert said[0].endswith("give --nodata -7777")
+
+
+class TestPixelSides:
+    """Metres on the ground, of degrees in the middle of the raster."""
+
+    @staticmethod
+    def grid(crs: str | None, *transform: float) -> Grid:
+        return Grid(100, 200, transform, None if crs is None else CRS.from_user_input(crs).to_wkt())  # type: ignore[arg-type]
+
+    def test_of_metres(self) -> None:
+        grid = self.grid("EPSG:32632", 10, 0, 5e5, 0, -20, 5e6)
+        assert grid.pixel_sides() == pytest.approx((10, 20))
+        assert grid.ground_sampling_distance() == pytest.approx(math.sqrt(200))
+        assert self.grid("EPSG:32632", 8, 6, 5e5, 6, -8, 5e6).pixel_sides() == pytest.approx(
+            (10, 10)
+        )
+
+    def test_of_degrees(self) -> None:
+        step = 10 / 111_320
+        across, down = self.grid("EPSG:4326", step, 0, 13, 0, -step, 60).pixel_sides() or (0, 0)
+        assert across == pytest.approx(5, rel=1e-3)
+        assert down == pytest.approx(10)
+        turned = self.grid("EPSG:4326", 0, step, 13, step, 0, 60).pixel_sides()
+        assert turned == pytest.approx((10, 5), rel=1e-3)
+
+    def test_of_nowhere(self) -> None:
+        grid = self.grid(None, 10, 0, 5e5, 0, -20, 5e6)
+        assert grid.pixel_sides() is None
+        assert grid.ground_sampling_distance() is None
+
+    @pytest.mark.parametrize(
+        ("sides", "told"),
+        [((10, 10), "10 m"), ((10, 10.5), "10.2 m"), ((5.893, 10.01), "5.89 × 10 m")],
+    )
+    def test_told(self, sides: tuple[float, float], told: str) -> None:
+        assert told_sides(sides) == told
+
+    @pytest.mark.parametrize(
+        ("sides", "fits"),
+        [
+            ((10, 10), True),
+            ((5.9, 10), True),  # Sentinel-2 in degrees
+            ((7, 7.9), False),
+            ((101, 120), False),
+            ((90, 120), True),
+            (None, True),
+        ],
+    )
+    def test_what_a_model_was_made_for(self, sides: tuple[float, float] | None, fits: bool) -> None:
+        assert is_made_for(load_model("satellite-nir").spec, sides) == fits
