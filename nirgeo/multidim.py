@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -111,6 +112,22 @@ def open_multidim(
     return scene.chunk({"band": -1, "y": step, "x": step})
 
 
+_READERS = frozenset(("zarr", "numcodecs", "netCDF4", "h5netcdf", "h5py"))
+
+
+def is_of_reader(error: BaseException) -> bool:
+    """Whether an error comes from where the chunks of a store are decoded: it is damaged.
+
+    What is read lazily fails in the middle of a computation, in ways of the codecs' own.
+    """
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in _READERS:
+            return True
+        trace = trace.tb_next
+    return False
+
+
 def _refuse_codecs_that_run_code() -> None:
     """A store may say that its chunks are pickles, which say what is to be called.
 
@@ -132,7 +149,10 @@ def _refuse_codecs_that_run_code() -> None:
 
 def _refuse_too_many_chunks(path: str, engine: str) -> None:
     """A store of a few bytes can declare any number of chunks, and each costs memory at once."""
-    with xr.open_dataset(path, engine=engine, chunks=None, **_AS_STORED) as dataset:
+    with warnings.catch_warnings():  # of what is told when it is opened to be read
+        warnings.simplefilter("ignore")
+        looked_at = xr.open_dataset(path, engine=engine, chunks=None, **_AS_STORED)
+    with looked_at as dataset:
         for name, variable in dataset.variables.items():
             own = variable.encoding.get("preferred_chunks") or {}
             count = math.prod(-(-n // (own.get(d) or n or 1)) for d, n in variable.sizes.items())

@@ -20,7 +20,7 @@ import click
 
 from nirgeo.cli.reporting import Reporter, Silent
 from nirgeo.cli.rio import rio_verbosity
-from nirgeo.errors import NirgeoError
+from nirgeo.errors import NirgeoError, SourceError
 
 
 class Terminated(KeyboardInterrupt):
@@ -134,6 +134,7 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
                 # rasterio's, for every scene without a georeference; its pixels are what counts.
                 warnings.filterwarnings("ignore", message="Dataset has no geotransform")
                 warnings.filterwarnings("ignore", message="The dataset's nodata attribute is shad")
+                warnings.filterwarnings("ignore", message="Failed to open Zarr store with cons")
                 command(*args, **kwargs)
         except NirgeoError as error:
             if verbose:
@@ -162,8 +163,14 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
                 text = f"{error.filename}: {error.strerror}"
                 _reporter(context).error("target-unwritable", text)
                 context.exit(1)
-            # A defect of nirgeo. One line all the same, and how to get the rest.
             text = " ".join(f"{type(error).__name__}: {error}".split())
+            from nirgeo.multidim import is_of_reader
+
+            if is_of_reader(error):
+                said = f"a chunk of the scene can't be decoded ({text}); it may be damaged"
+                _reporter(context).error(SourceError.code, said)
+                context.exit(1)
+            # A defect of nirgeo. One line all the same, and how to get the rest.
             _reporter(context).error(
                 "internal", f"unexpected {text}; run again with --verbose for the traceback"
             )

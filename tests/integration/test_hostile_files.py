@@ -260,6 +260,18 @@ class TestZarr:
         with pytest.raises(SourceError, match="no numbers"):
             nirgeo.open_scene(store)
 
+    def test_damaged_chunks(self, tmp_path: Path) -> None:
+        """What its codec says of them is its own business; where it lies is the user's."""
+        store = tmp_path / "damaged.zarr"
+        nir = self.variable(store, "nir", ["y", "x"], compressor={"id": "zlib", "level": 1})
+        (nir / "0.0").write_bytes(b"no stream of zlib")
+        for what in ("info", "colorize"):
+            result = command(what, store, "--scale", "0.0001", expect=1)
+            assert "a chunk of the scene can't be decoded" in result.stderr
+            assert result.stderr.splitlines()[-1].startswith("Error: ")
+            assert "consolidated" not in result.stderr
+        assert [entry.name for entry in tmp_path.iterdir()] == ["damaged.zarr"]
+
 
 class _Runs:
     def __init__(self, code: str) -> None:
