@@ -46,7 +46,7 @@ def with_georeference(
     cols = np.arange(array.sizes["x"]) + 0.5
     if grid.crs is not None:
         array = array.rio.write_crs(CRS.from_user_input(grid.crs))
-    if not (affine.is_identity and grid.crs is None):
+    if not grid.placeless:  # pixels that count from 0, 0 have no place, with a CRS neither
         if straight:
             array = array.assign_coords(x=affine.c + cols * affine.a, y=affine.f + rows * affine.e)
         array = array.rio.write_transform(affine)

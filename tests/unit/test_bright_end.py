@@ -74,3 +74,19 @@ def test_networks_without_a_bright_end() -> None:
     before = everything.error_table.values.clone()
     doubt(everything, Quantity.REFLECTANCE)
     assert torch.equal(everything.error_table.values, before)
+
+
+def test_up_to_the_brightest_value_of_the_training_colours_stay() -> None:
+    network = meadow_network()
+    brightest = 0.8699**2
+    before = colour(network, brightest)
+    make_neutral(network)
+    np.testing.assert_allclose(colour(network, brightest), before, rtol=1e-6)
+
+
+def test_doubt_is_about_the_last_colour_that_was_seen() -> None:
+    plain, odd = meadow_network(), meadow_network()
+    odd.table.values[0, first_knot_beyond(odd) :] = torch.tensor((0.9, 0.1, 0.9))
+    for network in (plain, odd):
+        doubt(network, Quantity.REFLECTANCE)
+    assert torch.equal(plain.error_table.values, odd.error_table.values)

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
-from helpers import random_model
+from helpers import random_generator, random_model
 from test_training_loop import TRAINING, VALIDATION, patchwork
 
 from nirgeo.errors import TrainingError
 from nirgeo.metrics import angular_error
-from nirgeo.modelfile import Model, load_generator
+from nirgeo.modelfile import Model, ModelSpec, load_generator, read_model, write_model
 from nirgeo.radiometry import Quantity, from_working
+from nirgeo.training import error_head
 from nirgeo.training.config import TrainingConfig
 from nirgeo.training.data import Sampler, TrainingScene
 from nirgeo.training.error_head import (
+    FLOOR,
     LEVEL,
     calibrate,
     fit_error_head,
     tensors_of,
     with_error_head,
 )
-from nirgeo.training.validation import predict_scene, predict_with_error
+from nirgeo.training.validation import predict_scene, predict_with_error, validation_hint
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -129,3 +135,123 @@ def test_without_a_valid_pixel_there_is_nothing_to_calibrate_on(model: Model) ->
     scene.valid[:] = False
     with pytest.raises(TrainingError, match="valid pixel"):
         calibrate(with_error_head(model), [scene], CONFIG.quantity)
+
+
+PLAIN = replace(
+    CONFIG, hint_share=0.0, hole_share=0.0, gain_jitter=0.0, nir_jitter=0.0, coarsen=0.0
+)
+
+
+def painted(name: str, nir: Any, blue: Any, valid: Any = True) -> TrainingScene:
+    """A scene of this near infrared, grey but for its blue, which is such a part of it."""
+    inputs = np.broadcast_to(np.float32(nir), (96, 96))
+    colours = np.stack([inputs, inputs, inputs * np.float32(blue)])
+    mask = np.broadcast_to(valid, (96, 96)).copy()
+    return TrainingScene(name, name, np.where(mask, inputs, 0)[None], colours, mask)
+
+
+def angle_of(blue: float) -> float:
+    """Degrees between grey and a grey whose blue is such a part of it, in working space."""
+    return float(np.degrees(np.arccos((2 + blue**2) / np.sqrt(3 * (2 + blue**4)))))
+
+
+def test_errors_are_expected_at_the_values_that_have_them(model: Model) -> None:
+    network = grey_network(model)
+    spacing = network.config.table_max / (network.config.knots - 1)
+    columns = np.where(np.arange(96) < 48, 2 * spacing, 6 * spacing)
+    one = painted("a", columns[None], np.where(np.arange(96) < 48, 0.5, 1.0)[None])
+    table = np.exp(error_head._error_table(network, Sampler([one], PLAIN))[0, :, 0])
+    assert table[2] == pytest.approx(angle_of(0.5) + FLOOR, rel=0.1)
+    assert table[6] < 0.1 * table[2]
+    np.testing.assert_allclose(table[[0, 4, 8]], table[0], rtol=1e-4)  # the mean, where none was
+
+
+def test_what_is_right_to_the_last_bit_is_expected_to_be_off_by_the_floor(model: Model) -> None:
+    network = grey_network(model)
+    fit_error_head(network, Sampler([painted("a", 0.5, 1.0)], PLAIN), steps=2)
+    _, expected = predict_with_error(network, painted("b", 0.5, 1.0))
+    np.testing.assert_allclose(expected, FLOOR, rtol=0.1)
+
+
+def test_missing_pixels_teach_nothing(model: Model) -> None:
+    half = np.arange(96)[None] % 32 < 16
+    one = painted("a", 0.02, 0.5, half)  # nearly as dark as missing pixels are
+    for steps in (1, 60):
+        network = grey_network(model)
+        fit_error_head(network, Sampler([one], PLAIN), steps=steps)
+        _, expected = predict_with_error(network, one)
+        assert np.median(expected[0][one.valid]) == pytest.approx(angle_of(0.5), rel=0.1)
+
+
+def test_where_red_and_green_are_measured_the_error_is_that_of_the_whole_colour(
+    tmp_path: Path,
+) -> None:
+    def measured(scene: TrainingScene) -> TrainingScene:
+        return replace(scene, inputs=np.concatenate((scene.colours[:2], scene.inputs)))
+
+    bands = ("red", "green", "nir")
+    made = random_generator(in_bands=3, out_bands=1, width=8, depth=1, knots=9, table_max=1.225)
+    spec = ModelSpec(
+        name="blue", version=1, bands=bands, quantity=CONFIG.quantity,
+        generator=made.config.to_json(),
+    )  # fmt: skip
+    write_model(tmp_path / "blue.safetensors", spec, tensors_of(made))
+    network = with_error_head(read_model(tmp_path / "blue.safetensors"))
+    scenes = [measured(half_wrong(name, seed)) for seed, name in enumerate("abc")]
+    sampler = Sampler(scenes, replace(PLAIN, bands=bands))
+    _, _, errors, known = error_head._residuals(network, sampler, sampler.config, 7)
+    batch = sampler.batch(7)
+    with torch.no_grad():
+        blue = network(*map(torch.from_numpy, (batch.inputs, batch.valid))).numpy()
+    colours = np.concatenate((batch.colours[:, :2], blue.clip(0)), axis=1)
+    predicted, truth = (
+        from_working(a, CONFIG.quantity).swapaxes(0, 1).astype(np.float64)
+        for a in (colours, batch.colours)
+    )
+    wanted = angular_error(predicted, truth) + FLOOR
+    assert bool(known.all())
+    np.testing.assert_allclose(errors[:, 0].numpy(), wanted, rtol=1e-3, atol=1e-3)
+    # Three tables add up to one expectation, when they are fitted and when they are scaled.
+    fit_error_head(network, sampler, steps=1, rate=1e-9)
+    assert calibrate(network, scenes, CONFIG.quantity).scale == pytest.approx(1, abs=0.3)
+    network.error_table.values -= 0.5
+    calibrate(network, scenes, CONFIG.quantity)
+    assert calibrate(network, scenes, CONFIG.quantity).scale == pytest.approx(1, abs=0.01)
+
+
+def test_a_place_left_out_has_no_say_in_its_own_interval(model: Model) -> None:
+    places = [painted("calm", 0.5, 0.95), painted("odd", 0.5, 0.2)]
+    coverage = calibrate(grey_network(model), places, CONFIG.quantity).coverage
+    assert coverage["odd"] == pytest.approx(0, abs=0.01)
+    assert coverage["calm"] == pytest.approx(1, abs=0.01)
+
+
+def test_half_of_a_calibration_is_hinted(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+
+    def spy(network: Any, scene: TrainingScene, hint: Any = None) -> Any:
+        given.append(hint)
+        return predict_with_error(network, scene, hint)
+
+    monkeypatch.setattr(error_head, "predict_with_error", spy)
+    calibrate(grey_network(model), [VALIDATION[0]], CONFIG.quantity)
+    assert given[0] is None
+    np.testing.assert_array_equal(given[1], validation_hint(VALIDATION[0], CONFIG.quantity))
+    assert len(given) == 2
+
+
+def test_what_lies_under_missing_pixels_is_not_calibrated_on(model: Model) -> None:
+    half = np.arange(96)[None] < 48
+    clean = painted("a", 0.5, np.where(half, 0.5, 1.0), half)
+    dirty = painted("a", 0.5, np.where(half, 0.5, 0.01), half)
+    first, second = (calibrate(grey_network(model), [s], CONFIG.quantity) for s in (clean, dirty))
+    assert (first.scale, first.quantile) == (second.scale, second.quantile)
+
+
+def test_every_scene_of_a_place_is_calibrated_on(model: Model) -> None:
+    def scale(*scenes: TrainingScene) -> float:
+        return calibrate(grey_network(model), scenes, CONFIG.quantity).scale
+
+    bad, good = painted("bad", 0.5, 0.2), painted("good", 0.5, 0.9)
+    both = scale(replace(bad, place="p"), replace(good, place="p"))
+    assert both == pytest.approx((scale(bad) + scale(good)) / 2, rel=1e-3)

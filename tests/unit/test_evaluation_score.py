@@ -16,7 +16,7 @@ from nirgeo.baselines import BASELINES, Context
 from nirgeo.baselines import model as baseline_model
 from nirgeo.baselines.storage import UNFITTED
 from nirgeo.errors import EvaluationError
-from nirgeo.evaluation import fitting, predict, score
+from nirgeo.evaluation import fitting, landcover, predict, score
 from nirgeo.evaluation.predict import (
     Kind,
     ModelPredictor,
@@ -28,6 +28,7 @@ from nirgeo.evaluation.predict import (
 )
 from nirgeo.evaluation.scenes import EvaluationScene, find_scenes, read_scene, render
 from nirgeo.evaluation.text import rank, render_text
+from nirgeo.location_prior import ToneMap, hint_at
 from nirgeo.place_statistics import place_means
 from nirgeo.radiometry import Quantity, to_working
 from nirgeo.scene_lists import SceneEntry
@@ -298,3 +299,127 @@ def test_without_the_prior_no_position_is_a_hint(tmp_path: Path) -> None:
     scene = replace(scene, position=(11.0, 48.0))
     assert ModelPredictor("m", model, prior=False).hint(scene) is False
     assert ModelPredictor("m", model).hint(scene).nodes[2].max() > 0
+
+
+def test_a_position_of_an_index_is_longitude_and_latitude(tmp_path: Path) -> None:
+    tones = {"offset": [0.1, -0.2], "matrix": [[1.2, 0.1], [-0.1, 0.9]], "error": [0.1, 0.15]}
+    model = random_model(tmp_path, tones=tones)
+    scene = read_scene(SceneEntry(write_scene(tmp_path / "s.tif"), "here"))
+    found = ModelPredictor("m", model).hint(replace(scene, position=(9.0, 48.0)))
+    wanted = hint_at(9.0, 48.0, ToneMap.from_json(tones))
+    assert wanted is not None
+    np.testing.assert_array_equal(found.nodes, wanted.nodes)
+
+
+def test_where_a_model_gives_nothing_nothing_is_scored(tmp_path: Path) -> None:
+    values = np.rint(ground() * 255).astype(np.uint8)
+    mask = np.ones(values.shape[1:], dtype=bool)
+    mask[10:20, 30:40] = False
+    scene = read_scene(SceneEntry(write_scene(tmp_path / "s.tif", values, mask=mask), "here"))
+    model = random_model(tmp_path, quantity=Quantity.COUNTS)
+    prediction = ModelPredictor("m", model).predict(scene)
+    np.testing.assert_array_equal(np.isfinite(prediction.values), np.stack([mask] * 3))
+
+
+def test_an_oracle_of_counts_is_as_bright_as_the_truth(tmp_path: Path) -> None:
+    values = np.rint(ground() * 255).astype(np.uint8)
+    scene = read_scene(SceneEntry(write_scene(tmp_path / "s.tif", values), "here"))
+    for name in ("oracle-colour", "oracle-direction"):
+        oracle = predictor_of(BASELINES[name].fit([], Quantity.COUNTS))
+        prediction = oracle.predict(scene)
+        np.testing.assert_allclose(
+            prediction.values.mean(axis=(1, 2)), scene.truth.mean(axis=(1, 2)), rtol=0.2
+        )
+        np.testing.assert_array_equal(prediction.values, prediction.picture / np.float32(255))
+
+
+def test_models_are_loaded_as_they_are_to_be_run(tmp_path: Path) -> None:
+    path = str(random_model(tmp_path).path)
+    for prior in (True, False):
+        (found,) = load_predictors([path], prior=prior)
+        assert isinstance(found, ModelPredictor)
+        assert found.prior is prior
+
+
+def test_with_a_reference_no_error_is_expected(tmp_path: Path) -> None:
+    model = random_model(tmp_path)
+    shape = dict(model.spec.generator) | {"expects_error": True}
+    spec = replace(model.spec, generator=shape, uncertainty={"quantile": 2.5})
+    doubtful = replace(model, spec=spec)
+    assert ModelPredictor("m", doubtful).error_quantile == 2.5
+    assert ModelPredictor("m", doubtful, reference="other.tif").error_quantile is None
+
+
+def table_score(label: str, angle: float) -> score.PredictorScore:
+    figures = dict.fromkeys(score.MEASURES, angle)
+    scenes = [score.SceneScore("s", place, 9, figures) for place in "ab"]
+    return score.PredictorScore(label, Kind.BASELINE, ("nir",), {}, scenes)
+
+
+def test_a_network_must_beat_the_better_of_the_tables() -> None:
+    scores = [
+        table_score("baseline/table-colour@1", 6.0),
+        table_score("baseline/table-direction@1", 5.0),
+        table_score("baseline/linear-blue@1", 1.0),
+    ]
+    for order in (1, -1):
+        task = score.TaskScore(Quantity.REFLECTANCE, scores[::order])
+        best = task.best_table()
+        assert best is not None
+        assert best.label == "baseline/table-direction@1"
+
+
+def test_expected_errors_of_a_kind_of_ground_are_not_its_actual_ones(
+    three_scenes: list[SceneEntry],
+) -> None:
+    (task,) = score.evaluate(three_scenes, [Doubtful()]).tasks
+    (result,) = task.predictors
+    told = task.expectation(result)
+    assert told is not None
+    shown = [row for row in told["land_cover"] if row["places"]]
+    assert shown
+    actual = {error.name: error.angular for error in task.cover_errors(result)}
+    for row in shown:
+        assert row["expected"] == pytest.approx(2)
+        assert row["actual"] == pytest.approx(actual[row["name"]])
+        assert row["actual"] != pytest.approx(2, rel=1e-3)
+
+
+def test_every_scene_is_asked_how_it_looks(
+    three_scenes: list[SceneEntry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(score, "answers", lambda name, *_: iter([name]))
+    (result,) = score.evaluate(three_scenes, [Brighter()]).tasks[0].predictors
+    assert sorted(result.looks) == sorted(entry.path.stem for entry in three_scenes)
+
+
+def test_classes_of_brightness_are_those_of_brightness(three_scenes: list[SceneEntry]) -> None:
+    (result,) = score.evaluate(three_scenes[:1], [Brighter()]).tasks[0].predictors
+    scene = read_scene(three_scenes[0])
+    bins = len(landcover.brightness_names(scene.quantity))
+    (found,) = result.brightness_sums.values()
+    classes = landcover.brightness(scene)
+    wanted = np.bincount(classes[scene.valid & (classes != landcover.OUTSIDE)], minlength=bins)
+    assert found.pixels.tolist() == wanted.tolist()
+
+
+def test_models_of_two_quantities_are_scored_on_their_own_scenes(
+    tmp_path: Path, three_scenes: list[SceneEntry]
+) -> None:
+    counts = np.rint(ground(64, 64) * 255).astype(np.uint8)
+    path = write_scene(tmp_path / "counts-3.tif", counts)
+    both = [Brighter(), Brighter("other", quantity=Quantity.COUNTS)]
+    tasks = score.evaluate([*three_scenes, SceneEntry(path, "town")], both).tasks
+    found = {task.quantity: [s.scene for s in task.predictors[0].scenes] for task in tasks}
+    assert found == {
+        Quantity.REFLECTANCE: [entry.path.stem for entry in three_scenes],
+        Quantity.COUNTS: ["counts-3"],
+    }
+
+
+@pytest.mark.parametrize("crs", [None, "EPSG:32633"])
+def test_where_a_file_has_no_place_an_index_tells_it(tmp_path: Path, crs: str | None) -> None:
+    path = write_scene(tmp_path / "s.tif", transform=None, crs=crs)
+    assert read_scene(SceneEntry(path, "here", (9.0, 48.0))).position == (9.0, 48.0)
+    placed = write_scene(tmp_path / "placed.tif")
+    assert read_scene(SceneEntry(placed, "here", (9.0, 48.0))).position is None

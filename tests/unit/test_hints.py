@@ -197,3 +197,37 @@ def test_at_sea_nothing_is_trusted(little_world: None) -> None:
     field = hint_field(scene, tones)
     assert field is not None
     np.testing.assert_allclose(field.nodes[2, 0], [hints.trust(0.1), 0, 0], atol=1e-6)
+
+
+def test_rows_of_the_map_run_from_north_to_south(monkeypatch: pytest.MonkeyPatch) -> None:
+    coded = np.broadcast_to(50 + 20 * np.arange(4, dtype=np.uint8)[:, None], (2, 4, 8))
+    monkeypatch.setattr(location_prior, "_prior_raster", lambda: coded)
+    latitude = np.array([67.5, 45.0, 22.5, -67.5, 90.0, -90.0])  # beyond the last middles it stays
+    ratios, land = look_up(np.zeros(6), latitude)
+    levels = (ratios[1] + RANGE) / (2 * RANGE) * (LEVELS - 1) + 1
+    np.testing.assert_allclose(levels, [50, 60, 70, 110, 50, 110])
+    np.testing.assert_allclose(land, 1)
+
+
+def test_a_cell_has_the_hint_of_its_middle() -> None:
+    rows, cols = np.indices((5, 6), dtype=np.float32)
+    field = HintField(64, np.stack([rows, cols, 10 * rows + cols]))
+    cells = field.cells(128, 64, 2, 3, 4)
+    down, across = (128 + np.array([2, 6])) / 64, (64 + np.array([2, 6, 10])) / 64
+    np.testing.assert_allclose(cells[0], np.repeat(down[:, None], 3, axis=1), rtol=1e-6)
+    np.testing.assert_allclose(cells[1], np.repeat(across[None], 2, axis=0), rtol=1e-6)
+    np.testing.assert_allclose(cells[2], 10 * down[:, None] + across, rtol=1e-6)
+
+
+def test_trust_is_that_of_both_ratios_errors() -> None:
+    tones = ToneMap((0.0, 0.0), ((1.0, 0.0), (0.0, 1.0)), (0.1, 0.3))
+    field, alone = hint_field(grid(*SAHARA), tones), hint_at(*SAHARA, tones)
+    assert field is not None
+    assert alone is not None
+    np.testing.assert_allclose(field.nodes[2], hints.trust(0.2), rtol=1e-6)
+    np.testing.assert_allclose(alone.nodes[2], hints.trust(0.2), rtol=1e-6)
+
+
+def test_tones_keep_rows_and_columns_through_json() -> None:
+    tones = ToneMap((0.1, -0.2), ((1.0, 0.5), (0.25, 2.0)), (0.1, 0.3))
+    assert ToneMap.from_json(tones.to_json()) == tones

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import csv
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from evaluation_scenes import ground
-from helpers import write_raster
+import rasterio
+from evaluation_scenes import ground, shifted_place, write_scene
+from helpers import NORTH_UP_10M, write_raster
 from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.crs import CRS
+from rasterio.warp import transform
+from stac_items import item
 
-from nirgeo.errors import OptionError, TrainingError
+from nirgeo.errors import OptionError, SourceError, TrainingError
 from nirgeo.georeference import map_positions
+from nirgeo.preparation import prepare as prepare_module
 from nirgeo.preparation.candidates import (
     Candidate,
     Facts,
     from_folder,
+    from_items,
     named,
     read_table,
     table_notes,
@@ -31,11 +39,14 @@ from nirgeo.preparation.places import (
     group_scenes,
     split_places,
 )
-from nirgeo.preparation.prepare import Rules, _day
+from nirgeo.preparation.prepare import Rules, _day, prepare
 from nirgeo.preparation.registration import find_shift
-from nirgeo.preparation.tiles import tile_windows
+from nirgeo.preparation.tiles import tile_windows, write_tile
 from nirgeo.radiometry import Quantity
 from nirgeo.source import Grid
+from nirgeo.stac.document import Document
+from nirgeo.stac.item import parse_item
+from nirgeo.tiling import Window
 
 
 def bands(height: int, width: int, down: int = 0, right: int = 0):
@@ -290,6 +301,271 @@ def test_bands_are_named_for_files_that_do_not_say(tmp_path: Path) -> None:
     }
 
 
+def test_dates_are_those_of_names_before_those_of_folders(tmp_path: Path) -> None:
+    dated = {
+        "2019-05-01/S2A_20200610T101031.tif": "2020-06-10",
+        "2019-05-02/b.tif": "2019-05-02",
+        "2018.07.01/2017-01-01/c.tif": "2017-01-01",
+        "order_9920200610.tif": "",  # a number with more figures is no date
+        "202006101.tif": "",
+    }
+    for name in dated:
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).touch()
+    assert {c.file: c.known["date"] for c in from_folder(tmp_path, None)} == dated
+
+
+def test_an_item_lies_at_the_centre_of_its_box() -> None:
+    scene = parse_item(Document(item({}, bbox=[9.0, 45.0, 9.5, 45.2]), "/x.json"))
+    (found,) = from_items([scene], None, None, Facts(licence="CC0"))
+    assert (found.known["lon"], found.known["lat"]) == ("9.25000", "45.10000")
+
+
+def test_bright_soil_and_what_has_a_colour_are_no_cloud() -> None:
+    colours = np.array([[0.24, 0.45], [0.23, 0.35], [0.22, 0.31]], dtype=np.float32)[:, None]
+    assert not cloud_like(colours, Quantity.REFLECTANCE).any()
+
+
+def test_neighbours_in_the_north_are_as_far_as_those_in_the_east() -> None:
+    # A tenth of a degree of latitude between them: 11.1 km.
+    boxes = [box(10, 45.0), box(10, 45.15)]
+    for distance, wanted in ((11.0, ["a", "b"]), (11.3, ["a", "a"])):
+        assert group_scenes(["a", "b"], boxes, [None, None], distance) == wanted
+        assert group_scenes(["a", "b"], boxes[::-1], [None, None], distance) == wanted
+
+
+def test_a_gap_is_measured_where_longitudes_are_closest() -> None:
+    # 0.15° are 16.7 km at the equator and 8.3 km at 60° north, which one of the two reaches.
+    boxes = [Footprint(10, 0, 11, 60), Footprint(11.15, 0, 11.2, 1)]
+    for order in (1, -1):
+        assert group_scenes(["a", "b"], boxes[::order], [None, None], 10) == ["a", "a"]
+
+
+def test_shifts_are_told_to_parts_of_a_pixel() -> None:
+    fine = np.sqrt(ground(272, 272, seed=5)).astype(np.float32)
+
+    def coarse(band: np.ndarray, right: int) -> np.ndarray:
+        return band[8:264, 8 - right : 264 - right].reshape(64, 4, 64, 4).mean(axis=(1, 3))
+
+    valid = np.ones((64, 64), dtype=bool)
+    for right in (-5, -3, -1, 1, 3, 5):  # quarters of a pixel
+        found = find_shift([(coarse(fine[3], 0), coarse(fine[3], right), valid)])
+        assert found.right == pytest.approx(right / 4, abs=0.15)
+        assert found.down == pytest.approx(0, abs=0.15)
+
+
+def test_scattered_missing_pixels_are_no_edges(rng: np.random.Generator) -> None:
+    # Both bands lack the same ones: as edges they would say that nothing is shifted.
+    visible, nir, valid = bands(128, 128, 2, -3)
+    valid &= rng.random(valid.shape) > 0.05
+    shift = find_shift([(visible, nir, valid)])
+    assert shift.known
+    assert (shift.down, shift.right) == pytest.approx((2, -3), abs=0.35)
+
+
+def test_every_window_of_a_scene_has_a_say_in_its_shift() -> None:
+    flat = np.full((64, 64), 0.3, dtype=np.float32)
+    nothing = (flat, flat, np.ones((64, 64), dtype=bool))
+    for windows in ([bands(64, 64, 2, -3), nothing], [nothing, bands(64, 64, 2, -3)]):
+        shift = find_shift(windows)
+        assert shift.known
+        assert (shift.down, shift.right) == pytest.approx((2, -3), abs=0.35)
+
+
+def test_a_tile_of_reflectance_is_rounded_and_lies_where_it_was_cut(tmp_path: Path) -> None:
+    grid = Grid(300, 400, (10.0, 0.0, 500_000.0, 0.0, -10.0, 5_000_000.0), "EPSG:32632")
+    values = np.full((4, 64, 70), 0.12346, dtype=np.float32)
+    values[:, 0, 0], values[:, 0, 1] = -0.01, 0.2  # dark water, and a missing pixel
+    valid = np.ones((64, 70), dtype=bool)
+    valid[0, 1] = False
+    window = Window(128, 200, 64, 70)
+    write_tile(tmp_path / "t.tif", values, valid, Quantity.REFLECTANCE, grid, window)
+    with rasterio.open(tmp_path / "t.tif") as file:
+        assert file.read(2)[:2, :3].tolist() == [[1, 0, 1235], [1235] * 3]
+        assert tuple(file.transform)[:6] == (10, 0, 502_000, 0, -10, 4_998_720)
+        assert (file.dataset_mask()[0, :3] > 0).tolist() == [True, False, True]
+
+
+def test_a_tile_of_counts_keeps_what_is_missing(tmp_path: Path) -> None:
+    grid, valid = Grid(64, 64, (1, 0, 0, 0, 1, 0)), np.ones((64, 64), dtype=bool)
+    values = np.full((4, 64, 64), 99.6, dtype=np.float32)
+    valid[5, 6] = False
+    for missing in (False, True):
+        seen = valid if missing else np.ones_like(valid)
+        path = tmp_path / f"{missing}.tif"
+        write_tile(path, values, seen, Quantity.COUNTS, grid, Window(0, 0, 64, 64))
+        with rasterio.open(path) as file:
+            np.testing.assert_array_equal(file.dataset_mask() > 0, seen)
+            assert file.read(1)[9, 9] == 100
+
+
+def index_of(folder: Path) -> list[dict[str, str]]:
+    with open(folder / "index.csv", newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+SMALL = Rules(tile=64)
+
+
+def test_a_tile_without_data_is_none(tmp_path: Path) -> None:
+    values = ground(64, 192, seed=1)
+    values[:, :, 128:] = 0
+    write_scene(tmp_path / "in" / "a.tif", values)
+    done = prepare(tmp_path / "in", tmp_path / "out", rules=replace(SMALL, min_valid=0.0))
+    assert done.tiles == 2
+    assert done.scenes[0]["tiles_without_data"] == 1
+
+
+def test_clouds_are_a_share_of_what_was_measured(tmp_path: Path) -> None:
+    values = ground(64, 128, seed=1)
+    values[:3, :20, 64:] = 0.6  # 31% of the tile's pixels, and 62% of those that are valid
+    values[:, 32:, 64:] = 0
+    write_scene(tmp_path / "in" / "a.tif", values)
+    for share, kept in ((0.5, 1), (0.7, 2)):
+        out = tmp_path / f"out{kept}"
+        assert prepare(tmp_path / "in", out, rules=replace(SMALL, max_cloud=share)).tiles == kept
+
+
+def test_whoever_wants_clouds_gets_tiles_full_of_them(tmp_path: Path) -> None:
+    values = ground(64, 128, seed=1)
+    values[:3, :, 64:] = 0.6
+    write_scene(tmp_path / "in" / "a.tif", values)
+    done = prepare(tmp_path / "in", tmp_path / "out", rules=replace(SMALL, max_cloud=1.0))
+    assert done.tiles == 2
+
+
+def test_the_index_tells_size_and_centre_of_every_tile(tmp_path: Path) -> None:
+    write_scene(tmp_path / "in" / "a.tif", ground(140, 330, seed=1))
+    prepare(tmp_path / "in", tmp_path / "out", rules=Rules(tile=128))
+    rows = index_of(tmp_path / "out")
+    assert len(rows) == 3
+    for row in rows:
+        with rasterio.open(tmp_path / "out" / row["file"]) as tile:
+            assert (int(row["height"]), int(row["width"])) == tile.shape
+            x, y = tile.transform @ (tile.width / 2, tile.height / 2)
+            (lon,), (lat,) = transform(tile.crs, CRS.from_epsg(4326), [x], [y])
+        assert (float(row["lon"]), float(row["lat"])) == pytest.approx((lon, lat), abs=2e-5)
+
+
+def test_a_scene_of_one_tile_is_a_scene(tmp_path: Path) -> None:
+    write_scene(tmp_path / "in" / "a.tif", ground(64, 64, seed=1))
+    assert prepare(tmp_path / "in", tmp_path / "out", rules=SMALL).tiles == 1
+
+
+@pytest.mark.parametrize(("colour", "pair"), [(0, "green and red"), (2, "green and blue")])
+def test_every_colour_must_lie_on_the_others(tmp_path: Path, colour: int, pair: str) -> None:
+    for name in ("a", "b"):
+        values = ground(140, 140, seed=ord(name))
+        if name == "b":
+            values[colour] = np.roll(values[colour], 3, axis=0)
+        write_scene(tmp_path / "in" / f"{name}.tif", values)
+    done = prepare(tmp_path / "in", tmp_path / "out", rules=replace(SMALL, max_shift=2.0))
+    assert list(done.rejected) == ["b.tif"]
+    assert done.rejected["b.tif"].startswith(f"{pair} lie 3.")
+
+
+def test_a_shift_that_is_not_sure_rejects_nothing(tmp_path: Path) -> None:
+    values = ground(64, 64, seed=1)
+    values[3] = np.random.default_rng(2).uniform(0.2, 0.5, (64, 64))  # no edge of the colours
+    write_scene(tmp_path / "in" / "a.tif", values)
+    done = prepare(tmp_path / "in", tmp_path / "out", rules=SMALL)
+    shift = done.scenes[0]["shifts"]["visible and nir"]
+    assert not shift["known"]
+    assert np.hypot(shift["down"], shift["right"]) > SMALL.max_shift
+    assert done.tiles == 1
+
+
+def test_only_what_is_used_of_a_scene_is_looked_at(tmp_path: Path) -> None:
+    # In the west all is well; in the east near infrared lies elsewhere, and pixels seem missing.
+    values = ground(128, 256, seed=1)
+    values[3, :, 128:] = np.roll(values[3, :, 128:], 4, axis=0)
+    stored = np.rint(values * 10_000).astype(np.int16)
+    stored[:, 100:, 128:] = -9999
+    tags = {"REFLECTANCE_SCALE": "0.0001"}
+    path = tmp_path / "in" / "a.tif"
+    write_raster(path, stored, descriptions=("red", "green", "blue", "nir"), tags=tags)
+
+    def at(x: float) -> float:
+        utm = CRS.from_user_input("EPSG:32632")
+        return transform(utm, CRS.from_epsg(4326), [500_000 + 10 * x], [4_999_000])[0][0]
+
+    west, east = (at(1), 44.0, at(120), 46.0), (at(136), 44.0, at(255), 46.0)
+    done = prepare(tmp_path / "in", tmp_path / "west", area=west, rules=SMALL)
+    assert done.scenes[0]["doubts"] == []
+    with pytest.raises(TrainingError, match="visible and nir lie"):
+        prepare(tmp_path / "in", tmp_path / "east", area=east, rules=SMALL)
+    done = prepare(tmp_path / "in", tmp_path / "out", area=east, rules=replace(SMALL, max_shift=9))
+    assert any("-9999" in doubt for doubt in done.scenes[0]["doubts"])
+    for tile in (tmp_path / "out").rglob("*.tif"):
+        with rasterio.open(tile) as file:
+            col, row = (round(v) for v in ~NORTH_UP_10M @ (file.transform.c, file.transform.f))
+            assert 128 < col <= 192
+            wanted = stored[:, row : row + 64, col : col + 64]
+            np.testing.assert_array_equal(file.read(), np.maximum(wanted, 1))
+
+
+def test_validation_is_a_share_of_the_pixels(tmp_path: Path) -> None:
+    for k, (name, side) in enumerate((("large", 128), ("small", 64))):
+        write_scene(
+            tmp_path / "in" / f"{name}.tif",
+            ground(side, side, seed=k),
+            transform=shifted_place(100 * k),
+        )
+    for seed in range(4):  # "small" is a fifth of the pixels, and half of the tiles
+        out = tmp_path / str(seed)
+        prepare(tmp_path / "in", out, rules=Rules(tile=128, validation=0.5, seed=seed))
+        sides = {row["group"]: row["file"].split("/")[0] for row in index_of(out)}
+        assert sides == {"large": "train", "small": "val"}
+
+
+def test_another_seed_chooses_other_places(tmp_path: Path) -> None:
+    for k in range(4):
+        values, there = ground(64, 64, seed=k), shifted_place(100 * k)
+        write_scene(tmp_path / "in" / f"{k}.tif", values, transform=there)
+    chosen = set()
+    for seed in range(4):
+        prepare(tmp_path / "in", tmp_path / str(seed), rules=replace(SMALL, seed=seed))
+        (row,) = (r for r in index_of(tmp_path / str(seed)) if r["file"].startswith("val/"))
+        chosen.add(row["group"])
+    assert len(chosen) > 1
+
+
+def test_a_scene_that_breaks_off_leaves_no_tile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        write_scene(tmp_path / "in" / f"{name}.tif", ground(64, 192, seed=ord(name)))
+    read = prepare_module._Scene.read
+
+    def broken(scene: Any, window: Window) -> Any:
+        if scene.file == "b.tif" and window == Window(0, 128, 64, 64):
+            raise SourceError("b.tif: block 3 can't be read")
+        return read(scene, window)
+
+    monkeypatch.setattr(prepare_module._Scene, "read", broken)
+    done = prepare(tmp_path / "in", tmp_path / "out", rules=SMALL)
+    assert done.rejected == {"b.tif": "b.tif: block 3 can't be read"}
+    assert sorted(p.name for p in (tmp_path / "out").rglob("*.tif")) == [
+        f"a_r0_c{k}.tif" for k in range(3)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("product", "level"),
+    [
+        ("S2A_MSIL2A_20200610T101031", "boa"),
+        ("S2A_MSIL1C_20200610T101031", "toa"),
+        ("LC08_L1TP_193027", "toa"),
+        ("LC08_L2SP_193027", "boa"),
+        ("field", "unknown"),
+    ],
+)
+def test_levels_are_those_of_products(tmp_path: Path, product: str, level: str) -> None:
+    write_scene(tmp_path / "in" / f"{product}.tif", ground(64, 64, seed=1))
+    prepare(tmp_path / "in", tmp_path / "out", rules=SMALL)
+    assert [row["level"] for row in index_of(tmp_path / "out")] == [level]
+
+
 @pytest.mark.parametrize(
     ("name", "tags", "day"),
     [
@@ -307,3 +583,16 @@ def test_the_day_of_a_scene(tmp_path: Path, name: str, tags: dict[str, str], day
     write_raster(path, values, descriptions=("red", "green", "blue", "nir"), tags=tags)
     (scene,) = from_folder(tmp_path, None)
     assert (scene.known["date"] or _day(scene.open())) == day
+
+
+def test_a_coordinate_system_alone_is_no_place_to_share(tmp_path: Path) -> None:
+    # Pixels that count from 0, 0 would all lie in one spot of the zone, here in Gabon.
+    for name in "abcd":
+        values = ground(64, 192, seed=ord(name))
+        write_scene(tmp_path / "in" / f"{name}.tif", values, transform=None, crs="EPSG:32633")
+    done = prepare(tmp_path / "in", tmp_path / "out", rules=SMALL)
+    assert (done.places, done.validation_places) == (4, 1)
+    for row in index_of(tmp_path / "out"):
+        assert (row["lon"], row["lat"]) == ("", "")
+        with rasterio.open(tmp_path / "out" / row["file"]) as tile:
+            assert tile.transform.is_identity

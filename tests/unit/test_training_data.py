@@ -813,3 +813,64 @@ def test_a_hint_of_a_cell_without_a_valid_pixel_is_that_of_the_others() -> None:
     for cell in (4, 8):
         found = _cell_means(np.where(valid, colours, 0), valid, cell)
         np.testing.assert_allclose(found, np.broadcast_to(found[:, -1:, -1:], found.shape))
+
+
+@pytest.mark.parametrize(
+    "name", ["gain_jitter", "nir_jitter", "nir_gamma", "coarsen", "haze", "zoom"]
+)
+def test_nothing_that_was_not_measured_is_left_of_jitter(name: str) -> None:
+    scenes = [scene(size=(200, 200), colours=flat(0.5, 0.4, 0.3))]
+    jittered = Sampler(scenes, replace(PLAIN, **{name: 0.9}))
+    plain = Sampler(scenes, PLAIN).batch(3)
+    assert not all(map(np.array_equal, jittered.batch(3), plain))
+    for found, wanted in zip(jittered.unjittered().batch(3), plain, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_hint_of_a_cell_is_that_of_its_valid_pixels_whatever_lies_under_the_others() -> None:
+    colours = np.broadcast_to(flat(0.6, 0.4, 0.2), (3, 16, 16))
+    valid = np.ones((16, 16), dtype=np.bool_)
+    valid[3:, 2] = False
+    valid[8:, 8:] = False
+    found = _cell_means(np.where(valid, colours, np.float32(0.9)), valid, 8)
+    np.testing.assert_allclose(found, np.broadcast_to(flat(0.6, 0.4, 0.2), (3, 2, 2)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("quantity", list(Quantity))
+def test_an_exponent_bends_the_measured_band_alone(quantity: Quantity) -> None:
+    one = scene(inputs=flat(0.5), colours=flat(0.5, 0.4, 0.3))
+    config = replace(PLAIN, quantity=quantity, nir_gamma=0.3, batch=200)
+    batch = Sampler([one], config).batch(0)
+    bent = np.log(np.log(batch.inputs[:, 0, 0, 0]) / np.log(0.5))
+    assert -0.3 <= bent.min() < -0.25
+    assert 0.25 < bent.max() <= 0.3
+    np.testing.assert_allclose(
+        batch.colours, np.broadcast_to(flat(0.5, 0.4, 0.3), (200, 3, 64, 64))
+    )
+
+
+def test_the_mean_colour_is_that_of_valid_pixels() -> None:
+    valid = np.ones((64, 64), dtype=np.bool_)
+    valid[:, 20:] = False
+    colours = np.where(valid, flat(0.5, 0.4, 0.3), 0)
+    found = scene(size=(64, 64), colours=colours, valid=valid).mean_colour
+    np.testing.assert_allclose(found, [0.5, 0.4, 0.3], rtol=1e-6)
+
+
+def test_a_checksum_is_of_all_that_is_learnt_from() -> None:
+    one = scene()
+    darker, fewer = one.colours / 2, one.valid.copy()
+    fewer[0, 0] = False
+    others = [replace(one, colours=darker), replace(one, valid=fewer)]
+    assert len({s.checksum for s in (one, *others)}) == 3
+    assert replace(one, name="b", place="b").checksum == one.checksum
+
+
+@pytest.mark.parametrize(("orientations", "count"), [("all", 8), ("mirrored", 2), ("upright", 1)])
+def test_pictures_with_an_above_keep_it(orientations: Any, count: int) -> None:
+    ramp = np.arange(64 * 64, dtype=np.float32).reshape(1, 64, 64) / 5000
+    config = replace(PLAIN, batch=128, orientations=orientations)
+    batch = Sampler([scene(size=(64, 64), inputs=ramp)], config).batch(0)
+    assert len({patch.tobytes() for patch in batch.inputs}) == count
+    if orientations != "all":
+        assert (np.diff(batch.inputs, axis=2) > 0).all()

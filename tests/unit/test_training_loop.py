@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,19 @@ from nirgeo.training.error_head import tensors_of, with_error_head
 from nirgeo.training.loop import (
     BEST,
     CHECKPOINT,
+    LAST,
     LOG,
     Trainer,
     learning_rate,
 )
 from nirgeo.training.networks import generator_config
-from nirgeo.training.validation import place_means, predict_scene, validation_hint
+from nirgeo.training.table import fit_table
+from nirgeo.training.validation import (
+    ValidationScore,
+    place_means,
+    predict_scene,
+    validation_hint,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -663,3 +671,170 @@ class TestLosses:
         assert (
             losses.adversarial(kind, high, low).item() < losses.adversarial(kind, low, high).item()
         )
+
+
+STEADY = replace(CONFIG, dropout=0.0, clip=0.0, adversarial=0.0, hint_share=0.0)
+
+
+def gradient_of(folder: Path, **changes: Any) -> torch.Tensor:
+    """Of the last layer in the first step of a training with these settings."""
+    trainer = Trainer(replace(STEADY, **changes), TRAINING, None, folder)
+    trainer.network.table.values += torch.linspace(0, 1, CONFIG.knots)[:, None]
+    trainer._train_step(next(trainer._batches()))
+    gradient = trainer.network.head.weight.grad
+    assert gradient is not None
+    return gradient.clone()
+
+
+class TestSteps:
+    """One step of the training, part by part."""
+
+    def test_the_adversary_comes_when_it_is_its_time(self, tmp_path: Path) -> None:
+        config = replace(CONFIG, adversarial_from=0.5, steps=4)
+        trainer = Trainer(config, TRAINING, None, tmp_path)
+        drawn, there = trainer._batches(), []
+        for trainer.step in range(4):
+            there.append("discriminator" in trainer._train_step(next(drawn)))
+        assert there == [False, False, True, True]
+
+    def test_the_adversary_sees_no_missing_pixel(self, tmp_path: Path) -> None:
+        config = replace(CONFIG, adversarial_from=0.0, hole_share=1.0)
+        trainer = Trainer(config, TRAINING, None, tmp_path)
+        trainer.network.table.values += 0.5
+        batch = next(trainer._batches())
+        seen: list[torch.Tensor] = []
+        trainer.discriminator.register_forward_pre_hook(lambda _, given: seen.append(given[1]))
+        trainer._train_step(batch)
+        missing = (batch[2] == 0).expand_as(seen[0])
+        assert missing.any()
+        assert len(seen) == 3
+        assert all((colours[missing] == 0).all() for colours in seen)
+
+    def test_a_step_makes_the_adversary_easier_to_fool(self, tmp_path: Path) -> None:
+        config = replace(STEADY, l1=0.0, cosine=0.0, adversarial=1.0, adversarial_from=0.0)
+        trainer = Trainer(config, TRAINING, None, tmp_path)
+        batch = next(trainer._batches())
+        before = trainer._train_step(batch)["adversarial"].item()
+        inputs, _, valid, hint = batch
+        trainer.discriminator.requires_grad_(False)
+        with torch.no_grad():
+            judged = trainer.discriminator(inputs, trainer.network(inputs, valid, hint) * valid)
+        assert losses.adversarial(config.gan, None, judged).item() < before
+
+    def test_the_gradient_is_no_longer_than_it_may_be(self, tmp_path: Path) -> None:
+        free = gradient_of(tmp_path / "free")
+        trainer = Trainer(replace(STEADY, clip=1e-3), TRAINING, None, tmp_path / "clipped")
+        trainer._train_step(next(trainer._batches()))
+        gradients = [p.grad for p in trainer.network.parameters() if p.grad is not None]
+        assert free.norm() > 2e-3
+        assert torch.cat([g.flatten() for g in gradients]).norm().item() <= 1e-3 * 1.001
+
+    def test_the_average_follows_faster_at_first(self, tmp_path: Path) -> None:
+        trainer = Trainer(replace(STEADY, ema=0.5), TRAINING, None, tmp_path)
+        drawn = trainer._batches()
+        for trainer.step, decay in ((0, 0.1), (1, 2 / 11), (20, 0.5)):
+            before = trainer.average.stem.weight.clone()
+            trainer._train_step(next(drawn))
+            now = trainer.network.stem.weight.detach()
+            wanted = decay * before + (1 - decay) * now
+            torch.testing.assert_close(trainer.average.stem.weight, wanted, rtol=1e-4, atol=1e-7)
+
+    def test_the_average_has_the_statistics_of_its_network(self, tmp_path: Path) -> None:
+        config = replace(STEADY, architecture="encoder-decoder", width=4, levels=2)
+        trainer = Trainer(config, TRAINING, None, tmp_path)
+        before = {k: v.clone() for k, v in trainer.average.named_buffers()}
+        trainer._train_step(next(trainer._batches()))
+        now = dict(trainer.network.named_buffers())
+        assert any(not torch.equal(value, before[name]) for name, value in now.items())
+        for name, value in trainer.average.named_buffers():
+            assert torch.equal(value, now[name]), name
+
+    def test_evenness_is_a_part_of_the_loss(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        plain = gradient_of(tmp_path / "plain")
+        # A prediction that is perfect but for its cast: what is left is the other part.
+        monkeypatch.setattr(losses, "without_cast", lambda prediction, colours, valid: colours)
+        evened = gradient_of(tmp_path / "evened", even_cast=0.25)
+        torch.testing.assert_close(evened, 0.75 * plain, rtol=1e-4, atol=1e-8)
+
+    @pytest.mark.parametrize("name", ["l1", "squared", "cosine", "structure"])
+    def test_every_part_of_the_loss_is_learnt_from(self, tmp_path: Path, name: str) -> None:
+        nothing = {"l1": 0.0, "squared": 0.0, "cosine": 0.0, "structure": 0.0}
+        one = gradient_of(tmp_path / "one", **(nothing | {name: 1.0}))
+        both = gradient_of(tmp_path / "both", **(nothing | {name: 2.0}))
+        assert one.abs().max() > 0
+        torch.testing.assert_close(both, 2 * one, rtol=1e-4, atol=1e-8)
+
+
+class TestWhatIsKept:
+    @pytest.mark.parametrize("bands", [("nir",), ("red", "green", "nir")])
+    def test_the_table_is_that_of_the_colours_that_are_made(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bands: tuple[str, ...]
+    ) -> None:
+        monkeypatch.setattr(loop, "fit_table", partial(fit_table, patches=40))
+
+        def seen(scene: TrainingScene) -> TrainingScene:
+            measured = scene.colours[: len(bands) - 1] * scene.valid
+            return replace(scene, inputs=np.concatenate((measured, scene.inputs)))
+
+        config = replace(CONFIG, bands=bands, haze=0.1)
+        trainer = Trainer(config, [seen(scene) for scene in TRAINING], None, tmp_path)
+        trainer.start()
+        shape = trainer.network.config
+        made = range(3)[len(bands) - 1 :]
+        measured = trainer.sampler.unjittered()
+        wanted = fit_table(measured, shape.knots, shape.table_max, colours=made, patches=40)
+        np.testing.assert_array_equal(trainer.network.table.values.numpy(), wanted)
+
+    def test_weights_with_a_hint_and_without_one_count_alike(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        trainer = Trainer(CONFIG, TRAINING, VALIDATION, tmp_path, spec=spec_of(CONFIG))
+        trainer.start()
+        written = (tmp_path / BEST).read_bytes()
+        said = {False: 0.9}
+        monkeypatch.setattr(
+            trainer, "score", lambda *, hinted=False: ValidationScore(5, 0.1, said[hinted])
+        )
+        for relative, better in ((1.3, False), (0.3, True)):
+            trainer.best, said[True] = 1.0, relative
+            trainer.average.head.bias.data += 0.1
+            assert trainer._validate() is better
+            last = log_of(tmp_path)[-1]
+            assert last["judged"] == pytest.approx((0.9 + relative) / 2)
+            assert ((tmp_path / BEST).read_bytes() != written) is better
+
+    def test_the_best_weights_stay_the_best_after_a_power_cut(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        scores = {0: 1.0, 10: 0.2, 20: 0.5, 30: 0.4}
+        monkeypatch.setattr(
+            Trainer, "score", lambda self, hinted=False: ValidationScore(5, 0.1, scores[self.step])
+        )
+        with pytest.raises(PowerCutError):
+            trained(tmp_path, power_cut_at=10)
+        assert trained(tmp_path).best == 0.2
+        told = [event for event in log_of(tmp_path) if event["event"] == "validation"]
+        assert {event["step"]: event["best"] for event in told} == {
+            0: True, 10: True, 20: False, 30: False,
+        }  # fmt: skip
+
+    def test_without_validation_the_last_weights_are_kept(self, tmp_path: Path) -> None:
+        config = replace(CONFIG, steps=5)
+        trainer = Trainer(config, TRAINING, None, tmp_path, spec=spec_of(config))
+        trainer.start()
+        trainer.run()
+        assert not (tmp_path / BEST).exists()
+        kept = load_generator(read_model(tmp_path / LAST)).state_dict()
+        for name, value in trainer.average.state_dict().items():
+            assert torch.equal(kept[name], value), name
+        assert not torch.equal(kept["stem.weight"], trainer.network.stem.weight)
+
+    def test_a_training_that_explodes_without_validation_says_so(self, tmp_path: Path) -> None:
+        config = replace(CONFIG, learning_rate=1e30, steps=20)
+        trainer = Trainer(config, TRAINING, None, tmp_path, spec=spec_of(config))
+        trainer.start()
+        with pytest.raises(TrainingError, match=r"the loss is .* lower learning_rate"):
+            trainer.run()
+        assert not (tmp_path / LAST).exists()
