@@ -214,7 +214,7 @@ _DESIGNATION = re.compile(
 
 
 _NUMBER_AND_UNIT = (
-    r"(\d{1,4}(?:\.\d{1,9})?) ?"
+    r"(\d{1,4}(?:\.\d{1,20})?) ?"
     r"(nm|nanomet(?:er|re)s?|[uµμ]m|micromet(?:er|re)s?|microns?)"
 )
 # By itself, behind a name as GDAL puts those of ENVI's headers, or as its Sentinel-2 driver has it.
@@ -233,6 +233,11 @@ def wavelength_of(text: str, unit: str = "") -> float | None:
         return None
     value = float(match[1]) / (1000 if match[2][0] in "nN" else 1)
     return value if 0.1 <= value <= 20 else None
+
+
+def usual_unit(number: float) -> str:
+    """Of a wavelength without a unit: nanometres if it can't be micrometres."""
+    return "nm" if number > 20 else "µm"
 
 
 def sensor_of(product: str) -> str | None:

@@ -126,7 +126,7 @@ class TiledFile:
 
     def create(self) -> None:
         """Lay the file out, empty. It takes next to no space until chunks are written."""
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | _BINARY, 0o666)
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | _FLAGS, 0o666)
         self._write_at(self._header, 0)
         _lengthen(self._fd, self.size)
         _sync(self._fd)
@@ -140,7 +140,7 @@ class TiledFile:
         OSError : it is not there, or may not be written
         """
         mine = copy.copy(self)
-        mine._fd = os.open(self.path, os.O_RDWR | _BINARY)
+        mine._fd = os.open(self.path, os.O_RDWR | _FLAGS)
         try:
             yield mine
         finally:
@@ -247,7 +247,7 @@ class BlockStore(TiledFile):
     def open(self) -> bool:
         """Open what an earlier run left; False if it does not have this layout."""
         try:
-            self._fd = os.open(self.path, os.O_RDWR | _BINARY)
+            self._fd = os.open(self.path, os.O_RDWR | _FLAGS)
         except FileNotFoundError:
             return False
         with open(self.path, "rb") as file:
@@ -306,7 +306,7 @@ class BlockStore(TiledFile):
                 yield top, left, self._position(window.row + top, window.col + left)
 
 
-_BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+_FLAGS = getattr(os, "O_FLAGS", 0) | getattr(os, "O_NOFOLLOW", 0)
 """Bytes as they are, and of the file itself: a link in its place leads somewhere else."""
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from nirgeo.attributes import of_the_scene
-from nirgeo.bands import ROLES, BandLabel, find_roles, wavelength_of
+from nirgeo.bands import ROLES, BandLabel, find_roles, usual_unit, wavelength_of
 from nirgeo.errors import BandError, GridError, RadiometryError
 from nirgeo.georeference import CORNERS_ATTR, RPC_ATTR
 from nirgeo.radiometry import (
@@ -204,7 +204,7 @@ def _wavelengths(array: xr.DataArray) -> list[float | None]:
             continue
         unit = coordinate.attrs.get("units") or array.attrs.get("wavelength_units")
         return [
-            wavelength_of(f"{value:.9g}", str(unit or ("nm" if value > 20 else "µm")))
+            wavelength_of(f"{value:.9g}", str(unit or usual_unit(value)))
             for value in values.tolist()
         ]
     return [None] * count

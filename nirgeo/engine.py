@@ -157,7 +157,7 @@ def colorize(
         runtime=runtime,
         precision=precision,
     )
-    return _colorize(scene, wanted, scale)
+    return _colorize(scene, scale, wanted)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +206,7 @@ class _Wanted:
         return with_reference(recipe, self.reference, grid(), self.reference_scale)
 
 
-def _colorize(scene: xr.DataArray, wanted: _Wanted, scale: Scale | None) -> xr.DataArray:
+def _colorize(scene: xr.DataArray, scale: Scale | None, wanted: _Wanted) -> xr.DataArray:
     """A raster, or every raster of a cube."""
     if not isinstance(scene, xr.DataArray):
         raise OptionError(
@@ -218,10 +218,7 @@ def _colorize(scene: xr.DataArray, wanted: _Wanted, scale: Scale | None) -> xr.D
         raise GridError(f"the array is empty: {dict(scene.sizes)}")
     nodata = wanted.nodata
     if further_dimensions(scene) and {"y", "x"} <= set(scene.dims):
-
-        def one(raster: xr.DataArray, scale: Scale | None) -> xr.DataArray:
-            return _colorize(raster, wanted, scale)
-
+        one = partial(_colorize, wanted=wanted)
         return over_dimensions(scene, one, scale, nodata).rename(names)
     view = _view(scene, nodata)
     if view is not None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
-import re
 import warnings
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -16,7 +16,7 @@ import xarray as xr
 from nirgeo.attributes import of_the_scene
 from nirgeo.bands import BandLabel, find_roles
 from nirgeo.cube import band_labels
-from nirgeo.errors import BandError, SourceError
+from nirgeo.errors import BandError, NirgeoError, SourceError
 from nirgeo.hrefs import has_scheme
 from nirgeo.radiometry import Scaling
 from nirgeo.scene import VALID, refuse_too_many
@@ -31,6 +31,16 @@ _DEGREES = ("degrees_east", "degree_east", "degrees_e", "degree_e")
 _AS_STORED: dict[str, Any] = {"mask_and_scale": False, "decode_coords": "all"}
 
 _MAX_STORED_CHUNKS = 2**20
+
+# Indexes are coordinates read as a whole. xarray before 2025.7 makes them in any case.
+_WITHOUT_INDEXES: dict[str, Any] = {
+    name: False
+    for name in ("create_default_indexes",)
+    if name in inspect.signature(xr.open_dataset).parameters
+}
+
+_NUMCODECS = ">=0.16.6,!=0.17.0"
+"""As in pyproject.toml, for those who have not installed the extra."""
 
 # Attributes that say how numbers become values: bands of one array must agree on them.
 _CODING = ("scale_factor", "add_offset", "_FillValue", "missing_value")
@@ -60,6 +70,8 @@ def open_multidim(
     try:
         _refuse_too_many_chunks(path, engine)
         dataset = xr.open_dataset(path, engine=engine, chunks={}, **_AS_STORED)
+    except NirgeoError:
+        raise
     except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
         if not has_scheme(path) and not os.path.exists(path):
             raise SourceError(f"{path}: no such file") from error
@@ -112,38 +124,22 @@ def open_multidim(
     return scene.chunk({"band": -1, "y": step, "x": step})
 
 
-_READERS = frozenset(("zarr", "numcodecs", "netCDF4", "h5netcdf", "h5py"))
-
-
-def is_of_reader(error: BaseException) -> bool:
-    """Whether an error comes from where the chunks of a store are decoded: it is damaged.
-
-    What is read lazily fails in the middle of a computation, in ways of the codecs' own.
-    """
-    trace = error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in _READERS:
-            return True
-        trace = trace.tb_next
-    return False
-
-
 def _refuse_codecs_that_run_code() -> None:
     """A store may say that its chunks are pickles, which say what is to be called.
 
     numcodecs unpickles nothing any more, unless its user's environment asks for it, since these
     versions (GHSA-jqc8-qjfv-5m6r).
     """
+    from packaging.specifiers import SpecifierSet
+
     try:
-        numbers = re.findall(r"\d+", version("numcodecs"))[:3]
+        found = version("numcodecs")
     except PackageNotFoundError:
         return
-    major, minor, patch = (*map(int, numbers), 0, 0)[:3]
-    safe_since = {(0, 15): 2, (0, 16): 6, (0, 17): 1}.get((major, minor), 0)
-    if (major, minor) < (0, 15) or patch < safe_since:
+    if not SpecifierSet(_NUMCODECS).contains(found, prereleases=True):
         raise SourceError(
-            f"numcodecs {version('numcodecs')}, which reads Zarr stores, runs code that it finds "
-            "in one; pip install 'numcodecs>=0.16.6'"
+            f"numcodecs {found}, which reads Zarr stores, runs code that it finds in one; pip "
+            f"install 'numcodecs{_NUMCODECS}'"
         )
 
 
@@ -151,11 +147,18 @@ def _refuse_too_many_chunks(path: str, engine: str) -> None:
     """A store of a few bytes can declare any number of chunks, and each costs memory at once."""
     with warnings.catch_warnings():  # of what is told when it is opened to be read
         warnings.simplefilter("ignore")
-        looked_at = xr.open_dataset(path, engine=engine, chunks=None, **_AS_STORED)
+        looked_at = xr.open_dataset(
+            path, engine=engine, chunks=None, **_WITHOUT_INDEXES, **_AS_STORED
+        )
     with looked_at as dataset:
         for name, variable in dataset.variables.items():
             own = variable.encoding.get("preferred_chunks") or {}
             count = math.prod(-(-n // (own.get(d) or n or 1)) for d, n in variable.sizes.items())
+            if variable.dims == (name,) and variable.size > _MAX_STORED_CHUNKS:
+                raise SourceError(
+                    f"{path}: coordinate {name} has {variable.size} values, more than "
+                    f"{_MAX_STORED_CHUNKS}; they are read as a whole"
+                )
             if count > _MAX_STORED_CHUNKS:
                 shape = "×".join(map(str, variable.shape))
                 raise SourceError(

@@ -70,9 +70,23 @@ def framing_value(tiles: Tiles) -> float | None:
         framing = [(values == value).all(axis=0) & valid for values, valid in tiles]
         sides = (side for f in framing for side in (f[0], f[-1], f[:, 0], f[:, -1]))
         share = sum(int(f.sum()) for f in framing) / max(1, sum(v.sum() for _, v in tiles))
-        if share < 1 and share >= _OF_A_FRAME and any(side.all() for side in sides):
+        if (
+            _OF_A_FRAME <= share < 1
+            and any(side.all() for side in sides)
+            and _share_of_neighbours(framing) >= _SOLID
+        ):
             return value
     return None
+
+
+_SOLID = 0.9
+"""Share of a frame's pixels whose neighbours are of it too; dark water with some noise has less."""
+
+
+def _share_of_neighbours(framing: Sequence[NDArray[np.bool_]]) -> float:
+    """Of pixels that are True, how many have True below and to the right of them."""
+    inner = sum(int((f[:-1, :-1] & f[1:, :-1] & f[:-1, 1:]).sum()) for f in framing)
+    return inner / max(1, sum(int(f[:-1, :-1].sum()) for f in framing))
 
 
 DECLARE_NODATA = "say so in the file: gdal_edit.py -a_nodata"

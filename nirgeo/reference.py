@@ -472,6 +472,8 @@ class Reference:
             parts.append(_block_means(*self.rgb.read_numbers(window), block, light))
         means = np.concatenate([part for part, _ in parts], axis=1)
         known = np.concatenate([part for _, part in parts])
+        if self.frame is not None and float(self.frame) == 0:
+            known &= means.any(axis=0)  # black is what lies around it, and no colour to take
         return _Blocks(to_working(means, quantity).astype(np.float64), known, top, left)
 
     def _light(self, quantity: Quantity, curve: DisplayCurve) -> Light:
@@ -689,8 +691,7 @@ def _block_means(
     A block that the reference's edge cuts counts with what there is of it.
     """
     if block == 1:
-        means = np.where(valid, light(values), np.float32(0))
-        return means, valid & means.any(axis=0)
+        return np.where(valid, light(values), np.float32(0)), valid
     pad = [(0, -side % block) for side in valid.shape]
     values, valid = np.pad(values, ((0, 0), *pad)), np.pad(valid, pad)
     shape = (3, valid.shape[0] // block, valid.shape[1])
@@ -704,8 +705,7 @@ def _block_means(
         for part in (total, count)
     )
     means = total / np.maximum(count, 1)
-    # What is black in all three has no colour to take.
-    return means.astype(np.float32), (count * 2 >= block * block) & means.any(axis=0)
+    return means.astype(np.float32), count * 2 >= block * block
 
 
 def _slopes(colours: Doubles, under: Doubles, usable: Mask, ridge: float) -> Doubles:

@@ -30,7 +30,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from nirgeo import decoded, handles
 from nirgeo.acquisition import Acquisition, find_acquisition
-from nirgeo.bands import ROLES, BandLabel, find_roles, listing, wavelength_of
+from nirgeo.bands import ROLES, BandLabel, find_roles, listing, usual_unit, wavelength_of
 from nirgeo.errors import BandError, GridError, SourceError
 from nirgeo.hrefs import absolute_scene, conceal, public, without_query
 from nirgeo.nodata import as_stored, framing_value
@@ -482,9 +482,10 @@ def _labels(opened: Any, path: str, first_number: int) -> list[BandLabel]:
 def _wavelength(opened: Any, index: int, tags: Mapping[str, str], description: str) -> float | None:
     """Of a band, in µm: as GDAL's raster data model says it, or ENVI's header, or its name."""
     imagery = opened.tags(index, ns="IMAGERY")
+    number = _number(tags, "wavelength") or 0.0
     return (
         wavelength_of(imagery.get("CENTRAL_WAVELENGTH_UM", ""), "µm")
-        or wavelength_of(tags.get("wavelength", ""), tags.get("wavelength_units", ""))
+        or wavelength_of(f"{number:.9g}", tags.get("wavelength_units") or usual_unit(number))
         or wavelength_of(description)
     )
 
@@ -501,15 +502,16 @@ def _camera_band(opened: Any) -> str:
 
 def read_grid(opened: Any) -> Grid:
     """Size and georeference of an open dataset."""
-    gcps, gcp_crs = opened.gcps
-    rpcs = opened.rpcs
     identity = opened.transform.is_identity
+    # What has a transform has its place: GDAL hands on points beside it too, ArcGIS's for example.
+    gcps, gcp_crs = opened.gcps if identity else ([], None)
+    rpcs = opened.rpcs
     crs = opened.crs
     return Grid(
         height=opened.height,
         width=opened.width,
         transform=tuple(opened.transform)[:6],
-        crs=crs.to_wkt() if crs and not (identity and gcps) else None,
+        crs=crs.to_wkt() if crs and not gcps else None,
         gcps=tuple((g.row, g.col, g.x, g.y, g.z or 0.0) for g in gcps),
         gcp_crs=gcp_crs.to_wkt() if gcps and gcp_crs else None,
         rpcs=tuple(sorted(rpcs.to_gdal().items())) if rpcs else (),

@@ -17,5 +17,6 @@ def written_together(folder: Path) -> Iterator[Path]:
     with TemporaryDirectory(prefix=".", dir=folder) as name:
         scratch = Path(name)
         yield scratch
-        for file in sorted(scratch.iterdir()):
+        # The list last: it must not name what is not there.
+        for file in sorted(scratch.iterdir(), key=lambda file: file.name == "registry.json"):
             file.replace(folder / file.name)

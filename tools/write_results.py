@@ -39,6 +39,7 @@ docs/results/, which the commands in the text wrote:
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -402,14 +403,21 @@ def main() -> None:
             if given[0] == "--adopt-run":
                 adopt_run(Path(given[1]), given[2], given[3], tried)
             for file in map(Path, given[1:] if given[0] == "--adopt" else ()):
-                if not (records / file.name).exists():
-                    known = ", ".join(sorted(f.name for f in records.iterdir()))
-                    sys.exit(f"{file}: no table reads such a record; there are {known}")
+                if file.name not in _read_by_pages():
+                    known = ", ".join(sorted(_read_by_pages()))
+                    sys.exit(f"{file}: no table reads such a record; they read {known}")
                 adopt(file, tried)
             write_pages(tried)
             shutil.copytree(tried, records, dirs_exist_ok=True)
         return
     write_pages(records, check="--check" in given)
+
+
+def _read_by_pages() -> set[str]:
+    """Names of the records that tables of the pages are made of, and other records are."""
+    told = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    known = {file.name for file in (DOCS / "results").iterdir()}
+    return known | set(re.findall(r"[\w-]+\.jsonl?", told))
 
 
 def write_pages(records: Path, *, check: bool = False) -> None:

@@ -20,6 +20,7 @@ from nirgeo.cli.rio import rio_env, rio_verbosity
 from nirgeo.cli.scenes import expand
 from nirgeo.cli.told import warnings_told
 from nirgeo.cli.usage import JsonLinesCommand
+from nirgeo.damage import damage_told_of
 from nirgeo.errors import NirgeoError, OptionError, TargetError, TargetExistsError
 from nirgeo.hrefs import item_in_document, public
 
@@ -147,8 +148,10 @@ def colorize_command(
 @contextmanager
 def _of_scene(scene: str, reporter: Reporter) -> Iterator[Reporter]:
     """Where there are several, warnings and errors say which they are about."""
+
     try:
-        yield OfScene(reporter, scene)
+        with damage_told_of():
+            yield OfScene(reporter, scene)
     except NirgeoError as error:
         shown = public(scene)
         if shown not in str(error):
@@ -514,7 +517,7 @@ def _explain(
         )
     hint = attrs["nirgeo_colour_hint"]
     if hint == "none" and getattr(spec, "tones", None) is not None and not options["no_prior"]:
-        nowhere = grid.crs is None and not grid.gcps
+        nowhere = (grid.crs is None or grid.placeless) and not grid.gcps
         why = "the scene has no place on the map" if nowhere else "no land is known there"
         hint += f" ({why}, so the land's colour is a guess)"
     reporter.message(f"colour hint: {hint}")

@@ -20,7 +20,8 @@ import click
 
 from nirgeo.cli.reporting import Reporter, Silent
 from nirgeo.cli.rio import rio_verbosity
-from nirgeo.errors import NirgeoError, SourceError
+from nirgeo.damage import damage_told_of
+from nirgeo.errors import NirgeoError
 
 
 class Terminated(KeyboardInterrupt):
@@ -130,7 +131,12 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
         context = click.get_current_context()
         verbose = bool(kwargs.get("verbose")) or rio_verbosity(context) > 0
         try:
-            with terminable(), _unreadable_messages_dropped(), warnings.catch_warnings():
+            with (
+                terminable(),
+                _unreadable_messages_dropped(),
+                warnings.catch_warnings(),
+                damage_told_of(),
+            ):
                 # rasterio's, for every scene without a georeference; its pixels are what counts.
                 warnings.filterwarnings("ignore", message="Dataset has no geotransform")
                 warnings.filterwarnings("ignore", message="The dataset's nodata attribute is shad")
@@ -163,14 +169,8 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
                 text = f"{error.filename}: {error.strerror}"
                 _reporter(context).error("target-unwritable", text)
                 context.exit(1)
-            text = " ".join(f"{type(error).__name__}: {error}".split())
-            from nirgeo.multidim import is_of_reader
-
-            if is_of_reader(error):
-                said = f"a chunk of the scene can't be decoded ({text}); it may be damaged"
-                _reporter(context).error(SourceError.code, said)
-                context.exit(1)
             # A defect of nirgeo. One line all the same, and how to get the rest.
+            text = " ".join(f"{type(error).__name__}: {error}".split())
             _reporter(context).error(
                 "internal", f"unexpected {text}; run again with --verbose for the traceback"
             )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nirgeo import cluster, handles, sent
 from nirgeo.cli import options as shared
 from nirgeo.cli.reporting import OfScene, Reporter
+from nirgeo.damage import damage_told_of
 from nirgeo.errors import NirgeoError
 from nirgeo.hrefs import absolute, absolute_scene
 
@@ -107,7 +108,7 @@ def colorize_there(
     recorder = Recorder()
 
     def run() -> None:
-        with handles.settings_from(settings):
+        with handles.settings_from(settings), damage_told_of():
             # A dead worker may have finished the scene before it died.
             colorize_one(scene, {}, place, recorder, options, of_several=True, again=True)
 

@@ -51,6 +51,7 @@ from nirgeo.radiometry import (
     Scaling,
     assumption,
     find_scaling,
+    is_surface,
     processing_level,
     to_working,
 )
@@ -411,8 +412,7 @@ def _cut(
                 "valid_fraction": round(float(valid.mean()), 4),
                 "lon": lon if lon != "" else known.get("lon", ""),
                 "lat": lat if lat != "" else known.get("lat", ""),
-                "level": facts.get(scene.file, "level")
-                or _level(scene.candidate.level_text, quantity),
+                "level": facts.get(scene.file, "level") or _level(scene),
                 **{
                     column: facts.get(scene.file, column) or known.get(column, "")
                     for column in ("date", "source", "licence")
@@ -490,6 +490,9 @@ def _day(source: RasterSource) -> str:
     return taken.start.date().isoformat()
 
 
-def _level(text: str, quantity: Quantity) -> str:
+def _level(scene: _Scene) -> str:
     """``boa`` and ``toa`` by what products are called; ``display`` for counts."""
-    return "display" if quantity is Quantity.COUNTS else processing_level(text)
+    if scene.scaling.quantity is Quantity.COUNTS:
+        return "display"
+    product = f"{scene.candidate.level_text} {scene.source.clues.product or ''}"
+    return "boa" if is_surface(product, scene.scaling) else processing_level(product)

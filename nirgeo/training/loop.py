@@ -7,8 +7,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import reduce
-from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -396,7 +394,7 @@ class Trainer:
         return terms
 
     def _weighed(self, terms: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        return reduce(add, (getattr(self.config, name) * term for name, term in terms.items()))
+        return sum(getattr(self.config, name) * term for name, term in terms.items())
 
     def _train_discriminator(
         self,

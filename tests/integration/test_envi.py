@@ -107,3 +107,13 @@ def test_a_tag_goes_before_the_factor(cube: Path) -> None:
     view = view_of(nirgeo.open_scene(cube))
     assert view is not None
     assert (view.scaling.gain, view.scaling.origin) == (0.0002, "REFLECTANCE_SCALE tag")
+
+
+def test_wavelengths_without_a_unit(cube: Path) -> None:
+    header = cube.with_suffix(".hdr")
+    header.write_text(header.read_text().replace("wavelength units = Nanometers\n", ""))
+    view = view_of(nirgeo.open_scene(cube))
+    assert view is not None
+    assert dict(view.source.roles) == {"blue": 1, "green": 2, "red": 3, "nir": 5}
+    found = [label.wavelength for label in band_labels(rioxarray.open_rasterio(cube))]
+    assert found == pytest.approx([n / 1000 for n in NANOMETRES])

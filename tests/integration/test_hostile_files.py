@@ -6,11 +6,13 @@ import json
 import os
 import pickle
 import sys
+import zlib
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import rasterio
 from helpers import write_raster
 from pictures import command
 
@@ -168,6 +170,30 @@ def test_ground_control_points_that_tell_nothing(
         nirgeo.open_scene(tmp_path / "s.vrt")
 
 
+@pytest.mark.parametrize("points", [1, 4])
+def test_points_beside_a_transform_are_not_needed(tmp_path: Path, points: int) -> None:
+    """GDAL hands on both, of a VRT or of what ArcGIS notes beside a file."""
+    listed = "".join(
+        f'<GCP Id="{k}" Pixel="{k}" Line="{k * k}" X="{k % 2}" Y="{k // 2}"/>'
+        for k in range(points)
+    )
+    write_raster(tmp_path / "s.tif", np.full((1, 70, 80), 90, dtype=np.uint8))
+    (tmp_path / "s.vrt").write_text(
+        '<VRTDataset rasterXSize="80" rasterYSize="70"><SRS>EPSG:32633</SRS>'
+        "<GeoTransform>500000, 10, 0, 5400000, 0, -10</GeoTransform>"
+        f'<GCPList Projection="EPSG:4326">{listed}</GCPList>'
+        '<VRTRasterBand dataType="Byte" band="1"><SimpleSource><SourceFilename relativeToVRT="1">'
+        "s.tif</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand>"
+        "</VRTDataset>"
+    )
+    made = tmp_path / "rgb.tif"
+    nirgeo.write_geotiff(nirgeo.colorize(nirgeo.open_scene(tmp_path / "s.vrt")), made)
+    with rasterio.open(made) as file:
+        assert file.crs.to_epsg() == 32633
+        assert file.transform.a == 10
+        assert not file.gcps[0]
+
+
 class TestZarr:
     """Stores in the second format, of which a few bytes say everything."""
 
@@ -221,7 +247,7 @@ class TestZarr:
         [
             ("0.14.1", False),
             ("0.15.1", False),
-            ("0.15.2", True),
+            ("0.15.2", False),  # safe, and not worth a longer list
             ("0.16.5", False),
             ("0.16.6", True),
             ("0.17.0", False),
@@ -253,6 +279,28 @@ class TestZarr:
         self.variable(store, "nir", ["y", "x"], shape=[side, side], chunks=[chunk, chunk])
         with pytest.raises((SourceError, OptionError), match=words):
             nirgeo.open_scene(store, scale="0.0001")
+
+    @pytest.mark.timeout(60)
+    def test_a_coordinate_without_end(self, tmp_path: Path) -> None:
+        store = tmp_path / "huge.zarr"
+        wide = {"shape": [128, 10**11], "chunks": [128, 10**6]}
+        self.variable(store, "nir", ["y", "x"], **wide)
+        self.variable(store, "x", ["x"], shape=[10**11], chunks=[10**11], dtype="<f8")
+        with pytest.raises(SourceError, match=r"zarr: coordinate x has 100000000000 values"):
+            nirgeo.open_scene(store, scale="0.0001")
+
+    def test_of_several_scenes_the_others_are_made(self, tmp_path: Path) -> None:
+        for name in "abc":
+            nir = self.variable(
+                tmp_path / f"{name}.zarr", "nir", ["y", "x"], compressor={"id": "zlib", "level": 1}
+            )
+            values = np.full((128, 128), 2000, "<u2").tobytes()
+            (nir / "0.0").write_bytes(b"damaged" if name == "c" else zlib.compress(values))
+        scenes = [tmp_path / f"{name}.zarr" for name in "abc"]
+        out = tmp_path / "out"
+        result = command("colorize", *scenes, "--out-dir", out, "--scale", "0.0001", expect=1)
+        assert "c.zarr: a chunk of the scene can't be decoded" in result.stderr
+        assert {"a_rgb.tif", "b_rgb.tif"} <= {entry.name for entry in out.iterdir()}
 
     def test_of_text(self, tmp_path: Path) -> None:
         store = tmp_path / "text.zarr"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 from helpers import NORTH_UP_10M, UTM, write_raster
 from numpy.typing import NDArray
 from pictures import command
@@ -117,3 +118,28 @@ def test_one_without_a_frame_is_not_warned_of(tmp_path: Path) -> None:
     scene, reference = write_both(tmp_path, ground(), ground())
     result = command("colorize", scene, "--reference", reference, "-o", tmp_path / "o.tif")
     assert "edges of it" not in result.stderr
+
+
+def test_dark_water_of_an_8_bit_reference_stays_dark(tmp_path: Path) -> None:
+    """A third of it is 0 in all colours, among 1 and 2: no frame, and no blotches."""
+    rng = np.random.default_rng(0)
+    nir = (150 + rng.normal(0, 10, (640, 640))).astype(np.uint16)
+    scene = write_raster(
+        tmp_path / "scene.tif",
+        nir,
+        crs=UTM,
+        transform=NORTH_UP_10M,
+        descriptions=("nir",),
+        tags={"REFLECTANCE_SCALE": "0.0001"},
+    )
+    water = rng.integers(0, 3, (1, 64, 64)).astype(np.uint8).repeat(3, axis=0)
+    reference = write_raster(
+        tmp_path / "reference.tif",
+        water,
+        crs=UTM,
+        transform=NORTH_UP_10M @ rasterio.Affine.scale(10),
+        descriptions=("red", "green", "blue"),
+    )
+    rgb = nirgeo.colorize(nirgeo.open_scene(scene), "satellite-nir", reference=reference)
+    assert rgb.values.std() < 10
+    assert rgb.values.max() < 80

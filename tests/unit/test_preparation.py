@@ -596,3 +596,20 @@ def test_a_coordinate_system_alone_is_no_place_to_share(tmp_path: Path) -> None:
         assert (row["lon"], row["lat"]) == ("", "")
         with rasterio.open(tmp_path / "out" / row["file"]) as tile:
             assert tile.transform.is_identity
+
+
+@pytest.mark.parametrize(
+    ("tag", "product"),
+    [
+        ("LANDSAT_PRODUCT_ID", "LC08_L2SP_193024_20200801_20200807_02_T1"),
+        ("PRODUCT_URI", "S2A_MSIL2A_20200801T101611_N0214_R065_T32TQM_20200801T161611.SAFE"),
+    ],
+)
+def test_levels_are_those_of_products_that_tags_name(
+    tmp_path: Path, tag: str, product: str
+) -> None:
+    path = write_scene(tmp_path / "in" / "plain.tif", ground(64, 64, seed=1))
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(**{tag: product})
+    prepare(tmp_path / "in", tmp_path / "out", rules=SMALL)
+    assert [row["level"] for row in index_of(tmp_path / "out")] == ["boa"]

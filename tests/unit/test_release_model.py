@@ -53,6 +53,17 @@ class TestWrittenTogether:
             assert not (tmp_path / "b").exists()
         assert bytes_of(tmp_path) == {"a": b"new", "b": b"new"}
 
+    def test_and_the_list_of_them_last(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        moved: list[str] = []
+        monkeypatch.setattr(Path, "replace", lambda self, _: moved.append(self.name))
+        with written_together(tmp_path) as scratch:
+            for name in ("a.json", "registry.json", "z.safetensors"):
+                (scratch / name).touch()
+        assert moved[-1] == "registry.json"
+        assert sorted(moved) == ["a.json", "registry.json", "z.safetensors"]
+
     def test_or_none_of_them(self, tmp_path: Path) -> None:
         (tmp_path / "a").write_text("old")
 

@@ -18,6 +18,7 @@ class TestWavelengthOf:
         [
             ("842.3 Nanometers", "", 0.8423),
             ("842 nm", "", 0.842),
+            ("865.2999877929688 nm", "", 0.8653),  # of single precision
             ("0.842 µm", "", 0.842),
             ("0.842 μm", "", 0.842),  # another letter that looks like it
             ("0.665um", "", 0.665),
