@@ -208,6 +208,8 @@ def compute(
         for chunk, arrays in results:
             if isinstance(arrays, Done):
                 assert done is not None
+                if (arrays.outcome.i, arrays.outcome.j) != chunk:
+                    raise ClusterError(f"a worker that was asked for chunk {chunk} did another")
                 done(arrays.outcome)
             else:
                 take(*chunk, *arrays)

@@ -50,6 +50,10 @@ _REMOTE_SETTINGS = {
     "GDAL_HTTP_VERSION": "2TLS",
     "GDAL_HTTP_MAX_RETRY": "3",
     "GDAL_HTTP_RETRY_DELAY": "1",
+    # Without them a server that has stopped to answer is waited for for ever, by signals too.
+    "GDAL_HTTP_CONNECTTIMEOUT": "30",
+    "GDAL_HTTP_LOW_SPEED_TIME": "30",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
     "VSI_CACHE": "YES",
     "VSI_CACHE_SIZE": "16777216",
 }

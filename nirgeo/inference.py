@@ -289,15 +289,30 @@ def run_network(
         )
     if device_name == "cpu":
         eight_bits = runtime.precision == INT8
-        return _run_torch(
-            inputs, valid, model, hint, target, expect_error=expect_error, eight_bits=eight_bits
-        )
+        with _memory_errors():
+            return _run_torch(
+                inputs, valid, model, hint, target, expect_error=expect_error, eight_bits=eight_bits
+            )
     from nirgeo.accelerator import NetworkKey
     from nirgeo.lane import Block, lane_of
 
     key = NetworkKey(model, half=runtime.precision == FP16, expect_error=expect_error)
     made = lane_of(device_name).run(Block(key, inputs, valid, hint))
     return np.ascontiguousarray(made[:, *target])
+
+
+_NO_MEMORY = ("can't allocate memory", "could not create a primitive", "not enough memory")
+"""What torch's allocator and oneDNN say, as RuntimeErrors."""
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if any(words in str(error) for words in _NO_MEMORY):
+            raise MemoryError(str(error)) from error
+        raise
 
 
 def _run_torch(

@@ -40,6 +40,8 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: Any = None
+        self.has_chunks = False
+        """Whether it names any chunk."""
         self._lock = threading.Lock()
 
     def create(self, identity: Mapping[str, Any]) -> None:
@@ -87,10 +89,12 @@ class Journal:
         self.close()
         os.replace(rewritten, self.path)
         self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
+        self.has_chunks = bool(finished)
         return finished
 
     def done(self, chunks: Iterable[Finished]) -> None:
         """These chunks are on disk."""
+        self.has_chunks = True
         self._append(map(_chunk_record, chunks))
 
     def _append(self, records: Iterable[Mapping[str, Any]]) -> None:

@@ -40,6 +40,8 @@ def keep_chunk(
     ------
     OSError : it can't be written
     """
+    if colours.dtype.newbyteorder("<") != store.dtype:
+        raise ValueError(f"chunk ({i}, {j}) is of {store.dtype}, got {colours.dtype}")
     if valid is None:
         finite = np.isfinite(colours).all(axis=0) if colours.dtype.kind == "f" else None
         valid = np.ones(colours.shape[1:], dtype=np.bool_) if finite is None else finite

@@ -55,13 +55,23 @@ def compute_chunks(
     NirgeoError : what a chunk raises
     OSError : what ``there`` raises
     """
+    refuse_other_versions(versions)
+    with handles.settings_from(settings), handles.cache_of(cache), handles.bounded_cache():
+        return [_computed(task) for task in tasks]
+
+
+def refuse_other_versions(versions: Mapping[str, str]) -> None:
+    """``versions`` are the sender's.
+
+    Raises
+    ------
+    ClusterError : other versions here could make other pixels
+    """
     here = versions_here()
     if here != versions:
         wanted = ", ".join(f"{name} {number}" for name, number in versions.items())
         found = ", ".join(f"{name} {number}" for name, number in here.items())
         raise ClusterError(f"a worker runs {found}, this process {wanted}; install the same on all")
-    with handles.settings_from(settings), handles.cache_of(cache), handles.bounded_cache():
-        return [_computed(task) for task in tasks]
 
 
 def _computed(task: ChunkTask) -> tuple[Any, ...] | Done:

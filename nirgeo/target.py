@@ -56,6 +56,9 @@ _BESIDE = (".aux.xml", ".ovr", ".msk")
 _PATIENCE = 2.0
 """Seconds."""
 
+_ABSENT = ("does not exist", "No such file", "NoSuchKey", "404")
+"""What GDAL's network file systems say of what is not there. Anything else may be there."""
+
 _LONGEST_NAME = 255
 """Bytes of a name that file systems take."""
 
@@ -109,7 +112,7 @@ class Target:
             ) from None
         if self.remote:
             key = hashlib.sha256(self.name.encode()).hexdigest()[:16]
-            self.folder = Path(tempfile.gettempdir()) / f"nirgeo-{key}"
+            self.folder = _temporary_folder(self.name) / f"nirgeo-{key}"
         else:
             place = Path(self.name)
             if not place.name:
@@ -181,8 +184,17 @@ class Target:
         try:
             with rasterio.open(self.name):
                 return True
-        except RasterioError:
+        except RasterioError as error:
+            forget_errors()
+            said = str(error)
+        if any(words in said for words in _ABSENT):
             return False
+        if "not recognized" in said:  # something is there, and no raster
+            return True
+        raise TargetError(
+            f"{self.name}: can't tell whether it exists ({said}); if it may be written over, give "
+            "--overwrite"
+        )
 
     def holds(self, work: str) -> bool:
         """Whether an earlier run of the same ``work`` published its result and was then killed.
@@ -297,6 +309,7 @@ class Target:
                 continue
             except OSError as error:
                 with suppress(OSError):
+                    path.unlink(missing_ok=True)
                     self.folder.rmdir()
                 raise TargetError(f"{self.folder} can't be written to ({error})") from error
             if path.exists():
@@ -433,6 +446,16 @@ class Target:
             f"{self.name} has come into being meanwhile, and won't be overwritten without the "
             "`--overwrite` option"
         )
+
+
+def _temporary_folder(name: str) -> Path:
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError as error:
+        raise TargetError(
+            f"{name} needs a local folder to be made in, and there is none to write to; set TMPDIR "
+            "to one"
+        ) from error
 
 
 def _open_plain_file(path: str, flags: int) -> int:

@@ -159,6 +159,10 @@ def write_geotiff(
                 _compute(data, valid, todo, keeper, computing, report, others, there, on_gpu=on_gpu)
             report()
             counts = {chunk: kept.valid for chunk, kept in finished.items()} | keeper.valid
+            if missing := len(grid) - len(counts):  # of workers that say more than they do
+                raise ClusterError(
+                    f"{missing} of {len(grid)} chunks are missing; run again with --resume"
+                )
             if not any(counts.values()):
                 raise EmptySceneError(_why_empty(rgb))
             result = folder / "result.tif"
@@ -182,7 +186,8 @@ def write_geotiff(
             target.settle()
             keep = True
         except ClusterError:
-            keep = True  # nobody asked for the end, and it may have been a day's work of many
+            # Nobody asked for the end, and it may have been a day's work of many.
+            keep = keep or journal.has_chunks
             raise
         except BrokenPipeError:  # whoever is told of it has gone, and there is nobody to tell
             raise

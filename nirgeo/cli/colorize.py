@@ -260,7 +260,7 @@ def _is_cluster(others: Client | Processes | None) -> TypeGuard[Client]:
 @contextmanager
 def _folder(path: str | None) -> Iterator[None]:
     """Make the folder for the outputs; after a failure take back what was made and is empty."""
-    if path is None:
+    if path is None or path.startswith("/vsi"):  # GDAL's, whose folders are in names only
         yield
         return
     folder = Path(path)

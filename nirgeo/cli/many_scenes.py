@@ -80,7 +80,7 @@ def colorize_on_workers(
         client,
         colorize_there,
         tasks,
-        (dict(options), handles.settings_here()),
+        (dict(options), handles.settings_here(), sent.versions_here()),
         on_gpu=device != "cpu",
     ):
         if isinstance(outcome, NirgeoError):
@@ -98,9 +98,18 @@ def colorize_on_workers(
 
 
 def colorize_there(
-    job: Job, options: Mapping[str, Any], settings: Mapping[str, Any]
+    job: Job,
+    options: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    versions: Mapping[str, str],
 ) -> list[Event]:
-    """On a worker: one scene from its file to its result."""
+    """On a worker: one scene from its file to its result.
+
+    Raises
+    ------
+    ClusterError : other versions than the sender's could make other pixels
+    """
+    sent.refuse_other_versions(versions)
     from nirgeo.cli.colorize import colorize_one
 
     scene, place = job
