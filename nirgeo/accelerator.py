@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nirgeo.built_once import BuiltOnce
 from nirgeo.errors import OptionError
 from nirgeo.lane import Block, FloatArray, NoRoomError
 from nirgeo.plaintext import plain
@@ -26,11 +27,20 @@ from nirgeo.plaintext import plain
 if TYPE_CHECKING:
     from nirgeo.modelfile import Model
 
+MAX_NETWORKS = 4
+"""Of those whose trunk computes in 16 bits."""
+
 SLOTS = 3
 """Sets of pinned buffers: two batches under way, and one being filled."""
 
 
-_NO_ROOM = ("out of memory", "alloc_failed", "unable to find an engine")
+_NO_ROOM = (
+    "out of memory",
+    "alloc_failed",
+    "allocation_failed",  # from cuDNN 9 on
+    "invalid buffer size",  # of Apple's
+    "unable to find an engine",
+)
 """How libraries beneath torch say in a RuntimeError that memory is short; in lower case."""
 
 _exactness = threading.Lock()
@@ -73,19 +83,22 @@ class Accelerator:
         self._stream: Any = torch.cuda.Stream(self.device) if self._cuda else None
         self._buffers: list[dict[tuple[str, tuple[int, ...]], Tensor]] = [{} for _ in range(SLOTS)]
         self._slot = 0
-        self._halves: dict[str, nn.Module] = {}
+        self._halves: BuiltOnce[str, nn.Module] = BuiltOnce(MAX_NETWORKS)
 
     def start(self, blocks: Sequence[Block]) -> Ticket:
         key = blocks[0].network
         assert isinstance(key, NetworkKey)
-        self._slot = (self._slot + 1) % SLOTS
         try:
             with self._on_stream():
-                return self._start(blocks, key)
+                ticket = self._start(blocks, key)
         except RuntimeError as error:
             reason = str(error).partition("\n")[0][:100]
-            if not _is_no_room(error):
+            if not is_no_room(error):
                 raise
+        else:
+            # Only now: what fails must not take the slot of a batch that is under way.
+            self._slot = (self._slot + 1) % SLOTS
+            return ticket
         # Here, where the failure's frames and with them what the batch has taken are gone: whoever
         # hears of it wants that memory back.
         raise NoRoomError(reason)
@@ -149,13 +162,12 @@ class Accelerator:
         net: Any = network(key.model, str(self.device))
         if not key.half:
             return net
-        if key.model.sha256 not in self._halves:
-            self._halves[key.model.sha256] = half_trunk(net)
-        return self._halves[key.model.sha256]
+        return self._halves.get(key.model.sha256, lambda: half_trunk(net))
 
     def release(self) -> None:
         if self._cuda:
-            torch.cuda.empty_cache()
+            with self._on_stream():  # else torch begins to use the first GPU too, which may be full
+                torch.cuda.empty_cache()
 
 
 class Ticket:
@@ -172,7 +184,7 @@ class Ticket:
         return [part.numpy().copy() for part in self._made]  # the buffer is used again
 
 
-def _is_no_room(error: RuntimeError) -> bool:
+def is_no_room(error: RuntimeError) -> bool:
     """Whether a device had too little memory: torch's allocator says so, or what is beneath it."""
     if isinstance(error, torch.OutOfMemoryError):
         return True

@@ -168,6 +168,10 @@ def network(model: Model, device: str = "cpu") -> Generator:
         try:
             built.to(torch.device(device))
         except (RuntimeError, AssertionError) as error:
+            from nirgeo.accelerator import is_no_room
+
+            if isinstance(error, RuntimeError) and is_no_room(error):
+                raise  # the lane makes room
             reason = str(error).partition("\n")[0]
             raise OptionError(f"--device {device}: not available ({reason})") from error
         return cast("Generator", built)

@@ -10,6 +10,7 @@ A device that runs out of memory gets half as many blocks at a time, from then o
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Hashable, Sequence
@@ -88,6 +89,7 @@ class Counts:
 class _Order:
     block: Block
     answer: Future[FloatArray] = field(default_factory=Future)
+    tried_alone: bool = False
 
 
 class Lane:
@@ -111,8 +113,9 @@ class Lane:
         order = _Order(block)
         with self._changed:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="nirgeo-lane", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._work, name="nirgeo-lane", daemon=True)
+                thread.start()
+                self._thread = thread  # now that it runs: where none can be had, nobody waits
             self._waiting.append(order)
             self._changed.notify()
         return order.answer.result()
@@ -159,7 +162,10 @@ class Lane:
             if len(orders) > 1:
                 self.counts.halvings += 1
                 self.batch = max(1, len(orders) // 2)
-            elif not had_company:
+            elif had_company or not orders[0].tried_alone:
+                # Once more, with the memory that was just given back.
+                orders[0].tried_alone = not had_company
+            else:
                 orders[0].answer.set_exception(_too_large(orders[0].block, error))
                 return
             with self._changed:
@@ -176,13 +182,17 @@ class Lane:
     def _finish(self, under_way: deque[tuple[list[_Order], Ticket]]) -> None:
         orders, ticket = under_way.popleft()
         try:
-            results = ticket.results()
+            results = list(ticket.results())
+            if len(results) != len(orders):
+                raise RuntimeError(f"{len(results)} results of {len(orders)} blocks")
         except BaseException as error:
             for order in orders:
                 order.answer.set_exception(error)
             return
-        for order, result in zip(orders, results, strict=True):
-            order.answer.set_result(result)
+        # Whoever gets the last answer may end the process: no tensor is to be freed here after it.
+        del ticket
+        for order in orders:
+            order.answer.set_result(results.pop(0))
 
 
 def _too_large(block: Block, error: Exception) -> DeviceMemoryError:
@@ -195,6 +205,17 @@ def _too_large(block: Block, error: Exception) -> DeviceMemoryError:
 
 _lanes: dict[str, Lane] = {}
 _lanes_lock = threading.Lock()
+
+
+def _forget() -> None:
+    """In a copy of a process (``fork``): it has no threads of its original, and no devices."""
+    global _lanes_lock
+    _lanes.clear()
+    _lanes_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 def has_lane(device_name: str) -> bool:

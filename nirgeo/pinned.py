@@ -138,11 +138,15 @@ class Pinned:
         busy = Counter(worker for worker, _ in self._under_way.values())
         # Less at a time towards the end, so that all end together.
         most = max(1, self._dealer.left // (8 * sum(self._workers.values())))
-        for worker, threads in self._workers.items():
-            for _ in range(busy[worker], UNDER_WAY_PER_THREAD * threads):
-                chunks = self._dealer.take(worker, min(most, self._group.get(worker, 1)))
-                if chunks:
+        # What all can begin with first, so that nobody waits while others have more than that.
+        for each in range(1, UNDER_WAY_PER_THREAD + 1):
+            for worker, threads in self._workers.items():
+                while busy[worker] < each * threads:
+                    chunks = self._dealer.take(worker, min(most, self._group.get(worker, 1)))
+                    if not chunks:
+                        break
                     self._under_way[self._submit(worker, chunks)] = worker, chunks
+                    busy[worker] += 1
 
     def _submit(self, worker: Worker, chunks: Sequence[Chunk]) -> Future[Any]:
         there = self._there

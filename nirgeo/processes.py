@@ -114,8 +114,8 @@ class Processes:
             try:
                 self._prepare(min(self.count, len(blocks)))
                 while dealer.left or any(member.under_way for member in self._members):
-                    for member in self._members:
-                        while len(member.under_way) < AHEAD and dealer.left:
+                    for member in self._short_of_work():
+                        if dealer.left:
                             (chunk,) = dealer.take(str(member.process.pid), 1)
                             ending = partial(there, *chunk)
                             task = ChunkTask(own[chunk], list(blocks[chunk]), ending)
@@ -146,6 +146,11 @@ class Processes:
         threads = max(1, cores() // count)
         for member in self._members:
             member.send(None, (dict(os.environ), list(warnings.filters), threads))
+
+    def _short_of_work(self) -> Iterator[_Member]:
+        """Those that can take a chunk: first who has none, so that nobody waits for the last."""
+        for count in range(AHEAD):
+            yield from (one for one in self._members if len(one.under_way) == count)
 
     def _ready(self) -> list[_Member]:
         """Those that have something to tell; waits for the first."""
@@ -230,7 +235,7 @@ class _Member:
     def _died(self) -> ClusterError:
         self.process.join(timeout=5)
         code = self.process.exitcode
-        if not self.ready:
+        if not self.ready and code not in _OF_MEMORY:
             return ClusterError(
                 f"a process could not begin (exit code {code}). In a script, keep what calls "
                 "nirgeo below if __name__ == '__main__': and in a file; or use threads"
@@ -316,7 +321,9 @@ def _answer(message: bytes) -> bytes | None:
     except BaseException as error:
         outcome = error
     try:
-        return bytes(cloudpickle.dumps((chunk, outcome)))
+        message = bytes(cloudpickle.dumps((chunk, outcome)))
+        cloudpickle.loads(message)  # of some errors only this fails
+        return message
     except Exception:
         return bytes(
             cloudpickle.dumps((chunk, RuntimeError(f"{type(outcome).__name__}: {outcome}")))
