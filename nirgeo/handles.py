@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import weakref
 import xml.etree.ElementTree as ElementTree
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -31,6 +32,12 @@ from nirgeo.errors import GridError, SourceError
 from nirgeo.hrefs import absolute, conceal, is_remote, public
 
 MAX_OPEN_PER_THREAD = 16
+
+MAX_OPEN = 256
+"""Of all threads together, about: a service has many, and a process 1024 open files at most, where
+nobody has said otherwise. Each thread may keep its share."""
+
+_LEAST_PER_THREAD = 2
 
 GdalError = CPLE_BaseError
 """GDAL's own errors, where rasterio lets them through."""
@@ -209,9 +216,33 @@ class Warp:
     masked: bool = True
 
 
+class _Open(OrderedDict[Any, Any]):
+    """One thread's datasets; hashable, so that they can be counted."""
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+
+_all: weakref.WeakSet[_Open] = weakref.WeakSet()
+_all_lock = threading.Lock()
+
+
+def _new() -> _Open:
+    made = _Open()
+    with _all_lock:
+        _all.add(made)
+    return made
+
+
+def _share(mine: _Open) -> int:
+    """How many datasets this thread may keep, for all threads to have ``MAX_OPEN``."""
+    with _all_lock:
+        others = sum(len(each) for each in _all if each is not mine)
+    return max(_LEAST_PER_THREAD, min(MAX_OPEN_PER_THREAD, MAX_OPEN - others))
+
+
 class _ThreadHandles(threading.local):
     def __init__(self) -> None:
-        self.open: OrderedDict[Any, DatasetReader | WarpedVRT] = OrderedDict()
+        self.open = _new()
         self.process = os.getpid()
         self.inherited: list[Any] = []
 
@@ -219,7 +250,7 @@ class _ThreadHandles(threading.local):
 _handles = _ThreadHandles()
 
 
-def _own() -> OrderedDict[Any, DatasetReader | WarpedVRT]:
+def _own() -> _Open:
     """The calling thread's open datasets.
 
     A copy of a process (``fork``) has those of its original, and both would move one place of
@@ -227,7 +258,7 @@ def _own() -> OrderedDict[Any, DatasetReader | WarpedVRT]:
     """
     if _handles.process != os.getpid():
         _handles.inherited.append(_handles.open)
-        _handles.open, _handles.process = OrderedDict(), os.getpid()
+        _handles.open, _handles.process = _new(), os.getpid()
     return _handles.open
 
 
@@ -309,7 +340,7 @@ def dataset(
     if warp is not None:
         opened = _warped(opened, warp, drivers)
     mine[key] = opened
-    while len(mine) > MAX_OPEN_PER_THREAD:
+    while len(mine) > _share(mine):
         _, oldest = mine.popitem(last=False)
         oldest.close()
     return opened

@@ -148,7 +148,7 @@ class Recipe:
         )
 
 
-MAX_NETWORKS = 4
+MAX_NETWORKS = 16
 _networks: BuiltOnce[tuple[str, str], Generator] = BuiltOnce(MAX_NETWORKS)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import math
 import os
-import warnings
+import threading
 from collections.abc import Mapping
+from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -21,6 +22,7 @@ from nirgeo.hrefs import has_scheme
 from nirgeo.radiometry import Scaling
 from nirgeo.scene import VALID, refuse_too_many
 from nirgeo.tiling import TILE, ChunkGrid
+from nirgeo.unheard import unheard
 
 _X_NAMES = ("x", "lon", "longitude", "easting", "projection_x_coordinate")
 _Y_NAMES = ("y", "lat", "latitude", "northing", "projection_y_coordinate")
@@ -46,6 +48,31 @@ _NUMCODECS = ">=0.16.6,!=0.17.0"
 _CODING = ("scale_factor", "add_offset", "_FillValue", "missing_value")
 
 
+class _Hdf5Lock:
+    """HDF5 bears no two threads. xarray has a lock for reading, but none for all that it looks at
+    when it opens a file; and that one can't be taken twice.
+    """
+
+    def __init__(self) -> None:
+        lock = threading.RLock()
+        self.acquire, self.release = lock.acquire, lock.release
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def locked(self) -> bool:
+        return False
+
+    def __reduce__(self) -> str:
+        return "_hdf5"  # in another process that process's own
+
+
+_hdf5 = _Hdf5Lock()
+
+
 def open_multidim(
     path: str,
     *,
@@ -67,9 +94,11 @@ def open_multidim(
     """
     if engine == "zarr":
         _refuse_codecs_that_run_code()
+    options = _AS_STORED if engine == "zarr" else _AS_STORED | {"lock": _hdf5}
     try:
-        _refuse_too_many_chunks(path, engine)
-        dataset = xr.open_dataset(path, engine=engine, chunks={}, **_AS_STORED)
+        with _hdf5:
+            _refuse_too_many_chunks(path, engine, options)
+            dataset = xr.open_dataset(path, engine=engine, chunks={}, **options)
     except NirgeoError:
         raise
     except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
@@ -143,13 +172,11 @@ def _refuse_codecs_that_run_code() -> None:
         )
 
 
-def _refuse_too_many_chunks(path: str, engine: str) -> None:
+def _refuse_too_many_chunks(path: str, engine: str, options: Mapping[str, Any]) -> None:
     """A store of a few bytes can declare any number of chunks, and each costs memory at once."""
-    with warnings.catch_warnings():  # of what is told when it is opened to be read
-        warnings.simplefilter("ignore")
-        looked_at = xr.open_dataset(
-            path, engine=engine, chunks=None, **_WITHOUT_INDEXES, **_AS_STORED
-        )
+    # Of what Zarr tells when it is opened to be read, too.
+    with unheard() if engine == "zarr" else nullcontext():
+        looked_at = xr.open_dataset(path, engine=engine, chunks=None, **_WITHOUT_INDEXES, **options)
     with looked_at as dataset:
         for name, variable in dataset.variables.items():
             own = variable.encoding.get("preferred_chunks") or {}

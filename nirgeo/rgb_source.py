@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,6 +27,7 @@ from nirgeo.provenance import NAMESPACE
 from nirgeo.radiometry import DisplayCurve, Quantity, Scaling, find_scaling
 from nirgeo.source import Grid, RasterSource, open_source, stored_scaling
 from nirgeo.tiling import Window
+from nirgeo.unheard import unheard
 
 FloatArray = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -232,8 +232,7 @@ def _find_colours(path: str, advice: str) -> dict[str, str]:
     if by_words is not None:
         return by_words
     try:
-        with warnings.catch_warnings():  # of what would be near infrared, which nobody wants
-            warnings.simplefilter("ignore", BandWarning)
+        with unheard(BandWarning):  # of what would be near infrared, which nobody wants
             found = dict(open_source(path).roles)
     except BandError:
         found = {}

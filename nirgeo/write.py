@@ -428,11 +428,13 @@ def _in_threads(
         initializer=handles.adopt,
         initargs=(handles.settings_here(),),
     )
-    after_each = dask.callbacks.Callback(posttask=after_task)
+    # Handed over, not entered: dask keeps entered ones in one set for all threads, and whichever
+    # run of this process starts next would take it.
+    callbacks = [(None, None, None, after_task, None), *dask.callbacks.Callback.active]
     with decoded.sharing():
         try:
-            with intra_op_threads(threads), after_each:
-                dask.threaded.get(graph, keys, pool=pool, num_workers=count)
+            with intra_op_threads(threads):
+                dask.threaded.get(graph, keys, pool=pool, num_workers=count, callbacks=callbacks)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

@@ -16,7 +16,6 @@ import copy
 import io
 import logging
 import threading
-import warnings
 from typing import Any, cast
 
 import torch
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 
 from nirgeo.generator import DilatedConv, LocalAffineGenerator
 from nirgeo.hints import CHANNELS as HINT_CHANNELS
+from nirgeo.unheard import unheard
 
 OPSET = 17
 INPUTS = ("x", "valid", "hint")
@@ -53,8 +53,8 @@ def onnx_graph(network: nn.Module, *, expect_error: bool = False) -> bytes:
     )
     large, small = {2: "height", 3: "width"}, {2: "rows", 3: "cols"}
     file = io.BytesIO()
-    with _export_lock, warnings.catch_warnings(), _quiet():
-        warnings.simplefilter("ignore")  # that this exporter is the older one, and of constants
+    with _export_lock, unheard(), _quiet():
+        # that this exporter is the older one, and of constants
         torch.onnx.export(
             exportable(traced),
             example,

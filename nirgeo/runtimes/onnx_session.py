@@ -22,7 +22,7 @@ from nirgeo.runtimes.onnx_export import OUTPUT, onnx_graph
 
 FloatArray = NDArray[np.float32]
 
-MAX_SESSIONS = 4
+MAX_SESSIONS = 16
 
 Key: TypeAlias = tuple[str, tuple[int, int] | None, bool, int]
 """Weights, ranges of 8 bits, whether errors are expected, threads."""
