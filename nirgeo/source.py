@@ -34,6 +34,7 @@ from nirgeo.bands import ROLES, BandLabel, find_roles, listing, usual_unit, wave
 from nirgeo.errors import BandError, GridError, SourceError
 from nirgeo.hrefs import absolute_scene, conceal, public, without_query
 from nirgeo.nodata import as_stored, framing_value
+from nirgeo.pixel_size import mean_side
 from nirgeo.radiometry import (
     ENVI_FACTOR,
     ENVI_ORIGIN,
@@ -44,18 +45,6 @@ from nirgeo.radiometry import (
 from nirgeo.tiling import Window, lattice, look_around
 
 Mask = NDArray[np.bool_]
-
-
-def mean_side(sides: tuple[float, float]) -> float:
-    """The side of a square as large as a pixel with these."""
-    return math.sqrt(sides[0] * sides[1])
-
-
-def told_sides(sides: tuple[float, float], digits: int = 3) -> str:
-    """A pixel's size for people: one side of what is about a square, both of what is oblong."""
-    if max(sides) <= 1.1 * min(sides):
-        return f"{mean_side(sides):.{digits}g} m"
-    return " × ".join(f"{side:.{digits}g}" for side in sides) + " m"
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ def doubts(
     :func:`nirgeo.engine.unlike_training`. A few tiles of the scene are read.
     """
     from nirgeo.engine import unlike_training
+    from nirgeo.pixel_size import told_sides
     from nirgeo.registry import is_made_for
-    from nirgeo.source import told_sides
 
     spec = model.spec
     found = []
