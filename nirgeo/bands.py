@@ -235,9 +235,9 @@ def wavelength_of(text: str, unit: str = "") -> float | None:
     return value if 0.1 <= value <= 20 else None
 
 
-def usual_unit(number: float) -> str:
-    """Of a wavelength without a unit: nanometres if it can't be micrometres."""
-    return "nm" if number > 20 else "µm"
+def wavelength_in(number: float, unit: str | None) -> float | None:
+    """The same of a number; without a unit it is of nanometres if it can't be of micrometres."""
+    return wavelength_of(f"{number:.9g}", unit or ("nm" if number > 20 else "µm"))
 
 
 def sensor_of(product: str) -> str | None:

@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from nirgeo.attributes import of_the_scene
-from nirgeo.bands import ROLES, BandLabel, find_roles, usual_unit, wavelength_of
+from nirgeo.bands import ROLES, BandLabel, find_roles, wavelength_in, wavelength_of
 from nirgeo.errors import BandError, GridError, RadiometryError
 from nirgeo.georeference import CORNERS_ATTR, RPC_ATTR
 from nirgeo.radiometry import (
@@ -203,10 +203,7 @@ def _wavelengths(array: xr.DataArray) -> list[float | None]:
         if values.shape != (count,) or values.dtype.kind not in "iuf":
             continue
         unit = coordinate.attrs.get("units") or array.attrs.get("wavelength_units")
-        return [
-            wavelength_of(f"{value:.9g}", str(unit or usual_unit(value)))
-            for value in values.tolist()
-        ]
+        return [wavelength_in(value, unit and str(unit)) for value in values.tolist()]
     return [None] * count
 
 

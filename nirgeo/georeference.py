@@ -314,7 +314,7 @@ def map_positions(
 
     None for a scene without a place.
     """
-    if grid.crs is not None and not grid.placeless:
+    if grid.placed:
         affine, crs = grid.affine, CRS.from_user_input(grid.crs)
     elif grid.gcps and grid.gcp_crs is not None:
         crs = CRS.from_user_input(grid.gcp_crs)

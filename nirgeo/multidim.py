@@ -35,11 +35,11 @@ _AS_STORED: dict[str, Any] = {"mask_and_scale": False, "decode_coords": "all"}
 _MAX_STORED_CHUNKS = 2**20
 
 # Indexes are coordinates read as a whole. xarray before 2025.7 makes them in any case.
-_WITHOUT_INDEXES: dict[str, Any] = {
-    name: False
-    for name in ("create_default_indexes",)
-    if name in inspect.signature(xr.open_dataset).parameters
-}
+_WITHOUT_INDEXES: dict[str, Any] = (
+    {"create_default_indexes": False}
+    if "create_default_indexes" in inspect.signature(xr.open_dataset).parameters
+    else {}
+)
 
 _NUMCODECS = ">=0.16.6,!=0.17.0"
 """As in pyproject.toml, for those who have not installed the extra."""

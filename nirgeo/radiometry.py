@@ -130,13 +130,16 @@ def _option(origin: str) -> str:
     return origin if origin.startswith("--") else "--scale"
 
 
+TAG_ORIGIN = "REFLECTANCE_SCALE tag"
+
+
 @dataclass(frozen=True)
 class ScalingClues:
     """What a scene tells about its scaling; see :func:`find_scaling` for the order of trust."""
 
     dtype: str
     reflectance_scale_tag: float | None = None
-    reflectance_scale_origin: str = "REFLECTANCE_SCALE tag"
+    reflectance_scale_origin: str = TAG_ORIGIN
     gdal_scale: float | None = None
     gdal_offset: float | None = None
     stac_scale: float | None = None

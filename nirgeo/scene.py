@@ -30,6 +30,7 @@ from nirgeo.nodata import as_stored
 from nirgeo.radiometry import (
     ENVI_FACTOR,
     ENVI_ORIGIN,
+    TAG_ORIGIN,
     Quantity,
     Scaling,
     ScalingClues,
@@ -290,17 +291,16 @@ def stated_scaling(attributes: Mapping[Any, Any], dtype: str) -> Scaling | None:
     of a file, or ENVI's factor, as rioxarray keeps them."""
     recorded = attributes.get(SCALING_ATTR)
     if recorded is None:
-        tag = attributes.get("REFLECTANCE_SCALE")
         found = cf_scaling(attributes)
-        if found is not None:
+        tag, origin = attributes.get("REFLECTANCE_SCALE"), TAG_ORIGIN
+        if tag is None:
+            tag, origin = envi_scale(attributes.get(ENVI_FACTOR)), ENVI_ORIGIN
+        if found is not None or tag is None:
             return found
-        if tag is not None:
-            return find_scaling(ScalingClues(dtype, reflectance_scale_tag=float(tag)))
-        by_header = envi_scale(attributes.get(ENVI_FACTOR))
         clues = ScalingClues(
-            dtype, reflectance_scale_tag=by_header, reflectance_scale_origin=ENVI_ORIGIN
+            dtype, reflectance_scale_tag=float(tag), reflectance_scale_origin=origin
         )
-        return None if by_header is None else find_scaling(clues)
+        return find_scaling(clues)
     origin = attributes.get(SCALING_ORIGIN_ATTR, "recorded in the array")
     return Scaling.from_tag(str(recorded), str(origin))
 

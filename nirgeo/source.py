@@ -30,7 +30,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from nirgeo import decoded, handles
 from nirgeo.acquisition import Acquisition, find_acquisition
-from nirgeo.bands import ROLES, BandLabel, find_roles, listing, usual_unit, wavelength_of
+from nirgeo.bands import ROLES, BandLabel, find_roles, listing, wavelength_in, wavelength_of
 from nirgeo.errors import BandError, GridError, SourceError
 from nirgeo.hrefs import absolute_scene, conceal, public, without_query
 from nirgeo.nodata import as_stored, framing_value
@@ -38,6 +38,7 @@ from nirgeo.pixel_size import mean_side
 from nirgeo.radiometry import (
     ENVI_FACTOR,
     ENVI_ORIGIN,
+    TAG_ORIGIN,
     ScalingClues,
     envi_scale,
     kind_of_numbers,
@@ -89,6 +90,11 @@ class Grid:
     def placeless(self) -> bool:
         """Whether nothing says where it lies: a CRS alone, and pixels that count from 0, 0."""
         return self.affine.is_identity
+
+    @property
+    def placed(self) -> bool:
+        """Whether its CRS and transform say where it lies; control points may do so otherwise."""
+        return self.crs is not None and not self.placeless
 
     def ground_sampling_distance(self) -> float | None:
         """Side of a pixel in metres (geometric mean of both sides), None if the CRS can't tell."""
@@ -471,10 +477,9 @@ def _labels(opened: Any, path: str, first_number: int) -> list[BandLabel]:
 def _wavelength(opened: Any, index: int, tags: Mapping[str, str], description: str) -> float | None:
     """Of a band, in µm: as GDAL's raster data model says it, or ENVI's header, or its name."""
     imagery = opened.tags(index, ns="IMAGERY")
-    number = _number(tags, "wavelength") or 0.0
     return (
         wavelength_of(imagery.get("CENTRAL_WAVELENGTH_UM", ""), "µm")
-        or wavelength_of(f"{number:.9g}", tags.get("wavelength_units") or usual_unit(number))
+        or wavelength_in(_number(tags, "wavelength") or 0.0, tags.get("wavelength_units"))
         or wavelength_of(description)
     )
 
@@ -593,7 +598,7 @@ def _reflectance_scale(opened: Any, index: int) -> tuple[float | None, str]:
     """What a file says goes before scale and offset, and where it says so."""
     for tags in (opened.tags(), opened.tags(index)):
         if (found := _number(tags, "REFLECTANCE_SCALE")) is not None:
-            return found, "REFLECTANCE_SCALE tag"
+            return found, TAG_ORIGIN
     return envi_scale(opened.tags(ns="ENVI").get(ENVI_FACTOR)), ENVI_ORIGIN
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +178,19 @@ def write_random_model(
 def random_model(folder: Path, **options: Any) -> Model:
     """:func:`write_random_model`, read back."""
     return read_model(write_random_model(folder, **options))
+
+
+def said_in_a_thread(call: Callable[[], Any]) -> list[str]:
+    """What a call raises in a thread of its own; nothing if it waits for longer than it should."""
+    said: list[str] = []
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as error:
+            said.append(str(error))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(10)
+    return said

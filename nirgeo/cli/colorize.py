@@ -148,7 +148,6 @@ def colorize_command(
 @contextmanager
 def _of_scene(scene: str, reporter: Reporter) -> Iterator[Reporter]:
     """Where there are several, warnings and errors say which they are about."""
-
     try:
         with damage_told_of():
             yield OfScene(reporter, scene)
@@ -517,7 +516,7 @@ def _explain(
         )
     hint = attrs["nirgeo_colour_hint"]
     if hint == "none" and getattr(spec, "tones", None) is not None and not options["no_prior"]:
-        nowhere = (grid.crs is None or grid.placeless) and not grid.gcps
+        nowhere = not grid.placed and not grid.gcps
         why = "the scene has no place on the map" if nowhere else "no land is known there"
         hint += f" ({why}, so the land's colour is a guess)"
     reporter.message(f"colour hint: {hint}")

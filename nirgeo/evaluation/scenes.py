@@ -138,7 +138,6 @@ def read_scene(entry: SceneEntry) -> EvaluationScene:
         raise EvaluationError(f"{entry.path.name}: {error}") from error
     if not valid.any():
         raise EvaluationError(f"{entry.path.name}: no pixel has all of {', '.join(ROLES)}")
-    grid = view.source.grid
     notes = scene_notes(values, valid, ROLES, view.scaling)
     scaled = view.scaling.apply(values)
     return EvaluationScene(
@@ -148,7 +147,7 @@ def read_scene(entry: SceneEntry) -> EvaluationScene:
         lazy=lazy,
         bands=dict(zip(ROLES, scaled, strict=True)),
         valid=valid,
-        position=entry.position if grid.crs is None or grid.placeless else None,
+        position=None if view.source.grid.placed else entry.position,
         notes=notes,
     )
 

@@ -42,7 +42,7 @@ class Footprint:
 
 def footprint(grid: Grid) -> Footprint | None:
     """Where a scene lies, from its transform or its ground control points; None if nothing says."""
-    if grid.crs is not None and not grid.placeless:
+    if grid.placed:
         corners = grid.corners
         crs = grid.crs
     elif grid.gcps and grid.gcp_crs is not None:

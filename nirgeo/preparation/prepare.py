@@ -339,7 +339,7 @@ def _region(grid: Grid, area: Box | None) -> Window:
     """The pixels of a scene that may be used."""
     if area is None:
         return Window(0, 0, grid.height, grid.width)
-    if grid.crs is None or grid.placeless:
+    if not grid.placed:
         raise TrainingError("has no coordinate system, so nothing says what of it is in --bbox")
     try:
         bounds = transform_bounds(CRS.from_epsg(4326), CRS.from_user_input(grid.crs), *area)
@@ -469,7 +469,7 @@ def _divide(rows: list[dict[str, Any]], partial: Path, rules: Rules, done: Prepa
 
 def _lonlat(grid: Grid, window: Window) -> tuple[float | str, float | str]:
     """The centre of a tile in degrees; empty where nothing says."""
-    if grid.crs is None or grid.placeless:
+    if not grid.placed:
         return "", ""
     x, y = grid.affine @ (window.col + window.width / 2, window.row + window.height / 2)
     try:

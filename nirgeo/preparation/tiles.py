@@ -62,7 +62,7 @@ def write_tile(
         stored = np.where(valid, np.clip(np.rint(values), 0, 255), 0).astype(np.uint8)
         scale, nodata = "1", None
     place: dict[str, Any] = {}
-    if grid.crs is not None and not grid.placeless:
+    if grid.placed:
         shift = grid.affine.translation(window.col, window.row)
         place = {"crs": CRS.from_user_input(grid.crs), "transform": grid.affine @ shift}
     try:

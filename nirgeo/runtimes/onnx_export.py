@@ -53,8 +53,7 @@ def onnx_graph(network: nn.Module, *, expect_error: bool = False) -> bytes:
     )
     large, small = {2: "height", 3: "width"}, {2: "rows", 3: "cols"}
     file = io.BytesIO()
-    with _export_lock, unheard(), _quiet():
-        # that this exporter is the older one, and of constants
+    with _export_lock, unheard(), _quiet():  # that this exporter is the older one, and of constants
         torch.onnx.export(
             exportable(traced),
             example,

@@ -29,29 +29,25 @@ def ground() -> NDArray[np.uint16]:
     return (colour * light).astype(np.uint16)
 
 
+def write(path: Path, values: NDArray[Any], bands: tuple[str, ...], **options: Any) -> Path:
+    return write_raster(
+        path,
+        values,
+        crs=UTM,
+        transform=NORTH_UP_10M,
+        descriptions=bands,
+        tags={"REFLECTANCE_SCALE": "0.0001"},
+        **options,
+    )
+
+
 def write_both(
     folder: Path, scene: NDArray[Any], reference: NDArray[Any], *, nodata: int | None = 0
 ) -> tuple[Path, Path]:
     close_all()
     return (
-        write_raster(
-            folder / "scene.tif",
-            scene[[0, 1, 3]],
-            crs=UTM,
-            transform=NORTH_UP_10M,
-            nodata=0,
-            descriptions=("red", "green", "nir"),
-            tags={"REFLECTANCE_SCALE": "0.0001"},
-        ),
-        write_raster(
-            folder / "reference.tif",
-            reference[:3],
-            crs=UTM,
-            transform=NORTH_UP_10M,
-            nodata=nodata,
-            descriptions=("red", "green", "blue"),
-            tags={"REFLECTANCE_SCALE": "0.0001"},
-        ),
+        write(folder / "scene.tif", scene[[0, 1, 3]], ("red", "green", "nir"), nodata=0),
+        write(folder / "reference.tif", reference[:3], ("red", "green", "blue"), nodata=nodata),
     )
 
 
@@ -124,14 +120,7 @@ def test_dark_water_of_an_8_bit_reference_stays_dark(tmp_path: Path) -> None:
     """A third of it is 0 in all colours, among 1 and 2: no frame, and no blotches."""
     rng = np.random.default_rng(0)
     nir = (150 + rng.normal(0, 10, (640, 640))).astype(np.uint16)
-    scene = write_raster(
-        tmp_path / "scene.tif",
-        nir,
-        crs=UTM,
-        transform=NORTH_UP_10M,
-        descriptions=("nir",),
-        tags={"REFLECTANCE_SCALE": "0.0001"},
-    )
+    scene = write(tmp_path / "scene.tif", nir, ("nir",))
     water = rng.integers(0, 3, (1, 64, 64)).astype(np.uint8).repeat(3, axis=0)
     reference = write_raster(
         tmp_path / "reference.tif",

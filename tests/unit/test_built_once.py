@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -60,15 +61,21 @@ def test_what_was_not_used_for_longest_goes_first() -> None:
     assert kept.get(2, lambda: "again") == "again"
 
 
-def test_who_wants_something_else_does_not_wait() -> None:
-    kept: BuiltOnce[str, int] = BuiltOnce(4)
+def held(build: Callable[[], int]) -> tuple[Callable[[], int], threading.Event, threading.Event]:
+    """The same, but it waits until it may go on; and events for that it has begun, and may."""
     begun, go = threading.Event(), threading.Event()
 
-    def slowly() -> int:
+    def waiting() -> int:
         begun.set()
         assert go.wait(10)
-        return 1
+        return build()
 
+    return waiting, begun, go
+
+
+def test_who_wants_something_else_does_not_wait() -> None:
+    kept: BuiltOnce[str, int] = BuiltOnce(4)
+    slowly, begun, go = held(lambda: 1)
     with ThreadPoolExecutor(2) as pool:
         slow = pool.submit(kept.get, "slow", slowly)
         assert begun.wait(10)
@@ -80,13 +87,11 @@ def test_who_wants_something_else_does_not_wait() -> None:
 
 def test_those_who_wait_for_what_fails_hear_of_it() -> None:
     kept: BuiltOnce[str, int] = BuiltOnce(4)
-    begun, go = threading.Event(), threading.Event()
 
-    def fail() -> int:
-        begun.set()
-        assert go.wait(10)
+    def no_disk() -> int:
         raise OSError("no disk")
 
+    fail, begun, go = held(no_disk)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(kept.get, "a", fail)
         assert begun.wait(10)

@@ -6,23 +6,22 @@ import multiprocessing
 import subprocess
 import sys
 import threading
-from collections import deque
+from zlib import crc32
 
 import numpy as np
 import pytest
 import torch
-from helpers import random_model
+from helpers import random_model, said_in_a_thread
 
 from nirgeo import lane
 from nirgeo.accelerator import Accelerator, NetworkKey, is_no_room
-from nirgeo.lane import Block, Lane, NoRoomError, _Order
+from nirgeo.lane import Block, Lane, NoRoomError
 
 
 @pytest.fixture
-def model(tmp_path):
-    return random_model(
-        tmp_path, seed=int(np.random.default_rng().integers(2**30)), width=8, depth=1
-    )
+def model(tmp_path, request):
+    """One that no other test has built."""
+    return random_model(tmp_path, seed=crc32(request.node.name.encode()), width=8, depth=1)
 
 
 def block(model, side=64, **key):
@@ -43,18 +42,8 @@ def test_where_no_thread_can_be_had_nobody_waits(model, monkeypatch) -> None:
 
     monkeypatch.setattr(threading.Thread, "start", start)
     for _ in range(2):  # the second waited for ever
-        found = []
-
-        def ask(found: list[str] = found) -> None:
-            try:
-                way.run(block(model))
-            except RuntimeError as error:
-                found.append(str(error))
-
-        one = threading.Thread(target=ask, daemon=True)
-        one.start()
-        one.join(10)
-        assert found == ["can't start new thread"]
+        said = said_in_a_thread(lambda: way.run(block(model)))
+        assert said == ["can't start new thread"]
     monkeypatch.undo()
     assert way.run(block(model)).shape == (3, 64, 64)
 
@@ -109,19 +98,6 @@ def test_networks_in_16_bits_are_bounded(tmp_path) -> None:
             block(random_model(tmp_path / str(k), seed=k, width=8, depth=1), half=True)
         )
     assert len(device._halves._kept) <= 4
-
-
-def test_orders_that_did_not_fit_come_first_and_in_order(model) -> None:
-    class Full(Accelerator):
-        def start(self, blocks):
-            raise NoRoomError("out of memory")
-
-    way = Lane(Full("cpu"))
-    orders = [_Order(block(model)) for _ in range(4)]
-    later = _Order(block(model))
-    way._waiting.append(later)
-    way._start(orders, deque())
-    assert [id(o) for o in way._waiting] == [id(o) for o in (*orders, later)]
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork")

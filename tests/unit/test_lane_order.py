@@ -7,6 +7,7 @@ from collections import deque
 
 import numpy as np
 import pytest
+from helpers import said_in_a_thread
 
 from nirgeo import keeping
 from nirgeo.decoded import Pixels, SharedBlocks
@@ -178,18 +179,7 @@ def test_a_batch_that_fails_while_it_is_fetched_keeps_nobody_waiting(kind) -> No
 
     way = Lane(Breaks(9))
     for _ in range(2):
-        found = []
-
-        def ask(found: list[str] = found) -> None:
-            try:
-                way.run(order().block)
-            except BaseException as error:
-                found.append(str(error))
-
-        one = threading.Thread(target=ask, daemon=True)
-        one.start()
-        one.join(10)
-        assert found == ["unplugged"]
+        assert said_in_a_thread(lambda: way.run(order().block)) == ["unplugged"]
 
 
 def test_settings_of_convolutions_are_held_by_one_at_a_time() -> None:

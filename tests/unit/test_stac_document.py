@@ -138,7 +138,7 @@ class TestReferences:
             "../" * 30 + "vsis3/b/k.tif",
             "../" * 30 + "vsizip/{/vsicurl?url=http%3A%2F%2Fexample.org%2Fx.zip}/x.vrt",
             "file:///vsizip/x.zip/a.tif",
-            "/work/../vsimem/x.tif",
+            "/data/../vsimem/x.tif",
         ],
     )
     def test_a_detour_to_names_that_only_gdal_understands(self, href: str, tmp_path: Path) -> None:

@@ -209,15 +209,22 @@ def test_a_name_that_the_caller_chose_stays(real: None, layer: QgsRasterLayer, l
     assert run_and_load({"INPUT": layer, "OUTPUT": chosen}, log).name() == "My picture"
 
 
-def test_a_mask_is_transparent(real: None, tmp_path: Path, log: Any) -> None:
-    scene = write_reflectance(tmp_path / "scene.tif")
+def with_a_hole(folder: Path, transform: tuple[float, ...] | None = None) -> QgsRasterLayer:
+    """A scene whose first 20 columns are missing, at another place if ``transform`` says so."""
+    scene = write_reflectance(folder / "scene.tif")
     dataset = gdal.Open(str(scene), gdal.GA_Update)
+    if transform is not None:
+        dataset.SetGeoTransform(transform)
     pixels = dataset.ReadAsArray()
     pixels[:, :20] = 0
     dataset.GetRasterBand(1).WriteArray(pixels)
     dataset.GetRasterBand(1).SetNoDataValue(0)
     del dataset
-    layer = QgsRasterLayer(str(scene), "with a hole")
+    return QgsRasterLayer(str(scene), "with a hole")
+
+
+def test_a_mask_is_transparent(real: None, tmp_path: Path, log: Any) -> None:
+    layer = with_a_hole(tmp_path)
     made = run_and_load({"INPUT": layer, "OUTPUT": temporary()}, log)
     block = made.renderer().block(1, made.extent(), 64, 64)
     assert block.color(5, 5) >> 24 == 0
@@ -229,19 +236,11 @@ def test_what_is_missing_is_transparent_where_qgis_turns_the_picture(
     real: None, tmp_path: Path, log: Any, placed: str
 ) -> None:
     """QGIS shows such a picture through a warped one, which has no mask."""
-    scene = write_reflectance(tmp_path / "scene.tif")
-    dataset = gdal.Open(str(scene), gdal.GA_Update)
     turned = {
         "rotated": (500_000, 8, 6, 5_000_000, 6, -8),
         "north below": (500_000, 10, 0, 5_000_000, 0, 10),
     }
-    dataset.SetGeoTransform(turned[placed])
-    pixels = dataset.ReadAsArray()
-    pixels[:, :20] = 0
-    dataset.GetRasterBand(1).WriteArray(pixels)
-    dataset.GetRasterBand(1).SetNoDataValue(0)
-    del dataset
-    layer = QgsRasterLayer(str(scene), "turned")
+    layer = with_a_hole(tmp_path, turned[placed])
     made = run_and_load({"INPUT": layer, "OUTPUT": temporary()}, log)
     block = made.renderer().block(1, made.extent(), 64, 64)
     opaque = np.array([[block.color(r, c) >> 24 == 255 for c in range(64)] for r in range(64)])
