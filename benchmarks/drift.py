@@ -26,7 +26,8 @@ from nirgeo.lane import Block
 from nirgeo.modelfile import Model
 from nirgeo.radiometry import Quantity, Scaling, from_working, quantize, to_working
 from nirgeo.registry import load_model
-from nirgeo.scene import SCALING_ATTR, open_scene
+from nirgeo.scene import open_scene
+from nirgeo.scene_attributes import SCALING_ATTR
 
 
 def measure(

@@ -24,8 +24,10 @@ from benchmarks.network import convolution_flops
 from benchmarks.scenes import make_scene
 from nirgeo import engine as nirgeo_engine
 from nirgeo.heap import keep_freed_memory
-from nirgeo.inference import intra_op_threads, network, run_network
+from nirgeo.inference import run_network
 from nirgeo.modelfile import Model
+from nirgeo.networks import network
+from nirgeo.own_torch import intra_op_threads
 from nirgeo.registry import load_model
 from nirgeo.runtimes.choice import choose_runtime
 from nirgeo.scene import view_of

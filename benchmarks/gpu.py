@@ -31,7 +31,7 @@ import torch
 import nirgeo
 from benchmarks import drift, machine
 from benchmarks.scenes import make_scene
-from nirgeo import inference, keeping, lane, source, write
+from nirgeo import inference, keeping, lane, lanes, networks, own_torch, source, write
 from nirgeo.accelerator import Accelerator, NetworkKey, exact_convolutions, half_trunk
 from nirgeo.budget import usual_chunk
 from nirgeo.engine import reach
@@ -93,7 +93,7 @@ def bare(
     model: Model, device: str, seconds: float, tiles: Sequence[int] | None, batches: Sequence[int]
 ) -> list[dict[str, Any]]:
     """The network alone; pixels are those of the chunk, so the halo counts as work."""
-    net: Any = inference.network(model, device)
+    net: Any = networks.network(model, device)
     ways = {FP32: net}
     if device != "cpu":
         ways[FP16] = half_trunk(net)
@@ -125,7 +125,7 @@ def compiled(
     """
     for way in ("eager", "graph", "compile"):
         for model, batch in models:
-            net: Any = inference.network(model, device)
+            net: Any = networks.network(model, device)
             chunk = usual_chunk(model, REFERENCE, device)
             pixels = batch * (chunk * TILE) ** 2
             ways = {FP32: net} if device == "cpu" else {FP32: net, FP16: half_trunk(net)}
@@ -171,7 +171,7 @@ def copies(device: str, seconds: float) -> dict[str, float]:
     def in_gb(work: Callable[[], Any]) -> float:
         return rate(work, device, size, seconds) / 1e9
 
-    with inference.intra_op_threads(1):  # as the lane's thread has
+    with own_torch.intra_op_threads(1):  # as the lane's thread has
         return {
             "to_device": in_gb(lambda: there.copy_(pinned, non_blocking=True)),
             "to_device_not_pinned": in_gb(lambda: there.copy_(plain)),
@@ -370,7 +370,7 @@ def whole_run(
         road = None
         if way is not None:
             road = Lane(way, batch)
-            stack.enter_context(mock.patch.dict(lane._lanes, {name: road}))
+            stack.enter_context(mock.patch.dict(lanes._lanes, {name: road}))
         seen = stack.enter_context(Utilisation(device))
         stack.enter_context(steps.watching())
         started, cpu = time.perf_counter(), time.process_time()

@@ -22,8 +22,10 @@ import torch
 from benchmarks import trunks
 from nirgeo.generator import GeneratorConfig
 from nirgeo.heap import keep_freed_memory
-from nirgeo.inference import intra_op_threads, network, run_network
+from nirgeo.inference import run_network
 from nirgeo.modelfile import Model
+from nirgeo.networks import network
+from nirgeo.own_torch import intra_op_threads
 from nirgeo.registry import load_model
 from nirgeo.runtimes.choice import Runtime, installed_version
 from nirgeo.tiling import DEFAULT_CHUNK_TILES, TILE

@@ -20,8 +20,9 @@ import numpy as np
 import torch
 
 from nirgeo.hints import CHANNELS as HINT_CHANNELS
-from nirgeo.inference import intra_op_threads, network
 from nirgeo.modelfile import Model
+from nirgeo.networks import network
+from nirgeo.own_torch import intra_op_threads
 from nirgeo.registry import load_model
 from nirgeo.runtimes.choice import FP32, INT8
 from nirgeo.runtimes.int8 import in_8_bits, read_ranges

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from nirgeo.built_once import BuiltOnce
 from nirgeo.errors import OptionError
 from nirgeo.lane import Block, FloatArray, NoRoomError
+from nirgeo.memory_words import is_no_room
 from nirgeo.plaintext import plain
 
 if TYPE_CHECKING:
@@ -33,15 +34,6 @@ MAX_NETWORKS = 4
 SLOTS = 3
 """Sets of pinned buffers: two batches under way, and one being filled."""
 
-
-_NO_ROOM = (
-    "out of memory",
-    "alloc_failed",
-    "allocation_failed",  # from cuDNN 9 on
-    "invalid buffer size",  # of Apple's
-    "unable to find an engine",
-)
-"""How libraries beneath torch say in a RuntimeError that memory is short; in lower case."""
 
 _exactness = threading.Lock()
 
@@ -157,7 +149,7 @@ class Accelerator:
         return mine[name, shape]
 
     def _network(self, key: NetworkKey) -> nn.Module:
-        from nirgeo.inference import network
+        from nirgeo.networks import network
 
         net: Any = network(key.model, str(self.device))
         if not key.half:
@@ -182,13 +174,6 @@ class Ticket:
             return [part.numpy() for part in self._made]
         self._done.synchronize()
         return [part.numpy().copy() for part in self._made]  # the buffer is used again
-
-
-def is_no_room(error: RuntimeError) -> bool:
-    """Whether a device had too little memory: torch's allocator says so, or what is beneath it."""
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    return any(words in str(error).lower() for words in _NO_ROOM)
 
 
 @contextmanager

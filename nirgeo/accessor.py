@@ -34,7 +34,7 @@ from nirgeo.georeference import (
     with_georeference,
 )
 from nirgeo.metrics import angular_summary, rmse
-from nirgeo.scene import VALID
+from nirgeo.scene_attributes import VALID
 from nirgeo.source import Grid
 from nirgeo.tiling import Window
 

@@ -18,9 +18,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from nirgeo.errors import GridError
-from nirgeo.inference import Recipe, colorize_block
+from nirgeo.inference import colorize_block
 from nirgeo.nodata import as_stored
-from nirgeo.scene import VALID
+from nirgeo.recipe import Recipe
+from nirgeo.scene_attributes import VALID
 from nirgeo.tiling import TILE, InputWindow, Window, input_window
 
 WIDE_ENOUGH = 8 * TILE

@@ -22,6 +22,7 @@ from nirgeo.georeference import CORNERS_ATTR, RPC_ATTR
 from nirgeo.radiometry import (
     ENVI_FACTOR,
     Quantity,
+    Scale,
     Scaling,
     ScalingClues,
     find_scaling,
@@ -30,12 +31,11 @@ from nirgeo.radiometry import (
     refuse_what_was_applied,
     sampled_clues,
 )
-from nirgeo.scene import (
+from nirgeo.scene_attributes import (
     PRODUCT_ATTR,
     SCALING_ATTR,
     SCALING_ORIGIN_ATTR,
     VALID,
-    Scale,
     stated_scaling,
 )
 from nirgeo.tiling import Window, look_around

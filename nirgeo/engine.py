@@ -38,18 +38,13 @@ from nirgeo.domain import remarks, veil
 from nirgeo.errors import BandError, GridError, OptionError
 from nirgeo.georeference import RPC_ATTR, corners_attribute, grid_of, with_crs_coordinate
 from nirgeo.hrefs import absolute, absolute_scene
-from nirgeo.inference import (
-    NetworkColouriser,
-    Output,
-    Recipe,
-    colorize_block,
-    network_input,
-)
+from nirgeo.inference import NetworkColouriser, colorize_block, network_input
 from nirgeo.layers import array_from_tasks, refuse_unknown_chunks
 from nirgeo.location_prior import HintField
 from nirgeo.modelfile import LOCAL_AFFINE, Model, ModelSpec
 from nirgeo.nodata import suspected_nodata
 from nirgeo.radiometry import (
+    Scale,
     Scaling,
     ScalingClues,
     find_scaling,
@@ -57,18 +52,11 @@ from nirgeo.radiometry import (
     refuse_what_was_applied,
     sampled_clues,
 )
+from nirgeo.recipe import Output, Recipe
 from nirgeo.registry import AUTO, AnyModel, pick_model
 from nirgeo.runtimes.choice import FP32, INT8, TORCH, check_device, choose_runtime
-from nirgeo.scene import (
-    VALID,
-    Scale,
-    SceneView,
-    digest,
-    product_of,
-    resolve_scale,
-    stated_scaling,
-    view_of,
-)
+from nirgeo.scene import SceneView, digest, resolve_scale, view_of
+from nirgeo.scene_attributes import VALID, product_of, stated_scaling
 from nirgeo.source import Grid, RasterSource
 from nirgeo.tiling import (
     DEFAULT_CHUNK_TILES,
@@ -345,7 +333,7 @@ def unlike_training(
     view = _view(scene, nodata)
     missing: list[str] = []
     if view is not None:
-        missing, frame = suspected_nodata(view.source, recipe.spec.bands)
+        missing, frame = suspected_nodata(view.source.samples(recipe.spec.bands), recipe.spec.bands)
         # What has been told needs not be told again as strange ground.
         tiles = _overview(view.source, recipe, frame).tiles()
     else:
@@ -491,7 +479,7 @@ def _assemble(
         dims=("band", "y", "x"),
         coords=coords,
         name="rgb",
-        attrs=kept | corners_attribute(scene) | provenance.attributes(recipe),
+        attrs=kept | corners_attribute(scene) | provenance.attributes(recipe.provenance()),
     )
     rgb = rgb.assign_coords({"band": list(bands), VALID: (("y", "x"), valid)})
     mapping = scene.rio.grid_mapping

@@ -10,7 +10,7 @@ import numpy as np
 from nirgeo.colouriser import Colouriser
 from nirgeo.cores import cores
 from nirgeo.handles import CACHE_BYTES
-from nirgeo.inference import intra_op_threads
+from nirgeo.own_torch import intra_op_threads
 from nirgeo.tiling import TILE, ChunkGrid, Window, input_window
 
 _BASE_BYTES = 430 * 2**20

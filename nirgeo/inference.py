@@ -3,37 +3,33 @@
 from __future__ import annotations
 
 import math
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nirgeo import expected_error, own_torch
-from nirgeo.built_once import BuiltOnce
-from nirgeo.colouriser import Colouriser, Overview, Spec
-from nirgeo.errors import OptionError, RadiometryError
+from nirgeo.colouriser import Colouriser, Overview
 from nirgeo.location_prior import HintField, ToneMap, hint_field
-from nirgeo.modelfile import Model, ModelSpec, load_generator
+from nirgeo.memory_words import memory_errors
+from nirgeo.modelfile import Model, ModelSpec
+from nirgeo.networks import network
 from nirgeo.radiometry import (
     MAX_REFLECTANCE,
     Quantity,
-    Scaling,
     from_working,
     quantize,
     to_working,
 )
+from nirgeo.recipe import Recipe
 from nirgeo.runtimes.choice import FP16, INT8, REFERENCE, TORCH, Runtime
 from nirgeo.tiling import InputWindow
 
 if TYPE_CHECKING:
-    from nirgeo.architectures import Generator
     from nirgeo.reference import Alone, Reference
 
-Output = Literal["display", "reflectance"]
 
 # torch sends a single small image to another convolution kernel than a large one (the limit is
 # 20480 values entering the layer), and the last bit differs. It does not do so for a batch of two.
@@ -41,177 +37,6 @@ _SMALL_INPUT = 20480
 
 _STRIP = 128
 """Rows that are brought into working space, or out of it, at once."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything besides the pixels that decides what a block becomes."""
-
-    colouriser: Colouriser
-    scaling: Scaling
-    output: Output = "display"
-    brightness: float = 1.0
-    gamma: float = 1.0
-    reference: Reference | None = None
-    uncertainty: bool = False
-    max_error: float | None = None
-    veil: float = 0.0
-    """Reflectance of uncorrected air, if the expected error has to allow for it."""
-
-    def __post_init__(self) -> None:
-        spec = self.spec
-        if self.output not in ("display", "reflectance"):
-            raise OptionError(f"output {self.output!r} is neither 'display' nor 'reflectance'")
-        if spec.quantity is Quantity.REFLECTANCE and self.scaling.quantity is Quantity.COUNTS:
-            raise RadiometryError(
-                f"{spec.full_name} eats reflectance, and the scene holds display counts "
-                f"({self.scaling.origin}); give --scale GAIN[,OFFSET] if they are reflectance, or "
-                "choose a model for display counts"
-            )
-        if self.output == "reflectance" and spec.quantity is Quantity.COUNTS:
-            raise RadiometryError(
-                f"{spec.full_name} makes display counts, which have no reflectance; use the "
-                "default output"
-            )
-        for name, value in (("brightness", self.brightness), ("gamma", self.gamma)):
-            if not 0 < value <= 100:
-                raise OptionError(f"--{name} {value}: need more than 0, and 100 at most")
-        if self.output == "reflectance" and (self.brightness != 1 or self.gamma != 1):
-            raise OptionError("--brightness and --gamma change a picture, not reflectance")
-        if self.max_error is not None and not self.max_error > 0:
-            raise OptionError(f"--max-error {self.max_error}: need a positive number of degrees")
-        if self.wants_error:
-            option = "--uncertainty" if self.uncertainty else "--max-error"
-            if not self.colouriser.expects_error:
-                raise OptionError(f"{option}: {spec.full_name} can't tell what error to expect")
-            if self.reference is not None:
-                raise OptionError(
-                    f"{option} can't be combined with --reference: the expected error is that of "
-                    "the model's own colours, which the reference replaces"
-                )
-
-    @property
-    def wants_error(self) -> bool:
-        """Whether the expected error has to be computed."""
-        return self.uncertainty or self.max_error is not None
-
-    @property
-    def tells_changes(self) -> bool:
-        """Whether the model decides how far its reference is believed.
-
-        Only where green is measured. With near infrared alone it can't tell haze, or another light
-        over all of the scene, from a change.
-        """
-        sees_colour = "green" in self.spec.bands and self.colouriser.error_quantile is not None
-        return self.reference is not None and sees_colour
-
-    @property
-    def needs_error(self) -> bool:
-        """Whether pixels depend on the expected error."""
-        return self.wants_error or self.tells_changes
-
-    @property
-    def bands(self) -> tuple[str, ...]:
-        """Names of the bands that are made."""
-        return (*self.spec.colours, expected_error.BAND) if self.uncertainty else self.spec.colours
-
-    @property
-    def spec(self) -> Spec:
-        return self.colouriser.spec
-
-    @property
-    def halo(self) -> int:
-        """How many pixels beyond a pixel its colour depends on."""
-        beyond = 0 if self.reference is None else self.reference.halo
-        return self.colouriser.halo + beyond
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return np.dtype(np.float32 if self.output == "reflectance" else np.uint8)
-
-    def identity(self) -> dict[str, Any]:
-        """What must be equal for two runs to make equal pixels."""
-        reference = {} if self.reference is None else self.reference.identity()
-        error = {"uncertainty": self.uncertainty, "max_error": self.max_error, "veil": self.veil}
-        return (
-            reference
-            | (error if self.needs_error else {})
-            | {
-                "model": self.spec.full_name,
-                "model_sha256": self.colouriser.sha256,
-                "scaling": self.scaling.tag(),
-                "output": self.output,
-                "brightness": self.brightness,
-                "gamma": self.gamma,
-            }
-            | self.colouriser.identity()
-        )
-
-
-MAX_NETWORKS = 16
-_networks: BuiltOnce[tuple[str, str], Generator] = BuiltOnce(MAX_NETWORKS)
-
-
-def network(model: Model, device: str = "cpu") -> Generator:
-    """The model's network on a device, built once per process.
-
-    Raises
-    ------
-    ModelError : see :func:`nirgeo.modelfile.load_generator`
-    OptionError : there is no such device
-    """
-    import torch
-
-    def build() -> Generator:
-        with own_torch.building():
-            built = load_generator(model)
-        try:
-            built.to(torch.device(device))
-        except (RuntimeError, AssertionError) as error:
-            from nirgeo.accelerator import is_no_room
-
-            if isinstance(error, RuntimeError) and is_no_room(error):
-                raise  # the lane makes room
-            reason = str(error).partition("\n")[0]
-            raise OptionError(f"--device {device}: not available ({reason})") from error
-        return cast("Generator", built)
-
-    return _networks.get((model.sha256, device), build)
-
-
-class _ThreadSetting:
-    """Who has changed torch's threads per operation, and what they were before the first."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.users = 0
-        self.before = 1
-
-
-_setting = _ThreadSetting()
-
-
-@contextmanager
-def intra_op_threads(count: int) -> Iterator[None]:
-    """Set torch's threads per operation, and restore what was set before.
-
-    torch has one number for threads that are still to come and one for each that is there. So
-    when several runs overlap, each restores its own thread's, and the last one the process's.
-    """
-    import torch
-
-    with _setting.lock:
-        mine = torch.get_num_threads()
-        if _setting.users == 0:
-            _setting.before = mine
-        _setting.users += 1
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        with _setting.lock:
-            _setting.users -= 1
-            torch.set_num_threads(mine if _setting.users else _setting.before)
 
 
 def model_quantity(values: NDArray[Any], recipe: Recipe) -> NDArray[np.float32]:
@@ -293,30 +118,17 @@ def run_network(
         )
     if device_name == "cpu":
         eight_bits = runtime.precision == INT8
-        with _memory_errors():
+        with memory_errors():
             return _run_torch(
                 inputs, valid, model, hint, target, expect_error=expect_error, eight_bits=eight_bits
             )
     from nirgeo.accelerator import NetworkKey
-    from nirgeo.lane import Block, lane_of
+    from nirgeo.lane import Block
+    from nirgeo.lanes import lane_of
 
     key = NetworkKey(model, half=runtime.precision == FP16, expect_error=expect_error)
     made = lane_of(device_name).run(Block(key, inputs, valid, hint))
     return np.ascontiguousarray(made[:, *target])
-
-
-_NO_MEMORY = ("can't allocate memory", "could not create a primitive", "not enough memory")
-"""What torch's allocator and oneDNN say, as RuntimeErrors."""
-
-
-@contextmanager
-def _memory_errors() -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        if any(words in str(error) for words in _NO_MEMORY):
-            raise MemoryError(str(error)) from error
-        raise
 
 
 def _run_torch(

@@ -10,7 +10,6 @@ A device that runs out of memory gets half as many blocks at a time, from then o
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Hashable, Sequence
@@ -201,33 +200,3 @@ def _too_large(block: Block, error: Exception) -> DeviceMemoryError:
         f"a block of {width}×{height} px does not fit into the device's memory ({error}); use "
         "smaller chunks (--chunk), or --device cpu"
     )
-
-
-_lanes: dict[str, Lane] = {}
-_lanes_lock = threading.Lock()
-
-
-def _forget() -> None:
-    """In a copy of a process (``fork``): it has no threads of its original, and no devices."""
-    global _lanes_lock
-    _lanes.clear()
-    _lanes_lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
-
-
-def has_lane(device_name: str) -> bool:
-    """Whether somebody has come by a lane to a device of this name, which torch need not know."""
-    return device_name in _lanes
-
-
-def lane_of(device_name: str) -> Lane:
-    """The lane to a torch device, one per process."""
-    from nirgeo.accelerator import Accelerator
-
-    with _lanes_lock:
-        if device_name not in _lanes:
-            _lanes[device_name] = Lane(Accelerator(device_name))
-        return _lanes[device_name]

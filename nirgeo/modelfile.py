@@ -14,7 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import save
 
-from nirgeo import own_torch
 from nirgeo.domain import BandDomain, domain_from_json, domain_to_json
 from nirgeo.errors import ModelError, TargetError
 from nirgeo.plaintext import is_plain
@@ -32,7 +31,7 @@ from nirgeo.tensorfile import open_tensors
 from nirgeo.whole_file import written_whole
 
 if TYPE_CHECKING:
-    from torch import nn
+    pass
 
 FORMAT = 1
 """Version of the metadata; a file with a higher one is refused."""
@@ -281,84 +280,3 @@ def write_model(
             partial.write_bytes(save(values, metadata={METADATA_KEY: text}))
     except (SafetensorError, OSError) as error:
         raise TargetError(f"{target} can't be written ({error})") from error
-
-
-def on_this_machine(model: Model) -> Model:
-    """The model's file on this machine, where the package may lie elsewhere.
-
-    Raises
-    ------
-    ModelError : it is neither at its path nor a shipped one
-    """
-    if os.path.exists(model.path):
-        return model
-    from nirgeo.registry import shipped_path
-
-    path = shipped_path(model.sha256)
-    if path is None:
-        raise ModelError(
-            f"{model.path}: no such file on this machine; every worker of a cluster needs it there"
-        )
-    return replace(model, path=path)
-
-
-def load_generator(model: Model) -> nn.Module:
-    """Build the network of a model and fill in its weights, in evaluation mode on the CPU.
-
-    Raises
-    ------
-    ModelError : the file changed since it was read, or a tensor is missing, superfluous, of
-        another shape or type, not finite, or a range of inputs that does not rise
-    """
-    import torch
-
-    from nirgeo.architectures import build, generator_shape
-    from nirgeo.generator import channels_last
-
-    model = on_this_machine(model)
-    if sha256_of(model.path) != model.sha256:
-        raise ModelError(f"{model.path}: changed since it was opened (its sha256 differs)")
-    try:
-        shape = generator_shape(model.spec.architecture, model.spec.generator)
-    except ModelError as error:
-        raise ModelError(f"{model.path}: {error}") from error
-    expected = shape.tensor_shapes()
-    weights = {}
-    try:
-        with open_tensors(model.path, max_bytes=MAX_BYTES) as file:
-            names = set(file.keys())
-            if names != set(expected):
-                differing = sorted(names ^ set(expected))
-                # The names come from the file: quoted and cut, so that the message stays a line.
-                some = ", ".join(repr(name)[:60] for name in differing[:4])
-                raise ModelError(f"{model.path}: tensors do not fit: {some}")
-            for name, wanted in expected.items():
-                part = file.get_slice(name)
-                found = tuple(part.get_shape())
-                if found != wanted or part.get_dtype() != "F32":
-                    raise ModelError(
-                        f"{model.path}: tensor {name} is {part.get_dtype()} {found}, expected F32 "
-                        f"{wanted}"
-                    )
-                values = file.get_tensor(name)
-                if not np.isfinite(values).all():
-                    raise ModelError(f"{model.path}: tensor {name} holds NaN or infinity")
-                weights[name] = torch.from_numpy(values.copy())
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{model.path}: not a readable model file ({error})") from error
-    ranges = weights.get("input_range")
-    if ranges is not None and not bool((ranges.diff(dim=1) > 0).all()):
-        raise ModelError(f"{model.path}: input_range must rise from left to right")
-    if any(bool((v < 0).any()) for name, v in weights.items() if name.endswith("running_var")):
-        raise ModelError(f"{model.path}: a variance is negative")
-    with own_torch.without_values():
-        network = build(model.spec.architecture, shape)
-    # Normalisations count their batches, which a model file has no use for.
-    counts = {
-        name: torch.zeros(value.shape, dtype=value.dtype, device="cpu")
-        for name, value in network.state_dict().items()
-        if name not in weights
-    }
-    network.load_state_dict(weights | counts, assign=True)
-    network.eval().requires_grad_(False)
-    return channels_last(network)

@@ -16,11 +16,13 @@ import xarray as xr
 
 from nirgeo.attributes import of_the_scene
 from nirgeo.bands import BandLabel, find_roles
+from nirgeo.chunk_limits import refuse_too_many
 from nirgeo.cube import band_labels
 from nirgeo.errors import BandError, NirgeoError, SourceError
 from nirgeo.hrefs import has_scheme
-from nirgeo.radiometry import Scaling
-from nirgeo.scene import VALID, refuse_too_many
+from nirgeo.nodata import as_stored
+from nirgeo.radiometry import Scaling, ScalingClues, find_scaling
+from nirgeo.scene_attributes import SCALING_ATTR, SCALING_ORIGIN_ATTR, VALID
 from nirgeo.tiling import TILE, ChunkGrid
 from nirgeo.unheard import unheard
 
@@ -137,16 +139,11 @@ def open_multidim(
         raise SourceError(f"{path}: its pixels are {scene.dtype}, no numbers")
     fill = nodata if nodata is not None else scene.attrs.pop("_FillValue", None)
     if fill is not None:
-        from nirgeo.nodata import as_stored
-
         scene.attrs.pop("_FillValue", None)
         stored = as_stored(scene.dtype, float(fill))
         scene = scene if stored is None else scene.rio.write_nodata(stored)
     refuse_too_many(ChunkGrid(scene.sizes["y"], scene.sizes["x"], chunk_tiles))
     if scale is not None:
-        from nirgeo.radiometry import ScalingClues, find_scaling
-        from nirgeo.scene import SCALING_ATTR, SCALING_ORIGIN_ATTR
-
         found = find_scaling(ScalingClues(str(scene.dtype)), scale)
         scene.attrs |= {SCALING_ATTR: found.tag(), SCALING_ORIGIN_ATTR: found.origin}
     step = chunk_tiles * TILE

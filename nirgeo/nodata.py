@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from nirgeo.source import RasterSource
 
 Tiles = Sequence[tuple[NDArray[Any], NDArray[np.bool_]]]
 """Some bands (bands, height, width) of parts of a scene, and where they are valid."""
@@ -40,20 +37,21 @@ _OF_A_FRAME = 0.01
 """Share of a scene that a frame around it has at least."""
 
 
-def suspected_nodata(source: RasterSource, roles: Sequence[str]) -> tuple[list[str], float | None]:
+def suspected_nodata(
+    tiles: Tiles, roles: Sequence[str], remedy: str = "give --nodata"
+) -> tuple[list[str], float | None]:
     """What looks like missing pixels that a scene does not declare, for people; and the value of
     those around it, see :func:`framing_value`.
 
-    Looks at the tiles of the fixed lattice.
+    ``tiles`` are some of the scene's, with a band for each of ``roles``; ``remedy`` is what to do
+    with a value, if it marks missing pixels here.
     """
-    tiles = source.samples([source.number_of(role) for role in roles])
     frame = framing_value(tiles)
-    return _remarks(tiles, roles, frame, "give --nodata"), frame
+    return _remarks(tiles, roles, frame, remedy), frame
 
 
-def frame_of(source: RasterSource, roles: Sequence[str]) -> str | None:
-    """The value around a raster in some bands, see :func:`framing_value`, as people write it."""
-    tiles = source.samples([source.number_of(role) for role in roles])
+def told_frame(tiles: Tiles) -> str | None:
+    """The value around a raster, see :func:`framing_value`, as people write it."""
     frame = framing_value(tiles)
     return None if frame is None else _as_text(frame, tiles[0][0].dtype)
 
@@ -91,14 +89,6 @@ def _share_of_neighbours(framing: Sequence[NDArray[np.bool_]]) -> float:
 
 DECLARE_NODATA = "say so in the file: gdal_edit.py -a_nodata"
 """What to do where no option says which values are missing."""
-
-
-def nodata_remarks(tiles: Tiles, roles: Sequence[str], remedy: str) -> list[str]:
-    """Values in some tiles (bands, height, width) that mark missing pixels elsewhere, for people.
-
-    ``remedy`` is what to do with the value, if it marks them here.
-    """
-    return _remarks(tiles, roles, framing_value(tiles), remedy)
 
 
 def _remarks(tiles: Tiles, roles: Sequence[str], frame: float | None, remedy: str) -> list[str]:

@@ -8,6 +8,7 @@ here leaves a type to torch.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -58,3 +59,38 @@ def computing() -> Iterator[None]:
 
     with torch.inference_mode(), torch.autocast("cpu", enabled=False):
         yield
+
+
+class _ThreadSetting:
+    """Who has changed torch's threads per operation, and what they were before the first."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.users = 0
+        self.before = 1
+
+
+_setting = _ThreadSetting()
+
+
+@contextmanager
+def intra_op_threads(count: int) -> Iterator[None]:
+    """Set torch's threads per operation, and restore what was set before.
+
+    torch has one number for threads that are still to come and one for each that is there. So
+    when several runs overlap, each restores its own thread's, and the last one the process's.
+    """
+    import torch
+
+    with _setting.lock:
+        mine = torch.get_num_threads()
+        if _setting.users == 0:
+            _setting.before = mine
+        _setting.users += 1
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        with _setting.lock:
+            _setting.users -= 1
+            torch.set_num_threads(mine if _setting.users else _setting.before)

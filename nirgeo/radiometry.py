@@ -16,6 +16,7 @@ show seams and would make angles between colours meaningless.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -90,6 +91,10 @@ class Scaling:
         except ValueError:
             raise RadiometryError(f"{origin} records an unreadable scaling: {text!r}") from None
         return cls(Quantity(match[1]), gain, offset, origin)
+
+
+Scale = str | os.PathLike[str] | float | Scaling
+"""How values become what a model eats: a gain, ``"GAIN,OFFSET"``, a result that recorded it."""
 
 
 _BRIGHTEST = 2.0

@@ -48,10 +48,11 @@ from nirgeo.bands import COLOURS
 from nirgeo.errors import GridError
 from nirgeo.georeference import map_positions, turned
 from nirgeo.hrefs import public
-from nirgeo.nodata import frame_of
+from nirgeo.nodata import told_frame
 from nirgeo.radiometry import (
     DisplayCurve,
     Quantity,
+    Scale,
     Scaling,
     from_working,
     is_assumed,
@@ -59,7 +60,7 @@ from nirgeo.radiometry import (
     to_working,
 )
 from nirgeo.rgb_source import RgbSource, open_rgb
-from nirgeo.scene import Scale, stamps_of
+from nirgeo.scene import stamps_of
 from nirgeo.source import Grid
 from nirgeo.tiling import TILE, Window
 from nirgeo.two_grids import (
@@ -651,7 +652,7 @@ def open_reference(path: str, scene: Grid, scale: Scale | None = None) -> Refere
     result = Reference(rgb, scene, block, size * block, longest * block)
     if not result._overlaps():
         raise GridError(f"the reference {public(path)} does not overlap the scene")
-    frame = frame_of(rgb.source, COLOURS)
+    frame = told_frame(rgb.source.samples(COLOURS))
     return replace(result, found=_any_valid(rgb, scene), frame=frame)
 
 

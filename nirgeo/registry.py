@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -95,6 +95,23 @@ def shipped_path(sha256: str) -> str | None:
     """Where a shipped network with this hash lies on this machine; None if there is none."""
     files = [m.file for m in shipped_models() if m.sha256 == sha256]
     return str(_weights_folder() / files[0]) if files else None
+
+
+def on_this_machine(model: Model) -> Model:
+    """The model's file on this machine, where the package may lie elsewhere.
+
+    Raises
+    ------
+    ModelError : it is neither at its path nor a shipped one
+    """
+    if os.path.exists(model.path):
+        return model
+    path = shipped_path(model.sha256)
+    if path is None:
+        raise ModelError(
+            f"{model.path}: no such file on this machine; every worker of a cluster needs it there"
+        )
+    return replace(model, path=path)
 
 
 def shipped_at(path: str | os.PathLike[str]) -> ShippedModel | None:

@@ -21,42 +21,31 @@ from rasterio.crs import CRS
 
 from nirgeo import handles
 from nirgeo.bands import ROLES
+from nirgeo.chunk_limits import check_chunk, refuse_too_many
 from nirgeo.errors import BandError, GridError, OptionError
 from nirgeo.georeference import grid_of, with_georeference
-from nirgeo.given import count, file_name, number, number_or_none
+from nirgeo.given import file_name, number, number_or_none
 from nirgeo.hrefs import absolute_scene, is_url, item_in_document, public
 from nirgeo.layers import array_from_tasks, facts_of
 from nirgeo.nodata import as_stored
+from nirgeo.provenance import NAMESPACE
 from nirgeo.radiometry import (
-    ENVI_FACTOR,
-    ENVI_ORIGIN,
-    TAG_ORIGIN,
     Quantity,
+    Scale,
     Scaling,
-    ScalingClues,
-    cf_scaling,
-    envi_scale,
     find_scaling,
     level_1_mark,
 )
+from nirgeo.scene_attributes import (
+    PRODUCT_ATTR,
+    SCALING_ATTR,
+    SCALING_ORIGIN_ATTR,
+    VALID,
+)
 from nirgeo.source import Grid, RasterSource, open_source
-from nirgeo.tiling import DEFAULT_CHUNK_TILES, ChunkGrid, Window
-
-SCALING_ATTR = "nirgeo_scaling"
-SCALING_ORIGIN_ATTR = "nirgeo_scaling_origin"
-PRODUCT_ATTR = "nirgeo_product"
-"""What says of a scene's product that the air was not removed, for slices of it: other models are
-for those. Its whole name may tell of folders, and is nobody's business."""
-VALID = "valid"
-
-MAX_CHUNKS = 2**18
-"""More would take minutes and gigabytes before the first is computed. By default: 524,288² px."""
-
-MAX_CHUNK_TILES = 512
+from nirgeo.tiling import ChunkGrid, Window
 
 PathLike = str | os.PathLike[str]
-Scale = PathLike | float | Scaling
-"""How values become what a model eats: a gain, ``"GAIN,OFFSET"``, a result that recorded it."""
 
 
 @dataclass(frozen=True)
@@ -251,17 +240,6 @@ def _open_item(
     return open_item(item, roles=roles, stack=stack, nodata=nodata, scale=scale)
 
 
-def check_chunk(chunk: int | None) -> int:
-    if chunk is None:
-        return DEFAULT_CHUNK_TILES
-    chunk = count("--chunk", chunk)
-    if chunk < 1 or chunk > MAX_CHUNK_TILES:
-        raise OptionError(
-            f"--chunk {chunk}: a chunk is 1 to {MAX_CHUNK_TILES} tiles of 64 px on a side"
-        )
-    return chunk
-
-
 def _xarray_engine(path: str) -> str | None:
     lower = path.lower().rstrip("/")
     if lower.endswith(".zarr"):
@@ -286,25 +264,6 @@ def _roles_of_files(paths: Sequence[PathLike]) -> dict[str, PathLike]:
     return {role: names[number - 1] for role, number in found.items()}
 
 
-def stated_scaling(attributes: Mapping[Any, Any], dtype: str) -> Scaling | None:
-    """What an array's attributes say of its values: nirgeo's own record, else CF's, else the tag
-    of a file, or ENVI's factor, as rioxarray keeps them."""
-    recorded = attributes.get(SCALING_ATTR)
-    if recorded is None:
-        found = cf_scaling(attributes)
-        tag, origin = attributes.get("REFLECTANCE_SCALE"), TAG_ORIGIN
-        if tag is None:
-            tag, origin = envi_scale(attributes.get(ENVI_FACTOR)), ENVI_ORIGIN
-        if found is not None or tag is None:
-            return found
-        clues = ScalingClues(
-            dtype, reflectance_scale_tag=float(tag), reflectance_scale_origin=origin
-        )
-        return find_scaling(clues)
-    origin = attributes.get(SCALING_ORIGIN_ATTR, "recorded in the array")
-    return Scaling.from_tag(str(recorded), str(origin))
-
-
 def resolve_scale(scale: Scale | None) -> str | Scaling | None:
     """``--scale FILE`` becomes the scaling that an earlier output recorded, a number a gain."""
     if isinstance(scale, (int, float, np.number)):
@@ -313,7 +272,6 @@ def resolve_scale(scale: Scale | None) -> str | Scaling | None:
         scale = os.fspath(scale)
     if isinstance(scale, str) and not _looks_like_numbers(scale):
         from nirgeo.handles import open_dataset
-        from nirgeo.provenance import NAMESPACE
 
         if not os.path.exists(scale):
             return scale  # find_scaling says what is wrong with it
@@ -433,20 +391,6 @@ def to_dataarray(view: SceneView) -> xr.DataArray:
     return with_georeference(scene, source.grid, region, nodata=nodata)
 
 
-def refuse_too_many(grid: ChunkGrid) -> None:
-    """A few bytes can declare a scene of any size, and every chunk of it costs memory at once."""
-    if len(grid) <= MAX_CHUNKS:
-        return
-    wanted = grid
-    while len(wanted) > MAX_CHUNKS and wanted.tiles < MAX_CHUNK_TILES:
-        wanted = ChunkGrid(grid.height, grid.width, min(2 * wanted.tiles, MAX_CHUNK_TILES))
-    larger = f"larger ones (--chunk {wanted.tiles}) or " if len(wanted) <= MAX_CHUNKS else ""
-    raise OptionError(
-        f"--chunk {grid.tiles}: the scene's {grid.width}×{grid.height} px are {len(grid)} chunks "
-        f"of {grid.step}² px, more than {MAX_CHUNKS}; take {larger}a part of the scene (--bounds)"
-    )
-
-
 def with_chunk(scene: xr.DataArray, chunk: int) -> xr.DataArray:
     """An untouched DataArray of :func:`open_scene` with chunks of another size; any other as it is.
 
@@ -514,8 +458,3 @@ def _lies_where(scene: xr.DataArray, view: SceneView) -> bool:
 
 _SAME_PLACE = 0.01
 """Pixels between two places that are one, coordinates being rounded."""
-
-
-def product_of(scene: xr.DataArray) -> str:
-    """What an opened scene, or a part of it, says of its product; mostly nothing."""
-    return str(scene.attrs.get(PRODUCT_ATTR, ""))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nirgeo.errors import TrainingError
 from nirgeo.hrefs import SCENE_SUFFIXES
-from nirgeo.nodata import DECLARE_NODATA, nodata_remarks
+from nirgeo.nodata import DECLARE_NODATA, suspected_nodata
 from nirgeo.radiometry import Scaling, assumption
 from nirgeo.tables import first_few, name_here, read_rows
 
@@ -154,5 +154,5 @@ def scene_notes(
 ) -> tuple[str, ...]:
     """Why the values of a scene may not be what they are taken for: what `colorize` asks too."""
     declare = "write it into the file, as scale and offset of its bands"
-    missing = nodata_remarks([(values, valid)], roles, DECLARE_NODATA)
+    missing, _ = suspected_nodata([(values, valid)], roles, DECLARE_NODATA)
     return (*assumption(scaling, declare), *missing)

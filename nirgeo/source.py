@@ -278,13 +278,15 @@ class RasterSource:
         self._refuse_change([self.bands[number - 1].path for number in numbers])
         return values, valid
 
-    def samples(self, numbers: Sequence[int]) -> list[tuple[NDArray[Any], Mask]]:
-        """Bands and masks of the scene's tiles; see :func:`nirgeo.tiling.look_around`.
+    def samples(self, bands: Sequence[int | str]) -> list[tuple[NDArray[Any], Mask]]:
+        """Bands, by number or role, and masks of the scene's tiles; see
+        :func:`nirgeo.tiling.look_around`.
 
         Raises
         ------
         SourceError, BandError : see :meth:`read`
         """
+        numbers = [self.number_of(b) if isinstance(b, str) else b for b in bands]
         return look_around(
             self.grid.shape,
             lambda windows: [self.read(window, numbers) for window in windows],

@@ -40,13 +40,14 @@ from nirgeo.cube import with_axes
 from nirgeo.errors import ClusterError, EmptySceneError, GridError, TargetError, TargetExistsError
 from nirgeo.georeference import grid_of
 from nirgeo.given import check_workers
-from nirgeo.inference import intra_op_threads
 from nirgeo.journal import Journal
 from nirgeo.keeping import Keeper
 from nirgeo.layers import facts_of, keys_of, refuse_unknown_chunks
 from nirgeo.overviews import Overviews, overviews_for
+from nirgeo.own_torch import intra_op_threads
 from nirgeo.processes import Processes
-from nirgeo.scene import VALID, digest
+from nirgeo.scene import digest
+from nirgeo.scene_attributes import VALID
 from nirgeo.target import Target
 from nirgeo.tiling import DEFAULT_CHUNK_TILES, TILE, ChunkGrid, Window, joined
 

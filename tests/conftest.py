@@ -11,7 +11,7 @@ import pytest
 from helpers import write_random_model
 from hypothesis import settings
 
-from nirgeo.inference import intra_op_threads
+from nirgeo.own_torch import intra_op_threads
 
 # Examples are the same on every machine, so that a failure anywhere is a failure everywhere; no
 # deadline, since a busy machine is no bug.

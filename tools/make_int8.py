@@ -25,7 +25,7 @@ from torch import nn
 from usage import arguments
 
 import nirgeo
-from nirgeo import inference
+from nirgeo import inference, networks
 from nirgeo.evaluation.predict import ModelPredictor
 from nirgeo.evaluation.scenes import find_scenes, read_scene
 from nirgeo.evaluation.score import evaluate
@@ -34,7 +34,7 @@ from nirgeo.registry import load_model, shipped_models
 from nirgeo.runtimes.activation_ranges import Watch
 from nirgeo.runtimes.choice import FP32, INT8
 from nirgeo.runtimes.int8 import SUFFIX, write_ranges
-from nirgeo.scene import VALID
+from nirgeo.scene_attributes import VALID
 from nirgeo.scene_lists import SceneEntry
 from nirgeo.source import open_source
 
@@ -71,7 +71,7 @@ def training_scenes(data: Path, model: Model) -> list[SceneEntry]:
 
 
 def measure_ranges(model: Model, scenes: list[SceneEntry], keep: tuple[str, ...]) -> None:
-    network: Any = inference.network(model)
+    network: Any = networks.network(model)
     watch = Watch(network, keep)
     run = inference.run_network
 
@@ -134,7 +134,7 @@ def price(model: Model, scenes: list[SceneEntry]) -> dict[str, Any]:
 
 def loose_convolutions(model: Model) -> tuple[str, ...]:
     """Those behind the first that are in no sequence: what makes gains of features."""
-    names = [n for n, m in inference.network(model).named_modules() if isinstance(m, nn.Conv2d)]  # type: ignore[attr-defined]
+    names = [n for n, m in networks.network(model).named_modules() if isinstance(m, nn.Conv2d)]  # type: ignore[attr-defined]
     return tuple(name for name in names[1:] if "." not in name)
 
 

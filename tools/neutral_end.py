@@ -15,7 +15,8 @@ from pathlib import Path
 from usage import arguments
 
 from nirgeo.generator import GeneratorConfig
-from nirgeo.modelfile import Model, load_generator, write_model
+from nirgeo.modelfile import Model, write_model
+from nirgeo.networks import load_generator
 from nirgeo.registry import load_model
 from nirgeo.training.bright_end import make_neutral
 

@@ -23,7 +23,8 @@ from sklearn.model_selection import GroupKFold
 from usage import arguments
 
 from nirgeo import hints
-from nirgeo.modelfile import Model, load_generator
+from nirgeo.modelfile import Model
+from nirgeo.networks import load_generator
 from nirgeo.radiometry import Quantity, from_working
 from nirgeo.registry import load_model
 from nirgeo.scene_lists import list_scenes

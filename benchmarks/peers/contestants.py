@@ -17,8 +17,8 @@ from rasterio.windows import Window
 
 import nirgeo
 from nirgeo.heap import keep_freed_memory
-from nirgeo.inference import network
 from nirgeo.modelfile import Model
+from nirgeo.networks import network
 from nirgeo.radiometry import Quantity, from_working, to_working
 
 TILE = 64

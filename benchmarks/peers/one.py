@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.peers.contestants import CONTESTANTS
-from nirgeo.inference import network
 from nirgeo.modelfile import Model
+from nirgeo.networks import network
 from nirgeo.registry import load_model
 
 

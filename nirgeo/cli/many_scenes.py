@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nirgeo import cluster, handles, sent
 from nirgeo.cli import options as shared
+from nirgeo.cli.one_scene import colorize_one
 from nirgeo.cli.reporting import OfScene, Reporter
 from nirgeo.damage import damage_told_of
 from nirgeo.errors import NirgeoError
@@ -110,8 +111,6 @@ def colorize_there(
     ClusterError : other versions than the sender's could make other pixels
     """
     sent.refuse_other_versions(versions)
-    from nirgeo.cli.colorize import colorize_one
-
     scene, place = job
     options = {"workers": 1, **_given(options)}
     recorder = Recorder()

@@ -112,7 +112,8 @@ def compare(
         for file in (*files_behind(os.fspath(prediction)), *files_behind(os.fspath(truth))):
             if os.path.exists(file) and _same_file(file, error_map):
                 raise OptionError(f"--error-map {error_map} is a file of the rasters compared")
-    notes = [f"the truth's {true.scaling.describe()}", *suspected_nodata(true.source, COLOURS)[0]]
+    missing, _ = suspected_nodata(true.source.samples(COLOURS), COLOURS)
+    notes = [f"the truth's {true.scaling.describe()}", *missing]
     resampled = not same_grid(predicted.grid, true.grid)
     if resampled:
         true = true.on_grid(predicted.grid)

@@ -24,13 +24,13 @@ from nirgeo.engine import colorize
 from nirgeo.errors import EvaluationError
 from nirgeo.evaluation.scenes import EvaluationScene, FloatArray, Picture, render
 from nirgeo.expected_error import decode
-from nirgeo.inference import intra_op_threads
 from nirgeo.location_prior import HintField, ToneMap, hint_at
 from nirgeo.modelfile import ModelSpec
+from nirgeo.own_torch import intra_op_threads
 from nirgeo.radiometry import Quantity, from_working
 from nirgeo.registry import AnyModel, load_model, shipped_files
 from nirgeo.runtimes.choice import FP32, TORCH
-from nirgeo.scene import VALID
+from nirgeo.scene_attributes import VALID
 
 
 class Kind(StrEnum):

@@ -33,7 +33,7 @@ from nirgeo.errors import (
     TrainingError,
 )
 from nirgeo.handles import GDAL_ERRORS, forget_errors
-from nirgeo.nodata import DECLARE_NODATA, nodata_remarks
+from nirgeo.nodata import DECLARE_NODATA, suspected_nodata
 from nirgeo.preparation.candidates import (
     Candidate,
     Facts,
@@ -332,7 +332,8 @@ def _doubts(scene: _Scene) -> tuple[str, ...]:
         tiles = [scene.source.read(window, numbers) for window in windows]
     except NirgeoError:  # what can't be read there may be nobody's business; tiles are read anew
         return tuple(doubts)
-    return (*doubts, *nodata_remarks(tiles, BANDS, DECLARE_NODATA))
+    missing, _ = suspected_nodata(tiles, BANDS, DECLARE_NODATA)
+    return (*doubts, *missing)
 
 
 def _region(grid: Grid, area: Box | None) -> Window:

@@ -69,7 +69,7 @@ def check_device(device: str) -> None:
     """
     from torch import device as named
 
-    from nirgeo.lane import has_lane
+    from nirgeo.lanes import has_lane
 
     if has_lane(device):
         return

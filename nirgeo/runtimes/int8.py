@@ -23,8 +23,8 @@ from safetensors.numpy import save_file
 from torch import Tensor, nn
 
 from nirgeo.errors import ModelError, OptionError
-from nirgeo.modelfile import Model, on_this_machine, sha256_of
-from nirgeo.registry import shipped_at
+from nirgeo.modelfile import Model, sha256_of
+from nirgeo.registry import on_this_machine, shipped_at
 from nirgeo.runtimes.onnx_export import replace_module
 from nirgeo.tensorfile import open_tensors
 from nirgeo.whole_file import written_whole

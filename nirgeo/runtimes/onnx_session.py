@@ -1,7 +1,7 @@
 """Run a network in ONNX Runtime, in the calling thread.
 
 A session computes where it is called and with as many threads as torch would use there
-(:func:`nirgeo.inference.intra_op_threads`): one, when every worker has a core. Several workers
+(:func:`nirgeo.own_torch.intra_op_threads`): one, when every worker has a core. Several workers
 share a session.
 """
 
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from nirgeo import own_torch
 from nirgeo.built_once import BuiltOnce
 from nirgeo.hints import CHANNELS as HINT_CHANNELS
-from nirgeo.modelfile import Model, load_generator
+from nirgeo.modelfile import Model
+from nirgeo.networks import load_generator
 from nirgeo.runtimes.choice import INT8
 from nirgeo.runtimes.int8 import in_8_bits, ranges_stamp, read_ranges
 from nirgeo.runtimes.onnx_export import OUTPUT, onnx_graph
@@ -44,7 +45,7 @@ def run(
     import torch
 
     from nirgeo.generator import LocalAffineGenerator
-    from nirgeo.inference import network
+    from nirgeo.networks import network
     from nirgeo.windowed import render, stages_for
 
     session = _session(model, precision, expect_error, torch.get_num_threads())

@@ -24,7 +24,8 @@ from nirgeo.bands import COLOURS
 from nirgeo.errors import TrainingError
 from nirgeo.generator import GeneratorConfig, LocalAffineGenerator, channels_last
 from nirgeo.metrics import angular_error
-from nirgeo.modelfile import LOCAL_AFFINE, Model, load_generator
+from nirgeo.modelfile import LOCAL_AFFINE, Model
+from nirgeo.networks import load_generator
 from nirgeo.radiometry import Quantity, from_working
 from nirgeo.training.config import TrainingConfig
 from nirgeo.training.data import Sampler, TrainingScene

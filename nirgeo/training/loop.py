@@ -23,7 +23,8 @@ from nirgeo.generator import (
     LocalAffineGenerator,
     channels_last,
 )
-from nirgeo.modelfile import ModelSpec, load_generator, read_model, write_model
+from nirgeo.modelfile import ModelSpec, read_model, write_model
+from nirgeo.networks import load_generator
 from nirgeo.scene import digest
 from nirgeo.training import losses
 from nirgeo.training.batches import batches

@@ -17,7 +17,8 @@ from torch import Tensor
 from nirgeo.architectures import generator_shape
 from nirgeo.errors import TrainingError
 from nirgeo.generator import LocalAffineGenerator
-from nirgeo.modelfile import Model, load_generator, read_model
+from nirgeo.modelfile import Model, read_model
+from nirgeo.networks import load_generator
 from nirgeo.training.config import TrainingConfig
 from nirgeo.training.networks import generator_config
 

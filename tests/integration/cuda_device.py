@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 import nirgeo
-from nirgeo import lane
+from nirgeo import lanes
 from nirgeo.accelerator import Accelerator, NetworkKey, Ticket
 from nirgeo.lane import Block, Lane
 from nirgeo.modelfile import Model
@@ -34,8 +34,9 @@ MISSING = REAL and not torch.cuda.is_available()
 PRELUDE = (
     ""
     if REAL
-    else "from nirgeo import lane as _lane\nfrom nirgeo.accelerator import Accelerator\n"
-    f"_lane._lanes[{STAND_IN!r}] = _lane.Lane(Accelerator('cpu'))\n"
+    else "from nirgeo import lane as _lane, lanes as _lanes\n"
+    "from nirgeo.accelerator import Accelerator\n"
+    f"_lanes._lanes[{STAND_IN!r}] = _lane.Lane(Accelerator('cpu'))\n"
 )
 
 SHARE = 100e-6
@@ -44,8 +45,8 @@ SHARE = 100e-6
 
 def install() -> None:
     """Have the device in this process, if it is none that torch knows."""
-    if not REAL and STAND_IN not in lane._lanes:
-        lane._lanes[STAND_IN] = Lane(Accelerator("cpu"))
+    if not REAL and STAND_IN not in lanes._lanes:
+        lanes._lanes[STAND_IN] = Lane(Accelerator("cpu"))
 
 
 def accelerator() -> Accelerator:

@@ -20,9 +20,9 @@ from helpers import random_generator
 from numpy.typing import NDArray
 
 from nirgeo.cli.main import main
-from nirgeo.inference import network
 from nirgeo.location_prior import HintField, ToneMap, hint_field
 from nirgeo.modelfile import Model, ModelSpec, read_model, write_model
+from nirgeo.networks import network
 from nirgeo.radiometry import Quantity, Scaling, from_working, quantize, to_working
 from nirgeo.source import open_source
 

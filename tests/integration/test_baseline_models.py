@@ -39,7 +39,7 @@ from nirgeo.evaluation.predict import ModelPredictor, load_predictors
 from nirgeo.evaluation.scenes import read_scene
 from nirgeo.radiometry import Quantity, Scaling, from_working, quantize, to_working
 from nirgeo.registry import load_model, shipped_baselines
-from nirgeo.scene import VALID
+from nirgeo.scene_attributes import VALID
 from nirgeo.scene_lists import SceneEntry
 
 REFLECTANCE, COUNTS = Quantity.REFLECTANCE, Quantity.COUNTS

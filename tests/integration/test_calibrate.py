@@ -18,7 +18,8 @@ import nirgeo
 from nirgeo.cli.main import main
 from nirgeo.cli.train import read_sides
 from nirgeo.errors import TrainingError
-from nirgeo.modelfile import Model, load_generator, read_model
+from nirgeo.modelfile import Model, read_model
+from nirgeo.networks import load_generator
 from nirgeo.radiometry import Quantity
 from nirgeo.registry import shipped_baselines
 from nirgeo.training.config import TrainingConfig

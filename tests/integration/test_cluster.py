@@ -363,21 +363,21 @@ def test_chunks_under_way_are_bounded(
 
 def count_loads() -> None:
     """On a worker: note how often a network is built."""
-    from nirgeo import inference
+    from nirgeo import networks
 
-    original, inference.loads = inference.load_generator, []  # type: ignore[attr-defined]
+    original, networks.loads = networks.load_generator, []  # type: ignore[attr-defined]
 
     def load(model: Model) -> Any:
-        inference.loads.append(model.sha256)  # type: ignore[attr-defined]
+        networks.loads.append(model.sha256)  # type: ignore[attr-defined]
         return original(model)
 
-    inference.load_generator = load  # type: ignore[assignment]
+    networks.load_generator = load  # type: ignore[assignment]
 
 
 def loads() -> list[str]:
-    from nirgeo import inference
+    from nirgeo import networks
 
-    return list(inference.loads)  # type: ignore[attr-defined]
+    return list(networks.loads)  # type: ignore[attr-defined]
 
 
 def test_a_worker_loads_the_model_once(tmp_path: Path, run: Run, client: Client) -> None:

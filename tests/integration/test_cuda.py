@@ -40,7 +40,7 @@ from evaluation_scenes import ground, shifted_place, write_scene
 from helpers import NORTH_UP_10M, write_raster
 from pictures import command, process, punch_holes, scene_values, start
 
-from nirgeo import cluster, inference, lane
+from nirgeo import cluster, lane, lanes, networks
 from nirgeo.accelerator import Accelerator, exact_convolutions
 from nirgeo.errors import DeviceMemoryError
 from nirgeo.inference import run_network
@@ -64,7 +64,7 @@ SIDES = (901, 1013) if REAL else (411, 373)  # 16 bits take a processor long
 @pytest.fixture(autouse=True)
 def gpu(monkeypatch: pytest.MonkeyPatch) -> str:
     """The device, with a lane of its own: none that another test has halved."""
-    monkeypatch.setattr(lane, "_lanes", {})
+    monkeypatch.setattr(lanes, "_lanes", {})
     install()
     return DEVICE
 
@@ -360,12 +360,12 @@ def test_a_run_in_little_memory(gpu: str, large: Path, tmp_path: Path) -> None:
     assert isinstance(model, Model)
     write(large, tmp_path / "usual.tif", model, gpu, scale="0.0001", chunk=4)
     gate = threading.Event()
-    lane._lanes[gpu] = Lane(Gated(gate))
+    lanes._lanes[gpu] = Lane(Gated(gate))
     opener = threading.Timer(1.0, gate.set)
     with room_for(4 * 336 * 336, model):
         opener.start()
         write(large, tmp_path / "little.tif", model, gpu, scale="0.0001", chunk=4, workers=24)
-    assert lane._lanes[gpu].counts.halvings >= 1
+    assert lanes._lanes[gpu].counts.halvings >= 1
     assert facts(tmp_path / "little.tif") == facts(tmp_path / "usual.tif")
     found, expected = (pixels_of(tmp_path / f"{name}.tif") for name in ("little", "usual"))
     np.testing.assert_array_equal(found[1], expected[1])
@@ -402,11 +402,11 @@ def test_auto_takes_the_gpu_and_says_so(
     if not REAL:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda name: "a stand-in")
-        monkeypatch.setitem(lane._lanes, "cuda", Lane(Accelerator("cpu")))
+        monkeypatch.setitem(lanes._lanes, "cuda", Lane(Accelerator("cpu")))
     scene = scenes[Quantity.COUNTS]
     done = command("colorize", scene, "--model", "aerial-nir", "-o", tmp_path / "auto.tif")
     assert f"device: cuda ({torch.cuda.get_device_name('cuda')})" in done.stderr
-    assert lane._lanes["cuda"].counts.blocks > 0
+    assert lanes._lanes["cuda"].counts.blocks > 0
     here = write(scene, tmp_path / "cpu.tif", "aerial-nir", "cpu")
     assert_a_level_apart(pixels_of(tmp_path / "auto.tif")[0], pixels_of(here)[0])
 
@@ -454,7 +454,7 @@ def test_a_killed_run_goes_on(gpu: str, scenes: dict[Quantity, Path], tmp_path: 
     done = command(*arguments, "--resume")
     first = json.loads(done.stdout.splitlines()[0])
     assert 0 < first["resumed"] < first["total"]
-    assert lane._lanes[gpu].counts.blocks <= first["total"] - first["resumed"]
+    assert lanes._lanes[gpu].counts.blocks <= first["total"] - first["resumed"]
     here = write(scene, tmp_path / "cpu.tif", "satellite-nir", "cpu", scale="0.0001")
     assert facts(target)["tags"] == facts(here)["tags"]
     (found, mask), (expected, valid) = pixels_of(target), pixels_of(here)
@@ -467,7 +467,7 @@ def test_a_killed_run_goes_on(gpu: str, scenes: dict[Quantity, Path], tmp_path: 
 
 def networks_here() -> tuple[int, list[str]]:
     """In a worker: its process, and the networks that it has built, by device."""
-    return os.getpid(), [device for _, device in inference._networks._kept]
+    return os.getpid(), [device for _, device in networks._networks._kept]
 
 
 def test_workers_of_a_cluster_with_a_gpu(

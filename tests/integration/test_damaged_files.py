@@ -21,9 +21,9 @@ from torture.fuzz import CLEAR
 from torture.rasters import Strange, judged_raster, strange_rasters
 
 import nirgeo
+from nirgeo.chunk_limits import MAX_CHUNKS
 from nirgeo.errors import BandError, GridError, OptionError, SourceError
 from nirgeo.modelfile import Model
-from nirgeo.scene import MAX_CHUNKS
 from nirgeo.source import open_source
 from nirgeo.tiling import Window
 

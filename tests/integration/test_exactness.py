@@ -28,7 +28,7 @@ from pictures import (
 import nirgeo
 from nirgeo import array_blocks
 from nirgeo.modelfile import Model
-from nirgeo.scene import VALID
+from nirgeo.scene_attributes import VALID
 
 # Neither multiples of 4 nor of 64, one exact tile, one pixel, a strip, and primes.
 SIZES = [(301, 205), (64, 64), (1, 1), (1, 300), (67, 131)]

@@ -20,7 +20,7 @@ from rasterio.crs import CRS
 import nirgeo
 from nirgeo.errors import BandError, OptionError, ResumeError, SourceError
 from nirgeo.modelfile import Model
-from nirgeo.scene import VALID
+from nirgeo.scene_attributes import VALID
 
 pytest.importorskip("netCDF4")
 pytest.importorskip("zarr")

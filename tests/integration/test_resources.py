@@ -25,8 +25,8 @@ from rasterio.env import get_gdal_config
 import nirgeo
 from nirgeo import budget, decoded, handles
 from nirgeo.errors import SourceError
-from nirgeo.inference import intra_op_threads
 from nirgeo.modelfile import Model
+from nirgeo.own_torch import intra_op_threads
 
 
 def cache_size() -> object:

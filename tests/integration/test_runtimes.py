@@ -26,8 +26,9 @@ from nirgeo import garbage, heap, idle_threads, registry
 from nirgeo.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from nirgeo.engine import colouriser_of
 from nirgeo.errors import ModelError, OptionError, ResumeError
-from nirgeo.inference import network, run_network
-from nirgeo.modelfile import Model, load_generator, read_model
+from nirgeo.inference import run_network
+from nirgeo.modelfile import Model, read_model
+from nirgeo.networks import load_generator, network
 from nirgeo.radiometry import Quantity
 from nirgeo.registry import load_model, shipped_models
 from nirgeo.runtimes import choice, int8

@@ -19,7 +19,8 @@ from pystac.validation.stac_validator import JsonSchemaSTACValidator
 
 import nirgeo
 from nirgeo.domain import remarks
-from nirgeo.modelfile import load_generator, read_model
+from nirgeo.modelfile import read_model
+from nirgeo.networks import load_generator
 from nirgeo.radiometry import Quantity, to_working
 from nirgeo.registry import choose_model, load_model, shipped_models
 

@@ -317,9 +317,12 @@ def test_the_value_of_an_advice_does_what_it_says(tmp_path: Path) -> None:
     values = scene_values(90, 70).astype(np.float32) * np.float32(1e-4)
     values[:20] = np.finfo(np.float32).min
     path = write_raster(tmp_path / "f.tif", values)
-    (said,), _ = suspected_nodata(open_source(path), ["nir"])
+    (said,), _ = suspected_nodata(open_source(path).samples(["nir"]), ["nir"])
     value = said.rpartition(" ")[2]
-    assert suspected_nodata(open_source(path, nodata=float(value)), ["nir"]) == ([], None)
+    assert suspected_nodata(open_source(path, nodata=float(value)).samples(["nir"]), ["nir"]) == (
+        [],
+        None,
+    )
 
 
 def test_a_pixel_of_a_web_map_is_smaller_on_the_ground(tmp_path: Path) -> None:

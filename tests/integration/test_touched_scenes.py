@@ -21,7 +21,8 @@ from nirgeo import array_blocks
 from nirgeo.errors import BandError, BandWarning, GridError, SourceError
 from nirgeo.georeference import grid_of
 from nirgeo.modelfile import Model
-from nirgeo.scene import SCALING_ATTR, view_of
+from nirgeo.scene import view_of
+from nirgeo.scene_attributes import SCALING_ATTR
 
 BANDS = ("red", "green", "nir")
 SHAPE = (90, 70)

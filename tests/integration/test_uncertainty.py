@@ -26,11 +26,11 @@ import nirgeo
 import nirgeo.accessor
 from nirgeo import expected_error
 from nirgeo.errors import EmptySceneError, ModelError, OptionError
-from nirgeo.inference import network
 from nirgeo.metrics import angular_error
 from nirgeo.modelfile import Model, ModelSpec
+from nirgeo.networks import network
 from nirgeo.radiometry import Quantity, to_working
-from nirgeo.scene import VALID
+from nirgeo.scene_attributes import VALID
 
 SIZE = (301, 205)
 

@@ -49,7 +49,7 @@ from nirgeo.errors import (
 )
 from nirgeo.modelfile import Model
 from nirgeo.radiometry import Quantity, Scaling
-from nirgeo.scene import VALID
+from nirgeo.scene_attributes import VALID
 from nirgeo.tiling import ChunkGrid
 
 PHOTOMETRIC_RGB = 2  # TIFF 6.0

@@ -32,7 +32,8 @@ from nirgeo.baselines.storage import is_baseline_file
 from nirgeo.blockstore import BlockStore
 from nirgeo.cli.main import main
 from nirgeo.errors import ModelError
-from nirgeo.modelfile import Model, load_generator, read_model
+from nirgeo.modelfile import Model, read_model
+from nirgeo.networks import load_generator
 from nirgeo.provenance import NAMESPACE
 from nirgeo.radiometry import Quantity, Scaling
 from nirgeo.runtimes.activation_ranges import Watch

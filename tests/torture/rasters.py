@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from pictures import painting_model, punch_holes
 from rasterio.errors import RasterioError
 
-from nirgeo.modelfile import Model, load_generator
+from nirgeo.modelfile import Model
+from nirgeo.networks import load_generator
 from torture.fuzz import judge, judged_scene
 from torture.judge import Case
 from torture.record import Record

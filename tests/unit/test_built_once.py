@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from nirgeo.built_once import BuiltOnce
-from nirgeo.inference import MAX_NETWORKS
+from nirgeo.networks import MAX_NETWORKS
 from nirgeo.registry import shipped_models
 from nirgeo.runtimes.onnx_session import MAX_SESSIONS
 

@@ -19,10 +19,10 @@ from nirgeo.modelfile import (
     ENCODER_DECODER,
     KNOWN_ARCHITECTURES,
     ModelSpec,
-    load_generator,
     read_model,
     write_model,
 )
+from nirgeo.networks import load_generator
 from nirgeo.radiometry import Quantity
 
 SHAPES = [

@@ -14,7 +14,8 @@ from test_training_loop import TRAINING, VALIDATION, patchwork
 
 from nirgeo.errors import TrainingError
 from nirgeo.metrics import angular_error
-from nirgeo.modelfile import Model, ModelSpec, load_generator, read_model, write_model
+from nirgeo.modelfile import Model, ModelSpec, read_model, write_model
+from nirgeo.networks import load_generator
 from nirgeo.radiometry import Quantity, from_working
 from nirgeo.training import error_head
 from nirgeo.training.config import TrainingConfig

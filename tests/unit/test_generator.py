@@ -22,7 +22,7 @@ from nirgeo.generator import (
     PiecewiseLinear,
 )
 from nirgeo.hints import CHANNELS as HINT_CHANNELS
-from nirgeo.inference import intra_op_threads
+from nirgeo.own_torch import intra_op_threads
 from nirgeo.tiling import ChunkGrid, Window, input_window
 
 FloatArray = NDArray[np.float32]

@@ -15,12 +15,13 @@ from helpers import random_model, write_raster
 from numpy.typing import NDArray
 
 import nirgeo
-from nirgeo import inference, lane
+from nirgeo import lanes, networks
 from nirgeo.accelerator import Accelerator, NetworkKey, exact_convolutions, half_trunk
 from nirgeo.errors import DeviceMemoryError, OptionError
-from nirgeo.inference import network, run_network
+from nirgeo.inference import run_network
 from nirgeo.lane import Block, Lane, NoRoomError, Ticket
 from nirgeo.modelfile import Model
+from nirgeo.networks import network
 
 
 class SmallDevice(Accelerator):
@@ -188,7 +189,7 @@ def test_what_a_program_has_set_for_convolutions_stays(model: Model, wanted: str
 def device(monkeypatch: pytest.MonkeyPatch) -> SmallDevice:
     """A device called ``fake``, for whole runs."""
     small = SmallDevice(pixels=3 * 200 * 200)
-    monkeypatch.setitem(lane._lanes, "fake", Lane(small))
+    monkeypatch.setitem(lanes._lanes, "fake", Lane(small))
     return small
 
 
@@ -217,7 +218,7 @@ def test_the_trunk_in_half_precision(model: Model) -> None:
     net = half_trunk(network(model))
     assert net.stem.weight.dtype == net.blocks[0].spatial.weight.dtype == torch.float16  # type: ignore[union-attr,index]
     assert net.head.weight.dtype == net.table.values.dtype == torch.float32  # type: ignore[union-attr]
-    assert inference.network(model).stem.weight.dtype == torch.float32  # type: ignore[union-attr]
+    assert networks.network(model).stem.weight.dtype == torch.float32  # type: ignore[union-attr]
 
 
 def test_half_precision_is_asked_for_and_recorded(

@@ -13,9 +13,10 @@ import pytest
 import torch
 from helpers import random_model, said_in_a_thread
 
-from nirgeo import lane
-from nirgeo.accelerator import Accelerator, NetworkKey, is_no_room
+from nirgeo import lanes
+from nirgeo.accelerator import Accelerator, NetworkKey
 from nirgeo.lane import Block, Lane, NoRoomError
+from nirgeo.memory_words import is_no_room
 
 
 @pytest.fixture
@@ -103,10 +104,10 @@ def test_networks_in_16_bits_are_bounded(tmp_path) -> None:
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_copy_of_a_process_does_not_wait_for_its_originals_thread(model, monkeypatch) -> None:
-    monkeypatch.setattr(lane, "_lanes", {"cpu": Lane(Accelerator("cpu"))})
-    lane.lane_of("cpu").run(block(model))
+    monkeypatch.setattr(lanes, "_lanes", {"cpu": Lane(Accelerator("cpu"))})
+    lanes.lane_of("cpu").run(block(model))
     child = multiprocessing.get_context("fork").Process(
-        target=lambda: lane.lane_of("cpu").run(block(model))
+        target=lambda: lanes.lane_of("cpu").run(block(model))
     )
     child.start()
     child.join(20)

@@ -29,11 +29,11 @@ from nirgeo.modelfile import (
     METADATA_KEY,
     Model,
     ModelSpec,
-    load_generator,
     read_model,
     sha256_of,
     write_model,
 )
+from nirgeo.networks import load_generator
 from nirgeo.radiometry import Quantity
 
 SPEC = ModelSpec(

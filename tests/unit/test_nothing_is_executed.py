@@ -18,7 +18,8 @@ from safetensors.numpy import save_file
 import nirgeo
 from nirgeo.baselines.storage import is_baseline_file, load_baseline
 from nirgeo.errors import ModelError, NirgeoError
-from nirgeo.modelfile import load_generator, read_model
+from nirgeo.modelfile import read_model
+from nirgeo.networks import load_generator
 from nirgeo.runtimes.int8 import read_ranges
 from nirgeo.tensorfile import MAX_HEADER_BYTES
 

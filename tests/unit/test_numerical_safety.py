@@ -12,9 +12,10 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from nirgeo.engine import colouriser_of
-from nirgeo.inference import Output, Recipe, colorize_block, model_output, network_input
+from nirgeo.inference import colorize_block, model_output, network_input
 from nirgeo.modelfile import ModelSpec, read_model, write_model
 from nirgeo.radiometry import MAX_REFLECTANCE, Quantity, Scaling
+from nirgeo.recipe import Output, Recipe
 from nirgeo.registry import load_model, shipped_baselines, shipped_models
 from nirgeo.tiling import Window, input_window
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F  # noqa: N812
 
-from nirgeo.inference import intra_op_threads
+from nirgeo.own_torch import intra_op_threads
 from nirgeo.planes import averaged, upsampled
 
 SIDES = st.integers(1, 40)

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from nirgeo.errors import TrainingError
-from nirgeo.modelfile import ModelSpec, load_generator, read_model
+from nirgeo.modelfile import ModelSpec, read_model
+from nirgeo.networks import load_generator
 from nirgeo.radiometry import Quantity
 from nirgeo.registry import load_model
 from nirgeo.training import losses

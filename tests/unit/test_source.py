@@ -985,7 +985,7 @@ class TestFrames:
     )
     def test_their_value_is_told(self, tmp_path: Path, value: int, dtype: str) -> None:
         said, frame = suspected_nodata(
-            open_source(self.framed(tmp_path, value, dtype)), ["nir", "red"]
+            open_source(self.framed(tmp_path, value, dtype)).samples(["nir", "red"]), ["nir", "red"]
         )
         assert frame == value
         (remark,) = said
@@ -994,7 +994,7 @@ class TestFrames:
 
     def test_declared_ones_are_none(self, tmp_path: Path) -> None:
         source = open_source(self.framed(tmp_path, 0, nodata=0))
-        assert suspected_nodata(source, ["nir", "red"]) == ([], None)
+        assert suspected_nodata(source.samples(["nir", "red"]), ["nir", "red"]) == ([], None)
 
     def test_dark_water_and_white_roofs_are_none(self, tmp_path: Path) -> None:
         rng = np.random.default_rng(0)
@@ -1002,11 +1002,14 @@ class TestFrames:
         values[0, 100:300, 100:300] = 0  # another band knows better
         values[:, 310:350, 310:350] = 255
         path = write_raster(tmp_path / "s.tif", values, descriptions=("nir", "red"))
-        assert suspected_nodata(open_source(path), ["nir", "red"]) == ([], None)
+        assert suspected_nodata(open_source(path).samples(["nir", "red"]), ["nir", "red"]) == (
+            [],
+            None,
+        )
 
     def test_nothing_but_0_is_no_frame(self, tmp_path: Path) -> None:
         path = write_raster(tmp_path / "s.tif", np.zeros((1, 100, 100), np.uint16))
-        assert suspected_nodata(open_source(path), ["nir"]) == ([], None)
+        assert suspected_nodata(open_source(path).samples(["nir"]), ["nir"]) == ([], None)
 
     def test_it_is_not_strange_ground_too(self, tmp_path: Path) -> None:
         for value in (0, 65535):
@@ -1088,7 +1091,9 @@ class TestCameras:
 def test_a_frame_of_a_negative_number(tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(10, 5000, (400, 400)).astype(np.int16)
     values[:, :90] = -7777
-    said, frame = suspected_nodata(open_source(write_raster(tmp_path / "s.tif", values)), ["nir"])
+    said, frame = suspected_nodata(
+        open_source(write_raster(tmp_path / "s.tif", values)).samples(["nir"]), ["nir"]
+    )
     assert frame == -7777
     assert said[0].endswith("give --nodata -7777")
 

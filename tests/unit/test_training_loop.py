@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from nirgeo.errors import TargetError, TrainingError
-from nirgeo.modelfile import ModelSpec, load_generator, read_model, write_model
+from nirgeo.modelfile import ModelSpec, read_model, write_model
+from nirgeo.networks import load_generator
 from nirgeo.radiometry import Quantity
 from nirgeo.training import loop, losses
 from nirgeo.training.checkpoint import load_checkpoint, read_facts, save_checkpoint

@@ -10,7 +10,8 @@ import pytest
 import torch
 from helpers import write_random_model
 
-from nirgeo.modelfile import load_generator, read_model
+from nirgeo.modelfile import read_model
+from nirgeo.networks import load_generator
 
 ROOT = Path(__file__).parents[2]
 
