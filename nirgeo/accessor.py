@@ -33,9 +33,9 @@ from nirgeo.georeference import (
     with_crs_coordinate,
     with_georeference,
 )
+from nirgeo.grid import Grid
 from nirgeo.metrics import angular_summary, rmse
 from nirgeo.scene_attributes import VALID
-from nirgeo.source import Grid
 from nirgeo.tiling import Window
 
 PREVIEW_SIDE = 512

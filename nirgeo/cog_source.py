@@ -12,9 +12,9 @@ from xml.etree import ElementTree as ET
 
 from nirgeo import expected_error
 from nirgeo.blockstore import TiledFile
+from nirgeo.grid import Grid
 from nirgeo.plaintext import plain
 from nirgeo.provenance import DESCRIPTION, NAMESPACE
-from nirgeo.source import Grid
 from nirgeo.tiling import Window
 
 # What GDAL reads from a GeoTIFF that has a transform and no CRS. Written again it would get a unit.

@@ -20,8 +20,8 @@ from nirgeo.radiometry import DisplayCurve, Quantity
 from nirgeo.tiling import InputWindow, Window, look_around
 
 if TYPE_CHECKING:
+    from nirgeo.grid import Grid
     from nirgeo.reference import Reference
-    from nirgeo.source import Grid
 
 FloatArray = NDArray[np.float32]
 Mask = NDArray[np.bool_]

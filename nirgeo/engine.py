@@ -37,6 +37,7 @@ from nirgeo.cube import (
 from nirgeo.domain import remarks, veil
 from nirgeo.errors import BandError, GridError, OptionError
 from nirgeo.georeference import RPC_ATTR, corners_attribute, grid_of, with_crs_coordinate
+from nirgeo.grid import Grid
 from nirgeo.hrefs import absolute, absolute_scene
 from nirgeo.inference import NetworkColouriser, colorize_block, network_input
 from nirgeo.layers import array_from_tasks, refuse_unknown_chunks
@@ -57,7 +58,7 @@ from nirgeo.registry import AUTO, AnyModel, pick_model
 from nirgeo.runtimes.choice import FP32, INT8, TORCH, check_device, choose_runtime
 from nirgeo.scene import SceneView, digest, resolve_scale, view_of
 from nirgeo.scene_attributes import VALID, product_of, stated_scaling
-from nirgeo.source import Grid, RasterSource
+from nirgeo.source import RasterSource
 from nirgeo.tiling import (
     DEFAULT_CHUNK_TILES,
     TILE,

@@ -23,7 +23,7 @@ from rasterio.crs import CRS
 from nirgeo import hints
 from nirgeo.errors import ModelError
 from nirgeo.georeference import map_positions
-from nirgeo.source import Grid
+from nirgeo.grid import Grid
 from nirgeo.tiling import TILE
 
 PRIOR_FILE = str(files("nirgeo") / "weights" / "blue-marble.tif")

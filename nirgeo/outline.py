@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from nirgeo.georeference import map_positions
-from nirgeo.source import Grid
+from nirgeo.grid import Grid
 
 Points = list[tuple[float, float]]
 

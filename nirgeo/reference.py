@@ -45,8 +45,10 @@ from numpy.typing import NDArray
 
 from nirgeo import hints
 from nirgeo.bands import COLOURS
+from nirgeo.coarse_fields import Boxes, Doubles, Mask, belief, brightness, interpolate, slopes
 from nirgeo.errors import GridError
 from nirgeo.georeference import map_positions, turned
+from nirgeo.grid import Grid
 from nirgeo.hrefs import public
 from nirgeo.nodata import told_frame
 from nirgeo.radiometry import (
@@ -61,7 +63,6 @@ from nirgeo.radiometry import (
 )
 from nirgeo.rgb_source import RgbSource, open_rgb
 from nirgeo.scene import stamps_of
-from nirgeo.source import Grid
 from nirgeo.tiling import TILE, Window
 from nirgeo.two_grids import (
     MARKS,
@@ -77,9 +78,7 @@ from nirgeo.two_grids import (
     turn_of,
 )
 
-Doubles = NDArray[np.float64]
 FloatArray = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 Light = Callable[[NDArray[Any]], FloatArray]
 
 COARSEST = 64
@@ -105,11 +104,6 @@ ERROR = 0.03
 """Error of a reference's log ratios that is told to the network that takes them as a hint: of two
 sensors, or of two days without a change."""
 
-MOST_BRIGHTER = 4.0
-"""How many times as bright as a reference a measured colour may be, in working space."""
-
-FEWEST = 5
-"""Pixels of nine that a line is fitted through; with fewer the slope is 0."""
 
 _LEAST_SEEN = 0.1
 """Share of a block's ground that must be there to tell how bright it is: beside missing pixels a
@@ -256,7 +250,7 @@ class Reference:
         linear = from_working(colours.astype(np.float32), quantity)
         encoded = hints.encode(hints.log_ratios(linear), known * hints.trust(ERROR))
         fields = np.concatenate((encoded, known[None])).astype(np.float64)
-        spread = _interpolate(fields, *at)
+        spread = interpolate(fields, *at)
         return spread[:-1].astype(np.float32), spread[-1].astype(np.float32)
 
     def paint(
@@ -306,12 +300,12 @@ class Reference:
             known = known & seen
         detail = seen & known
         if measured is not None:
-            colours = colours * _brightness(under, colours[measured], detail)
-        slopes = _slopes(colours - known_model, under, detail, RIDGE[quantity])
+            colours = colours * brightness(under, colours[measured], detail)
+        steepness = slopes(colours - known_model, under, detail, RIDGE[quantity])
         fields = np.concatenate(
             (
-                colours * known - (slopes * under + known_model) * detail,
-                slopes * detail,
+                colours * known - (steepness * under + known_model) * detail,
+                steepness * detail,
                 (known - own * detail)[None],
             )
         )
@@ -321,17 +315,17 @@ class Reference:
                 from_working(part.astype(np.float32), quantity).astype(np.float64)
                 for part in (alone_mean, colours)
             )
-            belief = _belief(ours, theirs, error_mean[0], detail)
-            changes = alone.colours[:, *target], belief[None]
+            believed_there = belief(ours, theirs, error_mean[0], detail)
+            changes = alone.colours[:, *target], believed_there[None]
         guided = np.empty(model.shape, dtype=np.float32)
         for top in range(0, shown.shape[0], _ROWS):
             part = slice(top, top + _ROWS)
             spots = tuple(axis[part] if len(axis) > 1 else axis for axis in at)
-            spread = _interpolate(fields, *spots)
+            spread = interpolate(fields, *spots)
             made = model[:, part] * (1 - spread[6]) + (spread[:3] + spread[3:6] * shown[part])
             if changes is not None:
-                unguided, belief = changes
-                believed = _interpolate(belief, *spots)
+                unguided, there = changes
+                believed = interpolate(there, *spots)
                 made = unguided[:, part] * (1 - believed) + made * believed
             guided[:, part] = made
         return guided
@@ -342,7 +336,7 @@ class Reference:
         """What is known around every crossing of scene positions; None beside the reference.
 
         Working-space colours of blocks (3, h, w), where they are known (h, w), row and column of
-        the first block, and the positions in blocks from its middle, for :func:`_interpolate`.
+        the first block, and the positions in blocks from its middle, for :func:`interpolate`.
         """
         spots = self._in_reference(rows, cols)
         fetched = None if spots is None else self._fetch(*spots, quantity, curve)
@@ -382,7 +376,7 @@ class Reference:
         usable, torn = self._usable(down, across)
         tiles = np.ix_(*(axis.ravel().astype(int) for axis in at))
         with np.errstate(invalid="ignore"):
-            down, across = _interpolate(np.stack((down, across)), *at)
+            down, across = interpolate(np.stack((down, across)), *at)
         part = torn[tiles]
         if part.any():  # between longitudes on both sides of 180° lie those of half the globe
             own_rows, own_cols = np.nonzero(part)
@@ -527,7 +521,7 @@ class Reference:
         (top, bottom), (left, right) = spans
         wanted = np.broadcast_to(np.maximum(1.0, self.size) ** 2, shape)
 
-        boxes = _Boxes(top, bottom, left, right, shape)
+        boxes = Boxes(top, bottom, left, right, shape)
         counts = boxes.sums(lambda rows: valid[rows].astype(np.int64), around)
         seen = counts >= np.maximum(1, _LEAST_SEEN * wanted)
         means = np.zeros((len(planes), *shape))
@@ -564,41 +558,6 @@ class Reference:
             x, y = ~self.scene.affine @ place
         x = nearest_turn(self.scene, np.where(np.isfinite(x), x, np.nan))
         return np.where(np.isfinite(y), y, np.nan), x
-
-
-@dataclass(frozen=True)
-class _Boxes:
-    """Boxes of pixels, one per block of shape (h, w), and the sums over them.
-
-    Edges of all rows and of all columns, (h, 1) and (1, w), if the grids are parallel; else (h, w).
-    """
-
-    top: NDArray[np.int64]
-    bottom: NDArray[np.int64]
-    left: NDArray[np.int64]
-    right: NDArray[np.int64]
-    shape: tuple[int, int]
-
-    def sums(
-        self, whole: Callable[[slice], NDArray[np.int64]], around: Window
-    ) -> NDArray[np.int64]:
-        """Sums over every box (h, w) of whole numbers, which ``whole`` tells of some rows."""
-        if self.top.shape[1] > 1 or self.left.shape[0] > 1:
-            total = np.zeros((around.height + 1, around.width + 1), dtype=np.int64)
-            total[1:, 1:] = whole(slice(None)).cumsum(axis=0).cumsum(axis=1)
-            found: NDArray[np.int64] = (
-                total[self.bottom, self.right]
-                - total[self.top, self.right]
-                - total[self.bottom, self.left]
-                + total[self.top, self.left]
-            )
-            return np.broadcast_to(found, self.shape)
-        lines = np.zeros((self.shape[0], around.width + 1), dtype=np.int64)
-        for line, first, last in zip(lines, self.top[:, 0], self.bottom[:, 0], strict=True):
-            if last > first:
-                whole(slice(int(first), int(last))).sum(axis=0).cumsum(out=line[1:])
-        result: NDArray[np.int64] = lines[:, self.right[0]] - lines[:, self.left[0]]
-        return result
 
 
 def own_detail(bands: Sequence[str], quantity: Quantity) -> float:
@@ -707,72 +666,3 @@ def _block_means(
     )
     means = total / np.maximum(count, 1)
     return means.astype(np.float32), count * 2 >= block * block
-
-
-def _slopes(colours: Doubles, under: Doubles, usable: Mask, ridge: float) -> Doubles:
-    """Slope of each colour over what lies under it, among a pixel and its eight neighbours."""
-    weight = usable.astype(np.float64)
-    guide = under * weight
-    count, x, xx = _around(weight), _around(guide), _around(guide * under)
-    y, xy = _around(colours * weight), _around(colours * guide)
-    count = np.maximum(count, 1)
-    variance = np.maximum(xx / count - (x / count) ** 2, 0)
-    covariance = xy / count - (x / count) * (y / count)
-    return np.where(_around(weight) >= FEWEST, covariance / (variance + ridge), 0.0)
-
-
-def _brightness(measured: Doubles, reference: Doubles, usable: Mask) -> Doubles:
-    """What a reference (h, w) has to be multiplied with to be as bright as was measured (h, w)."""
-    ratio = measured / np.maximum(reference, 1e-3)
-    return np.where(usable, np.clip(ratio, 1 / MOST_BRIGHTER, MOST_BRIGHTER), 1.0)
-
-
-def _belief(model: Doubles, reference: Doubles, error: Doubles, usable: Mask) -> Doubles:
-    """How far a reference is believed, 0…1 (h, w); wholly where the model says nothing of it.
-
-    ``model`` and ``reference`` are means of linear colours (3, h, w), ``error`` is in degrees.
-    """
-    product = (model * reference).sum(axis=0)
-    lengths = np.sqrt((model * model).sum(axis=0) * (reference * reference).sum(axis=0))
-    # The square of the chord: of small angles that of the angle, and no function of the library
-    # that rounds the last values of an array in another way.
-    apart = np.maximum(0, 2 - 2 * product / np.maximum(lengths, 1e-12))
-    weight = (usable & (lengths > 0)).astype(np.float64)
-    allowed = _around((error * (math.pi / 180)) ** 2 * weight)
-    found = _around(apart * weight)
-    return np.where(weight > 0, np.minimum(1, allowed / np.maximum(found, 1e-12)), 1.0)
-
-
-def _around(values: Doubles) -> Doubles:
-    """Sum over a pixel and its eight neighbours (…, h, w), beyond the edge nothing."""
-    padded = np.pad(values, ((0, 0),) * (values.ndim - 2) + ((1, 1), (1, 1)))
-    height, width = values.shape[-2:]
-    total = np.zeros_like(values)
-    for down in range(3):
-        for across in range(3):
-            total += padded[..., down : down + height, across : across + width]
-    return total
-
-
-def _interpolate(fields: Doubles, rows: Doubles, cols: Doubles) -> Doubles:
-    """Bilinear interpolation of (C, h, w) at positions that broadcast to (H, W): (C, H, W).
-
-    0 is the middle of the first value. Half a pixel beyond the outermost middles values stay;
-    further out they are 0.
-    """
-    (top, below, down), (left, right, across) = (
-        hints.neighbours(at, side) for at, side in zip((rows, cols), fields.shape[1:], strict=True)
-    )
-    if rows.shape[-1] == 1 and cols.shape[0] == 1:
-        lines = fields[:, top[:, 0]] * (1 - down) + fields[:, below[:, 0]] * down
-        result = lines[:, :, left[0]] * (1 - across) + lines[:, :, right[0]] * across
-    else:
-        upper = fields[:, top, left] * (1 - across) + fields[:, top, right] * across
-        lower = fields[:, below, left] * (1 - across) + fields[:, below, right] * across
-        result = upper * (1 - down) + lower * down
-    height, width = fields.shape[1:]
-    beyond = (np.abs(rows - (height - 1) / 2) > height / 2) | (
-        np.abs(cols - (width - 1) / 2) > width / 2
-    )
-    result[:, np.broadcast_to(beyond, result.shape[1:])] = 0
-    return result

@@ -22,10 +22,12 @@ from nirgeo.errors import (
     RadiometryError,
     SourceError,
 )
+from nirgeo.grid import Grid
 from nirgeo.hrefs import is_remote, public, without_query
+from nirgeo.opening import open_source
 from nirgeo.provenance import NAMESPACE
 from nirgeo.radiometry import DisplayCurve, Quantity, Scaling, find_scaling
-from nirgeo.source import Grid, RasterSource, open_source, stored_scaling
+from nirgeo.source import RasterSource
 from nirgeo.tiling import Window
 from nirgeo.unheard import unheard
 
@@ -180,7 +182,7 @@ def _refuse_item(path: str) -> None:
 def _refuse_uneven(source: RasterSource, path: str) -> None:
     """One scaling is applied to all three."""
     found = {
-        colour: stored_scaling(source.bands[source.number_of(colour) - 1]) for colour in COLOURS
+        colour: source.bands[source.number_of(colour) - 1].stored_scaling() for colour in COLOURS
     }
     if len(set(found.values())) > 1:
         said = ", ".join(

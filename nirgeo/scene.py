@@ -25,9 +25,11 @@ from nirgeo.chunk_limits import check_chunk, refuse_too_many
 from nirgeo.errors import BandError, GridError, OptionError
 from nirgeo.georeference import grid_of, with_georeference
 from nirgeo.given import file_name, number, number_or_none
+from nirgeo.grid import Grid
 from nirgeo.hrefs import absolute_scene, is_url, item_in_document, public
 from nirgeo.layers import array_from_tasks, facts_of
 from nirgeo.nodata import as_stored
+from nirgeo.opening import open_source
 from nirgeo.provenance import NAMESPACE
 from nirgeo.radiometry import (
     Quantity,
@@ -42,7 +44,7 @@ from nirgeo.scene_attributes import (
     SCALING_ORIGIN_ATTR,
     VALID,
 )
-from nirgeo.source import Grid, RasterSource, open_source
+from nirgeo.source import RasterSource
 from nirgeo.tiling import ChunkGrid, Window
 
 PathLike = str | os.PathLike[str]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from nirgeo.georeference import map_positions, turned
-from nirgeo.source import Grid
+from nirgeo.grid import Grid
 
 Doubles = NDArray[np.float64]
 

@@ -30,13 +30,13 @@ from nirgeo.evaluation.predict import ModelPredictor
 from nirgeo.evaluation.scenes import find_scenes, read_scene
 from nirgeo.evaluation.score import evaluate
 from nirgeo.modelfile import Model, sha256_of
+from nirgeo.opening import open_source
 from nirgeo.registry import load_model, shipped_models
 from nirgeo.runtimes.activation_ranges import Watch
 from nirgeo.runtimes.choice import FP32, INT8
 from nirgeo.runtimes.int8 import SUFFIX, write_ranges
 from nirgeo.scene_attributes import VALID
 from nirgeo.scene_lists import SceneEntry
-from nirgeo.source import open_source
 
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "docs" / "performance" / "int8.json"

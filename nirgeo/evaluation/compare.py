@@ -29,13 +29,13 @@ from nirgeo.errors import EmptySceneError, EvaluationError, NirgeoError, OptionE
 from nirgeo.evaluation.scenes import FloatArray, Mask, render
 from nirgeo.evaluation.score import number
 from nirgeo.evaluation.sums import Block, ErrorSums, blocks, measure_block
+from nirgeo.grid import Grid, same_grid
 from nirgeo.handles import GDAL_ERRORS, files_behind
 from nirgeo.interruption import copy_raster
 from nirgeo.nodata import suspected_nodata
 from nirgeo.radiometry import Quantity
 from nirgeo.rgb_source import RgbSource, open_rgb
 from nirgeo.scene import resolve_scale
-from nirgeo.source import Grid, same_grid
 from nirgeo.target import Target
 from nirgeo.tiling import Window
 

@@ -16,10 +16,11 @@ from nirgeo.errors import EvaluationError, NirgeoError
 from nirgeo.evaluation.predict import ModelPredictor, Prediction, Predictor
 from nirgeo.evaluation.referenced import ReferenceAlone, interpolated_truth, plain_models
 from nirgeo.evaluation.scenes import EvaluationScene, read_scene
+from nirgeo.grid import same_grid
+from nirgeo.opening import open_source
 from nirgeo.reference import LEAST
 from nirgeo.scene import view_of
 from nirgeo.scene_lists import SceneEntry
-from nirgeo.source import open_source, same_grid
 from nirgeo.tables import read_rows
 
 COLUMNS = ("file", "reference")

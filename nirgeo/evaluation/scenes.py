@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from nirgeo.bands import COLOURS
 from nirgeo.errors import EvaluationError, NirgeoError, TrainingError
+from nirgeo.opening import open_source
 from nirgeo.radiometry import DisplayCurve, Quantity, find_scaling, quantize, to_working
 from nirgeo.scene import open_scene, view_of
 from nirgeo.scene_lists import SceneEntry, list_scenes, scene_notes
-from nirgeo.source import open_source
 from nirgeo.tiling import Window
 
 FloatArray = NDArray[np.float32]

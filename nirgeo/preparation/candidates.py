@@ -16,8 +16,9 @@ from pathlib import Path
 
 from nirgeo.errors import BandError, TrainingError
 from nirgeo.hrefs import SCENE_SUFFIXES, is_url, public
+from nirgeo.opening import open_source
 from nirgeo.preparation.places import Footprint
-from nirgeo.source import RasterSource, open_source
+from nirgeo.source import RasterSource
 from nirgeo.stac.item import Item
 from nirgeo.stac.licence import Licences
 from nirgeo.stac.scene import open_item

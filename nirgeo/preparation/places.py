@@ -11,8 +11,8 @@ import numpy as np
 from rasterio.crs import CRS
 from rasterio.warp import transform_bounds
 
+from nirgeo.grid import Grid
 from nirgeo.handles import GDAL_ERRORS, forget_errors
-from nirgeo.source import Grid
 
 KM_PER_DEGREE = 111.32
 

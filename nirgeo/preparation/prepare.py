@@ -32,6 +32,7 @@ from nirgeo.errors import (
     TargetExistsError,
     TrainingError,
 )
+from nirgeo.grid import Grid
 from nirgeo.handles import GDAL_ERRORS, forget_errors
 from nirgeo.nodata import DECLARE_NODATA, suspected_nodata
 from nirgeo.preparation.candidates import (
@@ -56,7 +57,7 @@ from nirgeo.radiometry import (
     to_working,
 )
 from nirgeo.scene import region_of
-from nirgeo.source import Grid, RasterSource
+from nirgeo.source import RasterSource
 from nirgeo.stac.item import Item
 from nirgeo.stac.query import Box
 from nirgeo.tables import first_few_notes

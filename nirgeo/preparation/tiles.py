@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from nirgeo.errors import TargetError
+from nirgeo.grid import Grid
 from nirgeo.handles import GDAL_ERRORS
 from nirgeo.radiometry import Quantity
-from nirgeo.source import Grid
 from nirgeo.tiling import TILE, Window
 
 BANDS = ("red", "green", "blue", "nir")

@@ -23,12 +23,12 @@ from nirgeo._version import __version__
 from nirgeo.acquisition import Acquisition
 from nirgeo.bands import COLOURS
 from nirgeo.errors import OptionError, TargetError
+from nirgeo.grid import Grid, read_grid
 from nirgeo.handles import open_dataset
 from nirgeo.hrefs import is_url
 from nirgeo.outline import outline
 from nirgeo.provenance import DESCRIPTION, NAMESPACE
 from nirgeo.registry import shipped_models
-from nirgeo.source import Grid, read_grid
 
 STAC_VERSION = "1.1.0"
 EXTENSIONS = (

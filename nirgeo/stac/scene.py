@@ -15,9 +15,10 @@ from nirgeo.bands import ROLES, BandLabel, find_roles
 from nirgeo.errors import BandError, OptionError, RadiometryError, SourceError
 from nirgeo.handles import PIXEL_DRIVERS
 from nirgeo.hrefs import is_remote, is_url, item_in_document, public
+from nirgeo.opening import StackedBand, count_bands, open_source, sample_range
 from nirgeo.plaintext import plain
 from nirgeo.radiometry import Scaling, ScalingClues, find_scaling
-from nirgeo.source import RasterSource, StackedBand, count_bands, open_source, sample_range
+from nirgeo.source import RasterSource
 from nirgeo.stac.document import (
     Document,
     has_json_suffix,
@@ -195,7 +196,7 @@ def open_item(
     nodata: float | None = None,
     scale: str | Scaling | None = None,
 ) -> RasterSource:
-    """Look at a scene that an item describes; see :func:`nirgeo.source.open_source`.
+    """Look at a scene that an item describes; see :func:`nirgeo.opening.open_source`.
 
     Bands are resampled to near infrared's grid where they lie on others. Scale, offset and nodata
     of the item hold where the files say nothing.

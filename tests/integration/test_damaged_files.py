@@ -24,7 +24,7 @@ import nirgeo
 from nirgeo.chunk_limits import MAX_CHUNKS
 from nirgeo.errors import BandError, GridError, OptionError, SourceError
 from nirgeo.modelfile import Model
-from nirgeo.source import open_source
+from nirgeo.opening import open_source
 from nirgeo.tiling import Window
 
 TESTS = Path(__file__).parents[1]

@@ -17,11 +17,12 @@ from rasterio.warp import transform_bounds
 import nirgeo
 from nirgeo import hints
 from nirgeo.budget import plan_for
+from nirgeo.coarse_fields import belief
 from nirgeo.engine import reach
 from nirgeo.errors import BandError, GridError, OptionError, RadiometryError, ResumeError
 from nirgeo.modelfile import Model
 from nirgeo.radiometry import DisplayCurve, Quantity, Scaling
-from nirgeo.reference import ERROR, _belief, open_reference
+from nirgeo.reference import ERROR, open_reference
 from nirgeo.rgb_source import RgbSource
 from nirgeo.scene import view_of
 from nirgeo.tiling import Window
@@ -316,12 +317,12 @@ def test_a_reference_is_believed_within_the_models_errors() -> None:
     reference[0], reference[1] = np.cos(np.radians(20)), np.sin(np.radians(20))
     error = np.repeat([40.0, 20.0, 10.0, 5.0], 3)[None].repeat(4, axis=0)
     usable = np.ones((4, 12), dtype=np.bool_)
-    found = _belief(model, 0.2 * reference, error, usable)[1, [1, 4, 7, 10]]
+    found = belief(model, 0.2 * reference, error, usable)[1, [1, 4, 7, 10]]
     np.testing.assert_allclose(found, [1, 1, 1 / 4, 1 / 16], rtol=0.02)
     usable[:, 6:] = False
-    found = _belief(model, reference, error, usable)
+    found = belief(model, reference, error, usable)
     np.testing.assert_array_equal(found[:, 6:], 1)
-    assert (_belief(model, 0 * reference, error, usable) == 1).all()
+    assert (belief(model, 0 * reference, error, usable) == 1).all()
 
 
 def test_near_infrared_alone_can_not_tell_a_change_from_haze(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import nirgeo
 from nirgeo import georeference
 from nirgeo.errors import BandError, RadiometryError
 from nirgeo.georeference import map_positions
-from nirgeo.source import Grid
+from nirgeo.grid import Grid
 
 Affine = rasterio.Affine
 COLOURS = ("red", "green", "blue")
@@ -134,7 +134,7 @@ def test_places_off_the_earth_are_no_places_the_first_time_too() -> None:
     look = (
         "import numpy as np, rasterio\n"
         "from nirgeo.georeference import map_positions\n"
-        "from nirgeo.source import Grid\n"
+        "from nirgeo.grid import Grid\n"
         f"grid = Grid(366, 366, (30e3, 0, -5.49e6, 0, -30e3, 5.49e6), {DISK!r})\n"
         "rows, cols = np.meshgrid(*[np.arange(0, 367, 61.0)] * 2, indexing='ij')\n"
         "for _ in range(3):\n"

@@ -21,9 +21,9 @@ import nirgeo
 from nirgeo.errors import BandError, GridError, OptionError, TargetError
 from nirgeo.modelfile import Model
 from nirgeo.nodata import suspected_nodata
+from nirgeo.opening import open_source
 from nirgeo.reference import open_reference
 from nirgeo.rgb_source import open_rgb
-from nirgeo.source import open_source
 
 SCALE = ("--scale", "0.0001")
 

@@ -22,8 +22,8 @@ from nirgeo.cores import cores
 from nirgeo.creation_options import cog_options
 from nirgeo.errors import TargetError
 from nirgeo.expected_error import BAND
+from nirgeo.grid import Grid
 from nirgeo.overviews import Overviews, overviews_for
-from nirgeo.source import Grid
 from nirgeo.tiling import ChunkGrid, Window, joined
 
 PLACE = (10.0, 0.0, 4e5, 0.0, -10.0, 6e6)

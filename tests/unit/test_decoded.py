@@ -24,8 +24,9 @@ import nirgeo
 from nirgeo import decoded, handles
 from nirgeo.decoded import Pixels, SharedBlocks, sharing, unit_shape
 from nirgeo.errors import SourceError
+from nirgeo.opening import open_source
 from nirgeo.sent import ChunkTask, compute_chunks, versions_here
-from nirgeo.source import RasterSource, open_source
+from nirgeo.source import RasterSource
 from nirgeo.tiling import ChunkGrid, Window
 
 SIZE = (700, 900)

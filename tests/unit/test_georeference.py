@@ -18,7 +18,7 @@ from rasterio.errors import WarpOperationError
 import nirgeo
 from nirgeo import georeference
 from nirgeo.georeference import grid_of, map_positions, moved, with_georeference
-from nirgeo.source import Grid
+from nirgeo.grid import Grid
 from nirgeo.tiling import Window
 
 WGS84 = rasterio.CRS.from_epsg(4326)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from nirgeo import hints, location_prior
 from nirgeo.errors import ModelError
+from nirgeo.grid import Grid
 from nirgeo.location_prior import (
     LEVELS,
     RANGE,
@@ -20,7 +21,6 @@ from nirgeo.location_prior import (
     look_up,
     uniform_hint,
 )
-from nirgeo.source import Grid
 
 TONES = ToneMap((0.1, -0.3), ((0.5, 0.0), (0.0, 0.5)), (0.15, 0.15))
 SAHARA, AMAZON, ATLANTIC = (9.0, 23.5), (-62.0, -5.0), (-35.0, 30.0)

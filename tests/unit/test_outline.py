@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nirgeo.grid import Grid
 from nirgeo.outline import outline
-from nirgeo.source import Grid
 
 
 def grid(crs: str | None, *transform: float, size: tuple[int, int] = (100, 100)) -> Grid:

@@ -21,6 +21,7 @@ from stac_items import item
 
 from nirgeo.errors import OptionError, SourceError, TrainingError
 from nirgeo.georeference import map_positions
+from nirgeo.grid import Grid
 from nirgeo.preparation import prepare as prepare_module
 from nirgeo.preparation.candidates import (
     Candidate,
@@ -43,7 +44,6 @@ from nirgeo.preparation.prepare import Rules, _day, prepare
 from nirgeo.preparation.registration import find_shift
 from nirgeo.preparation.tiles import tile_windows, write_tile
 from nirgeo.radiometry import Quantity
-from nirgeo.source import Grid
 from nirgeo.stac.document import Document
 from nirgeo.stac.item import parse_item
 from nirgeo.tiling import Window

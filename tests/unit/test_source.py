@@ -30,11 +30,13 @@ import nirgeo
 from nirgeo import handles
 from nirgeo.engine import model_for, unlike_training
 from nirgeo.errors import BandError, BandWarning, GridError, NirgeoError, SourceError
+from nirgeo.grid import Grid
 from nirgeo.nodata import suspected_nodata
+from nirgeo.opening import StackedBand, open_source
 from nirgeo.pixel_size import told_sides
 from nirgeo.radiometry import Quantity, find_scaling
 from nirgeo.registry import is_made_for, load_model
-from nirgeo.source import Grid, RasterSource, StackedBand, open_source
+from nirgeo.source import RasterSource
 from nirgeo.tiling import Window, lattice
 
 RGBA = ("red", "green", "blue", "alpha")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nirgeo.source import Grid
+from nirgeo.grid import Grid
 from nirgeo.two_grids import any_inside, in_both, positions_in, reach_in, same_crs, steps_in
 
 METRES = "EPSG:32632"
