@@ -34,6 +34,7 @@ def register(icon: QIcon) -> None:
 
 def unregister() -> None:
     ProcessingConfig.settings.pop(PYTHON, None)
+    ProcessingConfig.settingIcons.pop(GROUP, None)
 
 
 def nirgeo_command() -> NirgeoCommand:

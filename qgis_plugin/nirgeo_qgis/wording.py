@@ -40,9 +40,10 @@ INFO: Labels = {option: COLORIZE[option] for option in ("--nir",)}
 
 _SHORT = {"-o": "--output"}
 # With what stands for the field's value, which the field itself asks for; a form of numbers tells
-# more than it does.
+# more than it does. And with the folder of several results, of which a form has one.
 _OPTION = re.compile(
-    r"(?<![\w-])(--?[a-z][a-z-]*)(?![\w-])( (?:NUMBER or NAME|NUMBER|NAME|VALUE|ASSET)(?!\w))?"
+    r"(?<![\w-])(--?[a-z][a-z-]*)(?![\w-])"
+    r"( (?:NUMBER or NAME|NUMBER|NAME|VALUE|ASSET)(?!\w)| or --out-dir(?![\w-]))?"
 )
 
 

@@ -91,6 +91,7 @@ def test_figures_are_a_result_too() -> None:
         ("--nodata", "give --nodata VALUE", "give “Value of missing pixels”"),
         ("--scale", "--scale GAIN[,OFFSET]", "“Scaling to reflectance” GAIN[,OFFSET]"),
         ("--output", "choose another with -o", "choose another with “Natural colour”"),
+        ("--output", "another with -o or --out-dir", "another with “Natural colour”"),
         ("--workers", "--workers 0: need at least one", "--workers 0: need at least one"),
         (None, "no such file", "no such file"),
         (7, "no such file", "no such file"),

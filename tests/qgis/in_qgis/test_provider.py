@@ -35,6 +35,7 @@ def test_unloading_leaves_nothing(qgis_processing: Any) -> None:
         plugin.unload()
         assert REGISTRY().algorithmById("nirgeo:colorize") is None
         assert "NIRGEO_PYTHON" not in ProcessingConfig.settings
+        assert "nirgeo" not in ProcessingConfig.settingIcons
 
 
 def test_no_process_is_started_while_registering(
