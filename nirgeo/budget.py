@@ -15,8 +15,8 @@ from nirgeo import decoded
 from nirgeo.cores import cores
 from nirgeo.errors import OptionError
 from nirgeo.estimate import Estimate, estimate
+from nirgeo.gdal_settings import CACHE_BYTES
 from nirgeo.given import check_workers
-from nirgeo.handles import CACHE_BYTES
 from nirgeo.modelfile import Model
 from nirgeo.runtimes.choice import FP32, ONNX, TORCH, Runtime, choose_runtime
 from nirgeo.tiling import DEFAULT_CHUNK_TILES, TILE, Window

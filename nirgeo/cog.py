@@ -18,7 +18,7 @@ from nirgeo.cog_source import Picture, write_vrt
 from nirgeo.cog_strips import UnlikeHeaderError, can_be_put_together, write_strips
 from nirgeo.creation_options import WARPING_OPTIONS, cog_options, leaves_blocks_out
 from nirgeo.errors import OptionError, TargetError
-from nirgeo.handles import GDAL_ERRORS, forget_errors, unset
+from nirgeo.gdal_settings import GDAL_ERRORS, forget_errors, unset
 from nirgeo.interruption import copy_raster
 from nirgeo.tiling import Window
 

@@ -26,7 +26,7 @@ import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio.env import get_gdal_config
 
-from nirgeo import handles
+from nirgeo import gdal_settings
 from nirgeo.blockstore import TiledFile
 from nirgeo.cog_blocks import directories
 from nirgeo.cog_source import Picture, write_strip_vrt, write_vrt
@@ -108,7 +108,10 @@ def write_strips(
     places: dict[tuple[int, int], list[Places]] = {}
     done, total = 0, sum(strip.window.height * strip.window.width for strip in strips)
     pool = ThreadPoolExecutor(
-        count, "nirgeo-cog", initializer=handles.adopt, initargs=(handles.settings_here(),)
+        count,
+        "nirgeo-cog",
+        initializer=gdal_settings.adopt,
+        initargs=(gdal_settings.settings_here(),),
     )
     made: dict[str, Future[None]] = {}
     try:

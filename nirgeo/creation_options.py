@@ -20,7 +20,7 @@ from rasterio.io import MemoryFile
 from nirgeo.cog_blocks import check_blocks
 from nirgeo.cores import cores
 from nirgeo.errors import OptionError
-from nirgeo.handles import GDAL_ERRORS, forget_errors
+from nirgeo.gdal_settings import GDAL_ERRORS, forget_errors
 
 # Creation options of GDAL's COG driver (GDAL 3.11 documentation). The driver only warns about a
 # name it does not know, and a misspelt option then silently does nothing.

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nirgeo import handles
+from nirgeo import gdal_settings, handles
 from nirgeo.tiling import Window, cells
 
 _OF_CACHE, _LEFT_TO_GDAL = 0.5, 0.25
@@ -176,12 +176,12 @@ class _Sharing:
         with self.lock:
             if self.blocks is None:
                 self.blocks = SharedBlocks(self.limit)
-                handles.leave_to_gdal(_LEFT_TO_GDAL)
+                gdal_settings.leave_to_gdal(_LEFT_TO_GDAL)
             return self.blocks
 
     def end(self) -> None:
         if self.blocks is not None:
-            handles.leave_to_gdal(1)
+            gdal_settings.leave_to_gdal(1)
             self.blocks = None
 
 
@@ -197,7 +197,7 @@ def sharing() -> Iterator[None]:
     """
     with _sharing.lock:
         if _sharing.users == 0:
-            _sharing.limit = int(handles.cache_bytes() * _OF_CACHE)
+            _sharing.limit = int(gdal_settings.cache_bytes() * _OF_CACHE)
         _sharing.users += 1
     try:
         yield

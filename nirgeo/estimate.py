@@ -9,7 +9,7 @@ import numpy as np
 
 from nirgeo.colouriser import Colouriser
 from nirgeo.cores import cores
-from nirgeo.handles import CACHE_BYTES
+from nirgeo.gdal_settings import CACHE_BYTES
 from nirgeo.own_torch import intra_op_threads
 from nirgeo.tiling import TILE, ChunkGrid, Window, input_window
 

@@ -18,8 +18,8 @@ from rasterio.transform import from_gcps
 from rasterio.warp import transform as reproject
 
 from nirgeo.errors import GridError
+from nirgeo.gdal_settings import GDAL_ERRORS, NOT_SUPPORTED, forget_errors
 from nirgeo.grid import Grid
-from nirgeo.handles import GDAL_ERRORS, NOT_SUPPORTED, forget_errors
 from nirgeo.nodata import as_stored
 from nirgeo.tiling import Window
 

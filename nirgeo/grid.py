@@ -16,7 +16,7 @@ from rasterio.transform import from_gcps
 from rasterio.warp import transform as transform_points
 from rasterio.warp import transform_bounds
 
-from nirgeo import handles
+from nirgeo import gdal_settings
 from nirgeo.errors import GridError
 from nirgeo.pixel_size import mean_side
 
@@ -103,8 +103,8 @@ class Grid:
         middle = self.affine @ (self.width / 2, self.height / 2)
         try:
             _, latitudes = transform_points(crs, CRS.from_epsg(4326), *([v] for v in middle))
-        except handles.GDAL_ERRORS:
-            handles.forget_errors()
+        except gdal_settings.GDAL_ERRORS:
+            gdal_settings.forget_errors()
             return 1.0
         share = math.cos(math.radians(latitudes[0])) if math.isfinite(latitudes[0]) else 1.0
         true_at = float(crs.to_dict().get("lat_ts", 0.0))
@@ -199,8 +199,8 @@ def apart(other: Grid, grid: Grid) -> bool:
         west, south, east, north = transform_bounds(
             CRS.from_user_input(other.crs), crs, *other.bounds, densify_pts=21
         )
-    except handles.GDAL_ERRORS:
-        handles.forget_errors()
+    except gdal_settings.GDAL_ERRORS:
+        gdal_settings.forget_errors()
         return False
     if not all(map(math.isfinite, (west, south, east, north))) or west > east:
         return False

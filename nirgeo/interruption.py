@@ -18,7 +18,7 @@ from uuid import uuid4
 import rasterio
 import rasterio.shutil
 
-from nirgeo.handles import forget_errors
+from nirgeo.gdal_settings import forget_errors
 
 _SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)

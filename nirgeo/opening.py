@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from rasterio.enums import ColorInterp, MaskFlags
 
-from nirgeo import handles
+from nirgeo import gdal_settings, handles
 from nirgeo.acquisition import find_acquisition
 from nirgeo.bands import find_roles
 from nirgeo.errors import BandError, GridError, SourceError
@@ -83,9 +83,9 @@ def open_source(
         raise SourceError("no scene given: name a file, or bands with --stack ROLE=FILE")
     try:
         return _look(entries, dict(roles or {}), nodata)
-    except (handles.GdalError, UnicodeDecodeError) as error:
+    except (gdal_settings.GdalError, UnicodeDecodeError) as error:
         # GDAL opens a file whose georeference it can't read, or hands on what is no text.
-        handles.forget_errors()
+        gdal_settings.forget_errors()
         handles.close_all()  # an open dataset would say it once and then work without
         names = ", ".join(
             public(entry.path if isinstance(entry, StackedBand) else entry) for entry, _ in entries
@@ -115,7 +115,7 @@ def _look(
     files = list(dict.fromkeys(band.path for band in bands))
     labels = [band.label for band in bands]
     product = " ".join(product_names(file) for file in files)
-    with handles.gdal_env(bands[0].path):
+    with gdal_settings.gdal_env(bands[0].path):
         mission = product_in_tags(bands[0].open().tags())
     found = find_roles(
         labels, product=f"{mission} {product}", dtype=bands[0].dtype, explicit=explicit
@@ -140,7 +140,7 @@ def _look(
                 f"resampled to the grid of near infrared ({grid.width}×{grid.height} px)"
             )
 
-    with handles.gdal_env(nir.path):
+    with gdal_settings.gdal_env(nir.path):
         opened = nir.open()
         clues = first_clues(opened, nir.index, nir.path)
         acquisition = find_acquisition(
@@ -186,7 +186,7 @@ def _entry_bands(
     stacked = entry if isinstance(entry, StackedBand) else None
     file = entry.path if isinstance(entry, StackedBand) else entry
     drivers = stacked.drivers if stacked is not None else ()
-    with handles.gdal_env(file):
+    with gdal_settings.gdal_env(file):
         opened = handles.dataset(file, drivers=drivers)
         if opened.count == 0:
             raise SourceError(
@@ -235,7 +235,7 @@ def count_bands(file: StackedBand) -> int:
     ------
     SourceError : it is no raster
     """
-    with handles.gdal_env(file.path):
+    with gdal_settings.gdal_env(file.path):
         return _without_alpha(handles.dataset(file.path, drivers=file.drivers))
 
 

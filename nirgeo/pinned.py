@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 
 import dask
 
-from nirgeo import handles
+from nirgeo import gdal_settings
 from nirgeo.dealing import Dealer
 from nirgeo.errors import ClusterError
 from nirgeo.pieces import Chunk
@@ -71,7 +71,11 @@ class Pinned:
         self._resources = resources
         self._there = there
         self._left = left
-        self._surroundings = handles.settings_here(), versions_here(), handles.cache_bytes()
+        self._surroundings = (
+            gdal_settings.settings_here(),
+            versions_here(),
+            gdal_settings.cache_bytes(),
+        )
         self._dealer = Dealer(blocks)
         self._under_way: dict[Future[Any], tuple[Worker, list[Chunk]]] = {}
         self._group: dict[Worker, int] = {}

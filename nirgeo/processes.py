@@ -27,7 +27,7 @@ from typing import Any, Self
 
 import cloudpickle
 
-from nirgeo import handles, heap
+from nirgeo import gdal_settings, heap
 from nirgeo.cores import cores
 from nirgeo.dealing import Dealer
 from nirgeo.errors import ClusterError, OptionError
@@ -107,8 +107,8 @@ class Processes:
         NirgeoError : whatever a chunk raises
         OSError : what ``there`` raises
         """
-        settings, versions = handles.settings_here(), versions_here()
-        cache = handles.cache_bytes()
+        settings, versions = gdal_settings.settings_here(), versions_here()
+        cache = gdal_settings.cache_bytes()
         dealer = Dealer(blocks)
         with self._lock:
             try:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
-from nirgeo import handles
+from nirgeo import gdal_settings, handles
 from nirgeo.bands import COLOURS
 from nirgeo.errors import (
     BandError,
@@ -218,7 +218,7 @@ def _colours_in_words(names: Sequence[str]) -> dict[str, str] | None:
 
 
 def _find_colours(path: str, advice: str) -> dict[str, str]:
-    with handles.gdal_env(path):
+    with gdal_settings.gdal_env(path):
         opened = handles.dataset(path)
         told = handles.descriptions(opened) or ("",) * opened.count
         names = [text.lower() for text in told]
@@ -259,7 +259,7 @@ def _find_colours(path: str, advice: str) -> dict[str, str]:
 
 def _rendering(path: str) -> Rendering:
     """The rendering that an output of nirgeo records."""
-    with handles.gdal_env(path):
+    with gdal_settings.gdal_env(path):
         tags: Mapping[str, str] = handles.dataset(path).tags(ns=NAMESPACE)
     curve = re.fullmatch(r"srgb, gain (\S+)", tags.get("DISPLAY_CURVE", ""))
     if curve is None:

@@ -19,7 +19,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
-from nirgeo import handles
+from nirgeo import gdal_settings, handles
 from nirgeo.bands import ROLES
 from nirgeo.chunk_limits import check_chunk, refuse_too_many
 from nirgeo.errors import BandError, GridError, OptionError
@@ -100,7 +100,7 @@ def stamps_of(source: RasterSource) -> list[tuple[str, tuple[int, int] | None]]:
     """
     files = {public(path): stamp for path, stamp in source.stamps}
     for path, band in {band.path: band for band in source.bands}.items():
-        with handles.gdal_env(path):
+        with gdal_settings.gdal_env(path):
             behind = [public(f) for f in band.open().files]
         files |= {f: handles.file_stamp(f) for f in behind if not f.endswith((".aux.xml", ".ovr"))}
     return sorted(files.items())
@@ -413,7 +413,7 @@ def _shared_nodata(source: RasterSource) -> float | None:
             values.add(band.nodata)
             continue
         if band.path not in said:
-            with handles.gdal_env(band.path):
+            with gdal_settings.gdal_env(band.path):
                 said[band.path] = band.open().nodatavals
         values.add(said[band.path][band.index - 1])
     distinct = {repr(v): v for v in values}

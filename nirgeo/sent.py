@@ -13,7 +13,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from nirgeo import handles, pieces
+from nirgeo import gdal_settings, pieces
 from nirgeo._version import __version__
 from nirgeo.errors import ClusterError, NirgeoError
 from nirgeo.pieces import Graph
@@ -56,7 +56,11 @@ def compute_chunks(
     OSError : what ``there`` raises
     """
     refuse_other_versions(versions)
-    with handles.settings_from(settings), handles.cache_of(cache), handles.bounded_cache():
+    with (
+        gdal_settings.settings_from(settings),
+        gdal_settings.cache_of(cache),
+        gdal_settings.bounded_cache(),
+    ):
         return [_computed(task) for task in tasks]
 
 

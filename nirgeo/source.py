@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rasterio.enums import MaskFlags
 from rasterio.windows import Window as RasterioWindow
 
-from nirgeo import decoded, handles
+from nirgeo import decoded, gdal_settings, handles
 from nirgeo.acquisition import Acquisition
 from nirgeo.bands import ROLES, BandLabel, listing
 from nirgeo.errors import BandError, GridError, SourceError
@@ -63,12 +63,12 @@ class SourceBand:
         return handles.Warp(self.warp, self.index, self.nodata, self.masked)
 
     def open(self) -> Any:
-        """This thread's dataset of the file on its own grid. Call inside ``handles.gdal_env``."""
+        """This thread's dataset of the file on its own grid. Call inside ``gdal_env``."""
         return handles.dataset(self.path, drivers=self.drivers)
 
     def stored_scaling(self) -> tuple[float, float, float | None]:
         """Scale and offset that the file gives the band, and the tag that goes before both."""
-        with handles.gdal_env(self.path):
+        with gdal_settings.gdal_env(self.path):
             opened = self.open()
             tag, _ = reflectance_scale(opened, self.index)
             return opened.scales[self.index - 1], opened.offsets[self.index - 1], tag
@@ -195,7 +195,7 @@ class RasterSource:
         """
         first = bands[0]
         stamp = dict(self.stamps).get(first.path)
-        with handles.gdal_env(first.path):
+        with gdal_settings.gdal_env(first.path):
             opened = handles.dataset(first.path, first.resampled, first.drivers)
             own_blocks = first.warp is None and opened.driver in handles.PIXEL_DRIVERS
             if decoded.is_shared() and own_blocks and stamp is not None:
@@ -286,8 +286,8 @@ def _read(opened: Any, bands: Sequence[SourceBand], window: Window) -> decoded.P
                 alpha = handles.alpha_of(opened, band.index, masked=band.masked, replaced=given)
             opened.read(index, window=target, out=out)
             mask = _mask(opened, band, alpha, target, masks, out)
-        except handles.GDAL_ERRORS as error:
-            handles.forget_errors()
+        except gdal_settings.GDAL_ERRORS as error:
+            gdal_settings.forget_errors()
             raise SourceError(
                 f"{band.describe()}: band {band.index} can't be read at row {window.row}, "
                 f"column {window.col} ({conceal(error.__cause__ or error, band.path)}); "

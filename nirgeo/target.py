@@ -32,8 +32,9 @@ from rasterio.shutil import copyfiles
 from rasterio.windows import Window
 
 from nirgeo.errors import TargetError, TargetExistsError, TargetLockedError
+from nirgeo.gdal_settings import GDAL_ERRORS, forget_errors
 from nirgeo.given import file_name
-from nirgeo.handles import GDAL_ERRORS, close_all, file_stamp, forget_errors
+from nirgeo.handles import close_all, file_stamp
 from nirgeo.hrefs import has_scheme
 
 _MARK = "published.json"

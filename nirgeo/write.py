@@ -30,7 +30,17 @@ import dask.threaded
 import numpy as np
 import xarray as xr
 
-from nirgeo import array_blocks, cluster, cog, decoded, handles, nearby, pieces, provenance
+from nirgeo import (
+    array_blocks,
+    cluster,
+    cog,
+    decoded,
+    gdal_settings,
+    handles,
+    nearby,
+    pieces,
+    provenance,
+)
 from nirgeo._version import __version__
 from nirgeo.blockstore import MAX_TIFF_TILE_TILES, BlockStore, TiledFile
 from nirgeo.cog_source import Picture
@@ -121,7 +131,7 @@ def write_geotiff(
     with (
         cluster.connected(scheduler, computing) as others,
         target.guarded() as folder,
-        handles.bounded_cache(),
+        gdal_settings.bounded_cache(),
     ):
         journal = Journal(folder / "journal.jsonl")
         samples = data.shape[0] + 1
@@ -426,8 +436,8 @@ def _in_threads(
     pool = ThreadPoolExecutor(
         count,
         thread_name_prefix="nirgeo",
-        initializer=handles.adopt,
-        initargs=(handles.settings_here(),),
+        initializer=gdal_settings.adopt,
+        initargs=(gdal_settings.settings_here(),),
     )
     # Handed over, not entered: dask keeps entered ones in one set for all threads, and whichever
     # run of this process starts next would take it.

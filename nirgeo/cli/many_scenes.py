@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nirgeo import cluster, handles, sent
+from nirgeo import cluster, gdal_settings, sent
 from nirgeo.cli import options as shared
 from nirgeo.cli.one_scene import colorize_one
 from nirgeo.cli.reporting import OfScene, Reporter
@@ -81,7 +81,7 @@ def colorize_on_workers(
         client,
         colorize_there,
         tasks,
-        (dict(options), handles.settings_here(), sent.versions_here()),
+        (dict(options), gdal_settings.settings_here(), sent.versions_here()),
         on_gpu=device != "cpu",
     ):
         if isinstance(outcome, NirgeoError):
@@ -116,7 +116,7 @@ def colorize_there(
     recorder = Recorder()
 
     def run() -> None:
-        with handles.settings_from(settings), damage_told_of():
+        with gdal_settings.settings_from(settings), damage_told_of():
             # A dead worker may have finished the scene before it died.
             colorize_one(scene, {}, place, recorder, options, of_several=True, again=True)
 

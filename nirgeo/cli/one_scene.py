@@ -41,7 +41,8 @@ def colorize_one(
     from nirgeo import engine, provenance
     from nirgeo.acquisition import parse_interval
     from nirgeo.budget import plan_for
-    from nirgeo.handles import cache_of, files_behind
+    from nirgeo.gdal_settings import cache_of
+    from nirgeo.handles import files_behind
     from nirgeo.modelfile import Model
     from nirgeo.registry import check_model
     from nirgeo.scene import open_scene, stamps_of, view_of, with_chunk

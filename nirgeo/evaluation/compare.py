@@ -29,8 +29,9 @@ from nirgeo.errors import EmptySceneError, EvaluationError, NirgeoError, OptionE
 from nirgeo.evaluation.scenes import FloatArray, Mask, render
 from nirgeo.evaluation.score import number
 from nirgeo.evaluation.sums import Block, ErrorSums, blocks, measure_block
+from nirgeo.gdal_settings import GDAL_ERRORS
 from nirgeo.grid import Grid, same_grid
-from nirgeo.handles import GDAL_ERRORS, files_behind
+from nirgeo.handles import files_behind
 from nirgeo.interruption import copy_raster
 from nirgeo.nodata import suspected_nodata
 from nirgeo.radiometry import Quantity

@@ -11,8 +11,8 @@ import numpy as np
 from rasterio.crs import CRS
 from rasterio.warp import transform_bounds
 
+from nirgeo.gdal_settings import GDAL_ERRORS, forget_errors
 from nirgeo.grid import Grid
-from nirgeo.handles import GDAL_ERRORS, forget_errors
 
 KM_PER_DEGREE = 111.32
 

@@ -32,8 +32,8 @@ from nirgeo.errors import (
     TargetExistsError,
     TrainingError,
 )
+from nirgeo.gdal_settings import GDAL_ERRORS, forget_errors
 from nirgeo.grid import Grid
-from nirgeo.handles import GDAL_ERRORS, forget_errors
 from nirgeo.nodata import DECLARE_NODATA, suspected_nodata
 from nirgeo.preparation.candidates import (
     Candidate,

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from nirgeo.errors import TargetError
+from nirgeo.gdal_settings import GDAL_ERRORS
 from nirgeo.grid import Grid
-from nirgeo.handles import GDAL_ERRORS
 from nirgeo.radiometry import Quantity
 from nirgeo.tiling import TILE, Window
 

@@ -15,7 +15,7 @@ from rasterio.env import get_gdal_config, getenv, hasenv
 from rasterio.rio.main import main_group
 
 import nirgeo
-from nirgeo import handles
+from nirgeo import gdal_settings
 from nirgeo.cores import cores
 from nirgeo.creation_options import cog_options
 from nirgeo.modelfile import Model
@@ -90,9 +90,9 @@ def test_a_callers_environment_holds_in_every_thread(
 
 def test_what_a_user_has_set_is_not_set_again() -> None:
     url = "https://example.org/scene.tif"
-    with handles.gdal_env(url):
+    with gdal_settings.gdal_env(url):
         assert get_gdal_config("GDAL_DISABLE_READDIR_ON_OPEN") == "EMPTY_DIR"
-    with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="FALSE"), handles.gdal_env(url):
+    with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="FALSE"), gdal_settings.gdal_env(url):
         assert get_gdal_config("GDAL_DISABLE_READDIR_ON_OPEN") in (False, "FALSE", "NO")
 
 
@@ -105,7 +105,7 @@ def test_threads_of_the_driver_are_the_users() -> None:
 
 def test_the_cache_is_bounded_unless_somebody_chose(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GDAL_CACHEMAX", raising=False)
-    with handles.bounded_cache():
-        assert int(get_gdal_config("GDAL_CACHEMAX")) == handles.CACHE_BYTES
-    with rasterio.Env(GDAL_CACHEMAX=50_000_000), handles.bounded_cache():
+    with gdal_settings.bounded_cache():
+        assert int(get_gdal_config("GDAL_CACHEMAX")) == gdal_settings.CACHE_BYTES
+    with rasterio.Env(GDAL_CACHEMAX=50_000_000), gdal_settings.bounded_cache():
         assert int(get_gdal_config("GDAL_CACHEMAX")) == 50_000_000

@@ -17,7 +17,7 @@ from helpers import write_raster
 from pictures import command
 
 import nirgeo
-from nirgeo import cluster, handles, inference, sent
+from nirgeo import cluster, gdal_settings, inference, sent
 from nirgeo.blockstore import BlockStore
 from nirgeo.errors import ClusterError, TargetError, TargetExistsError
 from nirgeo.keeping import keep_chunk
@@ -127,7 +127,7 @@ class TestRemoteTargets:
 
 
 def test_a_server_that_stops_answering_is_not_waited_for_for_ever() -> None:
-    with handles.gdal_env("https://example.org/x.tif") as _:
+    with gdal_settings.gdal_env("https://example.org/x.tif") as _:
         options = rasterio.env.getenv()
     assert float(options["GDAL_HTTP_CONNECTTIMEOUT"]) <= 60
     assert float(options["GDAL_HTTP_LOW_SPEED_TIME"]) <= 60

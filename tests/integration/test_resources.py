@@ -23,7 +23,7 @@ from pictures import command, listing, scene_values, start
 from rasterio.env import get_gdal_config
 
 import nirgeo
-from nirgeo import budget, decoded, handles
+from nirgeo import budget, decoded, gdal_settings
 from nirgeo.errors import SourceError
 from nirgeo.modelfile import Model
 from nirgeo.own_torch import intra_op_threads
@@ -79,7 +79,7 @@ def test_runs_that_overlap_leave_the_settings_of_before_the_first() -> None:
     seen: list[object] = []
 
     def first() -> None:
-        with handles.bounded_cache(), intra_op_threads(1):
+        with gdal_settings.bounded_cache(), intra_op_threads(1):
             begun.set()
             assert second_begun.wait(10)
         first_ended.set()
@@ -88,7 +88,7 @@ def test_runs_that_overlap_leave_the_settings_of_before_the_first() -> None:
 
     def second() -> None:
         assert begun.wait(10)
-        with handles.bounded_cache(), intra_op_threads(1):
+        with gdal_settings.bounded_cache(), intra_op_threads(1):
             second_begun.set()
             assert first_ended.wait(10)
             seen.append(cache_size())
@@ -99,7 +99,7 @@ def test_runs_that_overlap_leave_the_settings_of_before_the_first() -> None:
             thread.start()
         for thread in threads:
             thread.join()
-    assert seen == [handles.CACHE_BYTES]
+    assert seen == [gdal_settings.CACHE_BYTES]
 
 
 # --- handles --------------------------------------------------------------------------------------
@@ -334,4 +334,4 @@ def test_a_cache_for_a_row_of_chunks(
     if cache:
         assert cache < plan.cache_bytes < 2 * cache
     else:
-        assert plan.cache_bytes == handles.CACHE_BYTES
+        assert plan.cache_bytes == gdal_settings.CACHE_BYTES

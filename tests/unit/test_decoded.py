@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from rasterio.env import get_gdal_config
 
 import nirgeo
-from nirgeo import decoded, handles
+from nirgeo import decoded, gdal_settings
 from nirgeo.decoded import Pixels, SharedBlocks, sharing, unit_shape
 from nirgeo.errors import SourceError
 from nirgeo.opening import open_source
@@ -51,7 +51,7 @@ def cache_size() -> int:
 @pytest.fixture
 def run() -> Iterator[None]:
     """What surrounds the threads of a run."""
-    with handles.bounded_cache(), sharing():
+    with gdal_settings.bounded_cache(), sharing():
         yield
 
 
@@ -185,11 +185,13 @@ class TestUnits:
         layout = LAYOUTS["one strip"] | {"compress": "deflate"}
         scene = open_source(write_raster(tmp_path / "a.tif", values, **layout))
         for fit, shared in ((decoded._UNITS, True), (decoded._UNITS - 1, False)):
-            monkeypatch.setattr(decoded, "_OF_CACHE", fit * values.nbytes / handles.CACHE_BYTES)
-            with handles.bounded_cache(), sharing():
+            monkeypatch.setattr(
+                decoded, "_OF_CACHE", fit * values.nbytes / gdal_settings.CACHE_BYTES
+            )
+            with gdal_settings.bounded_cache(), sharing():
                 found, _ = scene.read(Window(100, 100, 20, 30), [1])
                 assert (decoded.shared() is not None) == shared
-                left = handles.CACHE_BYTES // 4 if shared else handles.CACHE_BYTES
+                left = gdal_settings.CACHE_BYTES // 4 if shared else gdal_settings.CACHE_BYTES
                 assert cache_size() == left
             np.testing.assert_array_equal(found[0], values[100:120, 100:130])
 
@@ -290,7 +292,7 @@ class TestSharing:
         found, _ = open_source(tmp_path / "a.vrt").read(Window(5, 5, 200, 100), [1])
         np.testing.assert_array_equal(found[0], measured(size=(300, 300))[5:205, 5:105])
         assert decoded.shared() is None
-        assert cache_size() == handles.CACHE_BYTES
+        assert cache_size() == gdal_settings.CACHE_BYTES
 
     def test_a_damaged_block_spoils_only_the_windows_that_meet_it(
         self, tmp_path: Path, run: None
@@ -336,12 +338,12 @@ class TestMemory:
         scene = open_source(write_raster(tmp_path / "a.tif", measured(size=(64, 64))))
         return lambda: scene.read(Window(0, 0, 64, 64), [1])
 
-    @pytest.mark.parametrize("size", [handles.CACHE_BYTES, 2**24])
+    @pytest.mark.parametrize("size", [gdal_settings.CACHE_BYTES, 2**24])
     def test_gdals_cache_makes_room_and_gets_it_back(
         self, read: Callable[[], object], size: int
     ) -> None:
         before = cache_size()
-        with handles.cache_of(size), handles.bounded_cache():
+        with gdal_settings.cache_of(size), gdal_settings.bounded_cache():
             with sharing(), ThreadPoolExecutor(1) as pool:
                 assert cache_size() == size  # until there is something to share
                 pool.submit(read).result()
@@ -354,7 +356,7 @@ class TestMemory:
     def test_the_users_cache_stays(self, read: Callable[[], object]) -> None:
         size = 32 * 2**20
         with rasterio.Env(GDAL_CACHEMAX=size):
-            with handles.bounded_cache(), sharing():
+            with gdal_settings.bounded_cache(), sharing():
                 read()
                 assert blocks().decoded == 1
                 assert cache_size() == size
@@ -362,7 +364,7 @@ class TestMemory:
             assert cache_size() == size
 
     def test_runs_that_overlap_share_until_the_last_ends(self, read: Callable[[], object]) -> None:
-        with handles.bounded_cache():
+        with gdal_settings.bounded_cache():
             first, second = sharing(), sharing()
             first.__enter__()
             read()
@@ -370,10 +372,10 @@ class TestMemory:
             second.__enter__()
             first.__exit__(None, None, None)
             assert decoded.shared() is shared
-            assert cache_size() == handles.CACHE_BYTES // 4
+            assert cache_size() == gdal_settings.CACHE_BYTES // 4
             second.__exit__(None, None, None)
             assert decoded.shared() is None
-            assert cache_size() == handles.CACHE_BYTES
+            assert cache_size() == gdal_settings.CACHE_BYTES
 
     def test_a_budget_reaches_the_workers_of_a_cluster(self) -> None:
         task = ChunkTask({"size": (cache_size,)}, ["size"])

@@ -12,7 +12,7 @@ import pytest
 import rasterio
 from helpers import NORTH_UP_10M, UTM, write_raster
 
-from nirgeo import handles
+from nirgeo import gdal_settings, handles
 from nirgeo.errors import SourceError
 
 
@@ -100,16 +100,16 @@ def test_settings_for_remote_files_last_only_inside(monkeypatch: pytest.MonkeyPa
     name = "GDAL_DISABLE_READDIR_ON_OPEN"
     monkeypatch.delenv(name, raising=False)
     with rasterio.Env():
-        with handles.gdal_env("https://example.com/scene.tif"):
+        with gdal_settings.gdal_env("https://example.com/scene.tif"):
             assert rasterio.env.getenv()[name] == "EMPTY_DIR"
         assert name not in rasterio.env.getenv()
-        with handles.gdal_env("scene.tif"):
+        with gdal_settings.gdal_env("scene.tif"):
             assert name not in rasterio.env.getenv()
 
 
 def test_what_the_user_has_set_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "9")
-    with handles.gdal_env("https://example.com/scene.tif"):
+    with gdal_settings.gdal_env("https://example.com/scene.tif"):
         assert "GDAL_HTTP_MAX_RETRY" not in rasterio.env.getenv()
 
 
