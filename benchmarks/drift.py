@@ -24,8 +24,9 @@ from nirgeo.accelerator import Accelerator, NetworkKey
 from nirgeo.inference import run_network
 from nirgeo.lane import Block
 from nirgeo.modelfile import Model
-from nirgeo.radiometry import Quantity, Scaling, from_working, quantize, to_working
+from nirgeo.radiometry import Quantity, from_working, quantize, to_working
 from nirgeo.registry import load_model
+from nirgeo.scaling import Scaling
 from nirgeo.scene import open_scene
 from nirgeo.scene_attributes import SCALING_ATTR
 

@@ -19,9 +19,9 @@ from nirgeo.attributes import of_the_scene
 from nirgeo.bands import ROLES, BandLabel, find_roles, wavelength_in, wavelength_of
 from nirgeo.errors import BandError, GridError, RadiometryError
 from nirgeo.georeference import CORNERS_ATTR, RPC_ATTR
-from nirgeo.radiometry import (
+from nirgeo.radiometry import Quantity
+from nirgeo.scaling import (
     ENVI_FACTOR,
-    Quantity,
     Scale,
     Scaling,
     ScalingClues,

@@ -44,7 +44,10 @@ from nirgeo.layers import array_from_tasks, refuse_unknown_chunks
 from nirgeo.location_prior import HintField
 from nirgeo.modelfile import LOCAL_AFFINE, Model, ModelSpec
 from nirgeo.nodata import suspected_nodata
-from nirgeo.radiometry import (
+from nirgeo.recipe import Output, Recipe
+from nirgeo.registry import AUTO, AnyModel, pick_model
+from nirgeo.runtimes.choice import FP32, INT8, TORCH, check_device, choose_runtime
+from nirgeo.scaling import (
     Scale,
     Scaling,
     ScalingClues,
@@ -53,9 +56,6 @@ from nirgeo.radiometry import (
     refuse_what_was_applied,
     sampled_clues,
 )
-from nirgeo.recipe import Output, Recipe
-from nirgeo.registry import AUTO, AnyModel, pick_model
-from nirgeo.runtimes.choice import FP32, INT8, TORCH, check_device, choose_runtime
 from nirgeo.scene import SceneView, digest, resolve_scale, view_of
 from nirgeo.scene_attributes import VALID, product_of, stated_scaling
 from nirgeo.source import RasterSource

@@ -10,7 +10,7 @@ from typing import Any
 from nirgeo import handles
 from nirgeo.bands import BandLabel, wavelength_in, wavelength_of
 from nirgeo.hrefs import without_query
-from nirgeo.radiometry import ENVI_FACTOR, ENVI_ORIGIN, TAG_ORIGIN, ScalingClues, envi_scale
+from nirgeo.scaling import ENVI_FACTOR, ENVI_ORIGIN, TAG_ORIGIN, ScalingClues, envi_scale
 
 
 def labels_of(opened: Any, path: str, first_number: int) -> list[BandLabel]:

@@ -21,7 +21,7 @@ from nirgeo.cube import band_labels
 from nirgeo.errors import BandError, NirgeoError, SourceError
 from nirgeo.hrefs import has_scheme
 from nirgeo.nodata import as_stored
-from nirgeo.radiometry import Scaling, ScalingClues, find_scaling
+from nirgeo.scaling import Scaling, ScalingClues, find_scaling
 from nirgeo.scene_attributes import SCALING_ATTR, SCALING_ORIGIN_ATTR, VALID
 from nirgeo.tiling import TILE, ChunkGrid
 from nirgeo.unheard import unheard

@@ -27,7 +27,7 @@ from nirgeo.grid import (
 )
 from nirgeo.hrefs import public, without_query
 from nirgeo.nodata import framing_value
-from nirgeo.radiometry import kind_of_numbers
+from nirgeo.scaling import kind_of_numbers
 from nirgeo.source import RasterSource, SourceBand, refuse_complex, stamps_of_files
 from nirgeo.tiling import lattice
 

@@ -10,7 +10,8 @@ import numpy as np
 from nirgeo import expected_error
 from nirgeo.colouriser import Colouriser, Spec
 from nirgeo.errors import OptionError, RadiometryError
-from nirgeo.radiometry import Quantity, Scaling
+from nirgeo.radiometry import Quantity
+from nirgeo.scaling import Scaling
 
 if TYPE_CHECKING:
     from nirgeo.reference import Reference

@@ -51,17 +51,9 @@ from nirgeo.georeference import map_positions, turned
 from nirgeo.grid import Grid
 from nirgeo.hrefs import public
 from nirgeo.nodata import told_frame
-from nirgeo.radiometry import (
-    DisplayCurve,
-    Quantity,
-    Scale,
-    Scaling,
-    from_working,
-    is_assumed,
-    parse_scale,
-    to_working,
-)
+from nirgeo.radiometry import DisplayCurve, Quantity, from_working, to_working
 from nirgeo.rgb_source import RgbSource, open_rgb
+from nirgeo.scaling import Scale, Scaling, is_assumed, parse_scale
 from nirgeo.scene import stamps_of
 from nirgeo.tiling import TILE, Window
 from nirgeo.two_grids import (

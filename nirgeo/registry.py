@@ -23,7 +23,8 @@ from nirgeo.errors import ModelError, UnknownModelError
 from nirgeo.given import file_name
 from nirgeo.modelfile import Model, read_model
 from nirgeo.pixel_size import told_sides
-from nirgeo.radiometry import Quantity, level_1_mark
+from nirgeo.radiometry import Quantity
+from nirgeo.scaling import level_1_mark
 
 AUTO = "auto"
 

@@ -26,7 +26,8 @@ from nirgeo.grid import Grid
 from nirgeo.hrefs import is_remote, public, without_query
 from nirgeo.opening import open_source
 from nirgeo.provenance import NAMESPACE
-from nirgeo.radiometry import DisplayCurve, Quantity, Scaling, find_scaling
+from nirgeo.radiometry import DisplayCurve, Quantity
+from nirgeo.scaling import Scaling, find_scaling
 from nirgeo.source import RasterSource
 from nirgeo.tiling import Window
 from nirgeo.unheard import unheard

@@ -31,13 +31,8 @@ from nirgeo.layers import array_from_tasks, facts_of
 from nirgeo.nodata import as_stored
 from nirgeo.opening import open_source
 from nirgeo.provenance import NAMESPACE
-from nirgeo.radiometry import (
-    Quantity,
-    Scale,
-    Scaling,
-    find_scaling,
-    level_1_mark,
-)
+from nirgeo.radiometry import Quantity
+from nirgeo.scaling import Scale, Scaling, find_scaling, level_1_mark
 from nirgeo.scene_attributes import (
     PRODUCT_ATTR,
     SCALING_ATTR,

@@ -7,7 +7,7 @@ from typing import Any
 
 import xarray as xr
 
-from nirgeo.radiometry import (
+from nirgeo.scaling import (
     ENVI_FACTOR,
     ENVI_ORIGIN,
     TAG_ORIGIN,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nirgeo.errors import TrainingError
 from nirgeo.hrefs import SCENE_SUFFIXES
 from nirgeo.nodata import DECLARE_NODATA, suspected_nodata
-from nirgeo.radiometry import Scaling, assumption
+from nirgeo.scaling import Scaling, assumption
 from nirgeo.tables import first_few, name_here, read_rows
 
 

@@ -24,9 +24,7 @@ from nirgeo.file_facts import reflectance_scale
 from nirgeo.grid import Grid
 from nirgeo.hrefs import absolute_scene, conceal, public
 from nirgeo.nodata import as_stored
-from nirgeo.radiometry import (
-    ScalingClues,
-)
+from nirgeo.scaling import ScalingClues
 from nirgeo.tiling import Window, look_around
 
 Mask = NDArray[np.bool_]

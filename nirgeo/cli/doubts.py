@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nirgeo.radiometry import Quantity, Scaling
+from nirgeo.radiometry import Quantity
+from nirgeo.scaling import Scaling
 
 if TYPE_CHECKING:
     from xarray import DataArray

@@ -77,8 +77,8 @@ def describe_scene(
     from nirgeo.hrefs import public
     from nirgeo.inference import NetworkColouriser
     from nirgeo.pixel_size import told_sides
-    from nirgeo.radiometry import assumption
     from nirgeo.registry import AUTO, reason_for
+    from nirgeo.scaling import assumption
     from nirgeo.scene import open_scene, view_of, with_chunk
     from nirgeo.tiling import DEFAULT_CHUNK_TILES, Window
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from nirgeo.acquisition import Acquisition
     from nirgeo.processes import Processes
-    from nirgeo.radiometry import Scaling
     from nirgeo.registry import AnyModel
+    from nirgeo.scaling import Scaling
     from nirgeo.scene import SceneView
     from nirgeo.target import Target
 
@@ -201,9 +201,9 @@ def _explain(
     """Say what was found and chosen, and warn where a result can't be expected to be good."""
     from nirgeo.georeference import grid_of
     from nirgeo.nodata import DECLARE_NODATA
-    from nirgeo.radiometry import assumption, is_surface
     from nirgeo.reference import ASSUMED, FRAMED, NOTHING_FOUND, SCALE_OPTION
     from nirgeo.registry import AUTO, reason_for
+    from nirgeo.scaling import assumption, is_surface
 
     attrs = rgb.attrs
     if view is not None:

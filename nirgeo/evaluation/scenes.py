@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from nirgeo.bands import COLOURS
 from nirgeo.errors import EvaluationError, NirgeoError, TrainingError
 from nirgeo.opening import open_source
-from nirgeo.radiometry import DisplayCurve, Quantity, find_scaling, quantize, to_working
+from nirgeo.radiometry import DisplayCurve, Quantity, quantize, to_working
+from nirgeo.scaling import find_scaling
 from nirgeo.scene import open_scene, view_of
 from nirgeo.scene_lists import SceneEntry, list_scenes, scene_notes
 from nirgeo.tiling import Window

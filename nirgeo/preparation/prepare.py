@@ -47,15 +47,8 @@ from nirgeo.preparation.clouds import cloud_like
 from nirgeo.preparation.places import Footprint, footprint, group_scenes, split_places
 from nirgeo.preparation.registration import Shift, find_shift
 from nirgeo.preparation.tiles import BANDS, tile_windows, write_tile
-from nirgeo.radiometry import (
-    Quantity,
-    Scaling,
-    assumption,
-    find_scaling,
-    is_surface,
-    processing_level,
-    to_working,
-)
+from nirgeo.radiometry import Quantity, to_working
+from nirgeo.scaling import Scaling, assumption, find_scaling, is_surface, processing_level
 from nirgeo.scene import region_of
 from nirgeo.source import RasterSource
 from nirgeo.stac.item import Item

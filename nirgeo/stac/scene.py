@@ -17,7 +17,7 @@ from nirgeo.handles import PIXEL_DRIVERS
 from nirgeo.hrefs import is_remote, is_url, item_in_document, public
 from nirgeo.opening import StackedBand, count_bands, open_source, sample_range
 from nirgeo.plaintext import plain
-from nirgeo.radiometry import Scaling, ScalingClues, find_scaling
+from nirgeo.scaling import Scaling, ScalingClues, find_scaling
 from nirgeo.source import RasterSource
 from nirgeo.stac.document import (
     Document,

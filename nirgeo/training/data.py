@@ -24,7 +24,8 @@ from nirgeo import hints
 from nirgeo.bands import COLOURS, WAVELENGTHS
 from nirgeo.errors import NirgeoError, TrainingError
 from nirgeo.opening import open_source
-from nirgeo.radiometry import Quantity, find_scaling, from_working, to_working
+from nirgeo.radiometry import Quantity, from_working, to_working
+from nirgeo.scaling import find_scaling
 from nirgeo.scene_lists import SceneEntry, scene_notes
 from nirgeo.tiling import TILE, Window
 from nirgeo.training.config import TrainingConfig

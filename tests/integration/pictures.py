@@ -24,7 +24,8 @@ from nirgeo.location_prior import HintField, ToneMap, hint_field
 from nirgeo.modelfile import Model, ModelSpec, read_model, write_model
 from nirgeo.networks import network
 from nirgeo.opening import open_source
-from nirgeo.radiometry import Quantity, Scaling, from_working, quantize, to_working
+from nirgeo.radiometry import Quantity, from_working, quantize, to_working
+from nirgeo.scaling import Scaling
 
 COLOURS = ("red", "green", "blue")
 TO_REFLECTANCE = Scaling(Quantity.REFLECTANCE, 1e-4, 0.0, "test")

@@ -37,8 +37,9 @@ from nirgeo.engine import colouriser_of
 from nirgeo.errors import BandError, ModelError, RadiometryError, ResumeError, UnknownModelError
 from nirgeo.evaluation.predict import ModelPredictor, load_predictors
 from nirgeo.evaluation.scenes import read_scene
-from nirgeo.radiometry import Quantity, Scaling, from_working, quantize, to_working
+from nirgeo.radiometry import Quantity, from_working, quantize, to_working
 from nirgeo.registry import load_model, shipped_baselines
+from nirgeo.scaling import Scaling
 from nirgeo.scene_attributes import VALID
 from nirgeo.scene_lists import SceneEntry
 

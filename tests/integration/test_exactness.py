@@ -217,7 +217,7 @@ def test_display_counts(tmp_path: Path, tiny_counts: Model) -> None:
     valid = np.ones(values.shape, dtype=np.bool_)
     counts = nirgeo.open_scene(path).attrs["nirgeo_scaling"]
     assert counts == "counts:1.0,0.0"
-    from nirgeo.radiometry import Scaling
+    from nirgeo.scaling import Scaling
 
     whole = whole_picture(values[None], valid, tiny_counts, Scaling.from_tag(counts, "test"))
     for chunk in (1, 2):

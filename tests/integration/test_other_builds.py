@@ -29,7 +29,8 @@ import os, sys
 import numpy as np, torch, xarray as xr
 import nirgeo
 from pictures import reflectance
-from nirgeo.radiometry import Quantity, Scaling
+from nirgeo.radiometry import Quantity
+from nirgeo.scaling import Scaling
 from nirgeo.registry import load_model
 torch.backends.mkldnn.enabled = "WITHOUT_ONEDNN" not in os.environ
 found = {}

@@ -21,9 +21,10 @@ from nirgeo.coarse_fields import belief
 from nirgeo.engine import reach
 from nirgeo.errors import BandError, GridError, OptionError, RadiometryError, ResumeError
 from nirgeo.modelfile import Model
-from nirgeo.radiometry import DisplayCurve, Quantity, Scaling
+from nirgeo.radiometry import DisplayCurve, Quantity
 from nirgeo.reference import ERROR, open_reference
 from nirgeo.rgb_source import RgbSource
+from nirgeo.scaling import Scaling
 from nirgeo.scene import view_of
 from nirgeo.tiling import Window
 

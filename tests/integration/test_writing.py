@@ -48,7 +48,8 @@ from nirgeo.errors import (
     TargetExistsError,
 )
 from nirgeo.modelfile import Model
-from nirgeo.radiometry import Quantity, Scaling
+from nirgeo.radiometry import Quantity
+from nirgeo.scaling import Scaling
 from nirgeo.scene_attributes import VALID
 from nirgeo.tiling import ChunkGrid
 

@@ -35,9 +35,10 @@ from nirgeo.errors import ModelError
 from nirgeo.modelfile import Model, read_model
 from nirgeo.networks import load_generator
 from nirgeo.provenance import NAMESPACE
-from nirgeo.radiometry import Quantity, Scaling
+from nirgeo.radiometry import Quantity
 from nirgeo.runtimes.activation_ranges import Watch
 from nirgeo.runtimes.int8 import SUFFIX, ranges_path, read_ranges, write_ranges
+from nirgeo.scaling import Scaling
 from torture.damage import damaged
 from torture.judge import Case, apart, judged
 from torture.record import Record

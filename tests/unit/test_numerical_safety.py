@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from nirgeo.engine import colouriser_of
 from nirgeo.inference import colorize_block, model_output, network_input
 from nirgeo.modelfile import ModelSpec, read_model, write_model
-from nirgeo.radiometry import MAX_REFLECTANCE, Quantity, Scaling
+from nirgeo.radiometry import MAX_REFLECTANCE, Quantity
 from nirgeo.recipe import Output, Recipe
 from nirgeo.registry import load_model, shipped_baselines, shipped_models
+from nirgeo.scaling import Scaling
 from nirgeo.tiling import Window, input_window
 
 SIDE = 24

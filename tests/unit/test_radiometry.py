@@ -16,19 +16,21 @@ from nirgeo.radiometry import (
     MAX_REFLECTANCE,
     DisplayCurve,
     Quantity,
+    from_working,
+    quantize,
+    to_working,
+)
+from nirgeo.scaling import (
     Scaling,
     ScalingClues,
     assumption,
     cf_scaling,
     find_scaling,
-    from_working,
     is_assumed,
     is_surface,
     level_1_mark,
     processing_level,
-    quantize,
     refuse_what_was_applied,
-    to_working,
 )
 
 L2SP = "LC08_L2SP_196030_20210704_20210713_02_T1_SR_B5.TIF"

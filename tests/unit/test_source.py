@@ -34,8 +34,9 @@ from nirgeo.grid import Grid
 from nirgeo.nodata import suspected_nodata
 from nirgeo.opening import StackedBand, open_source
 from nirgeo.pixel_size import told_sides
-from nirgeo.radiometry import Quantity, find_scaling
+from nirgeo.radiometry import Quantity
 from nirgeo.registry import is_made_for, load_model
+from nirgeo.scaling import find_scaling
 from nirgeo.source import RasterSource
 from nirgeo.tiling import Window, lattice
 
