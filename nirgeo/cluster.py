@@ -46,14 +46,15 @@ PROCESSES = "processes"
 
 @contextmanager
 def connected(
-    scheduler: str | Client | Processes | None, workers: int | None = None
+    scheduler: str | os.PathLike[str] | Client | Processes | None, workers: int | None = None
 ) -> Iterator[Client | Processes | None]:
     """Who computes; None for the threads of this process.
 
     Parameters
     ----------
-    scheduler : an address (``tcp://HOST:PORT``), the path of a scheduler file, a client,
-        ``"threads"``, ``"processes"``, or None for the client that is active, if one is
+    scheduler : an address (``tcp://HOST:PORT``), the path of a scheduler file, a client that is not
+        asynchronous, ``"threads"``, ``"processes"``, or None for the client that is active, if one
+        is
     workers : how many processes, if it is them
 
     Raises
@@ -64,7 +65,11 @@ def connected(
     if scheduler is None:
         yield _active_client()
         return
+    if isinstance(scheduler, os.PathLike):
+        scheduler = os.fspath(scheduler)
     if not isinstance(scheduler, str):
+        if not isinstance(scheduler, Processes):
+            _refuse_no_client(scheduler)
         yield scheduler
         return
     if scheduler == LOCAL:
@@ -122,6 +127,20 @@ def _active_client() -> Client | None:
     return client if client.status == "running" and not client.asynchronous else None
 
 
+def _refuse_no_client(given: Any) -> None:
+    """
+    Raises
+    ------
+    OptionError : it can't be waited for
+    """
+    if not hasattr(given, "scheduler_info") or not hasattr(given, "submit"):
+        raise OptionError(f"scheduler: a {type(given).__name__} is no client; give Client(it)")
+    if given.asynchronous:
+        raise OptionError(
+            "scheduler: an asynchronous client can't be waited for; give the scheduler's address"
+        )
+
+
 def _client_class(scheduler: str) -> type[Client]:
     try:
         from distributed import Client
@@ -141,13 +160,42 @@ def _connect(scheduler: str, client_class: type[Client]) -> Client:
             f"--scheduler {scheduler}: neither an address such as tcp://HOST:8786, nor a "
             "scheduler file, nor 'processes'"
         )
+    else:
+        _refuse_address(scheduler)
     try:
         return client_class(**place, timeout=CONNECT_SECONDS, set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:  # TypeError: of an address's malformed port
+    except (OSError, ValueError, TypeError) as error:
         raise ClusterError(
             f"--scheduler {scheduler}: no dask scheduler answers there ({_short(error)}); start "
             "one with `dask scheduler`"
         ) from error
+
+
+def _refuse_address(scheduler: str) -> None:
+    """What dask finds out when its client is half made, which then tries to close for a while.
+
+    Raises
+    ------
+    OptionError : no address, or one of TLS where dask knows no certificates
+    """
+    from distributed.comm.addressing import parse_address, parse_host_port
+    from distributed.comm.registry import get_backend
+    from distributed.security import Security
+
+    try:
+        scheme, place = parse_address(scheduler, strict=True)
+        get_backend(scheme)
+        if scheme != "inproc":
+            parse_host_port(place)
+    except ValueError as error:
+        raise OptionError(
+            f"--scheduler {scheduler}: not an address such as tcp://HOST:8786 ({error})"
+        ) from error
+    if scheme == "tls" and Security().get_connection_args("client").get("ssl_context") is None:
+        raise OptionError(
+            f"--scheduler {scheduler}: dask knows no certificates to sign in with; name them in "
+            "its configuration (distributed.comm.tls), or give a scheduler's client"
+        )
 
 
 def describe(client: Client | Processes) -> str:
@@ -324,7 +372,13 @@ def _explained(error: BaseException, client: Client) -> BaseException:
         return error
     if isinstance(error, KilledWorker):
         return too_many_died(error.allowed_failures + 1)
-    if client.status != "running" or isinstance(error, (CancelledError, CommClosedError)):
+    cancelled = isinstance(error, CancelledError)
+    if cancelled and _answers(client):
+        return ClusterError(
+            "the work was cancelled on the cluster, by its restart or by another client. What is "
+            "done is kept: run again with --resume"
+        )
+    if client.status != "running" or cancelled or isinstance(error, CommClosedError):
         address = getattr(client.scheduler, "address", None) or "the cluster"
         return ClusterError(
             f"the scheduler at {address} is gone. What is done is kept: run again with --resume"
@@ -335,6 +389,15 @@ def _explained(error: BaseException, client: Client) -> BaseException:
             "scheduler and workers"
         )
     return error
+
+
+def _answers(client: Client) -> bool:
+    """Whether the scheduler is still there; work is cancelled where it is not, too."""
+    try:
+        client.sync(client.scheduler.identity, callback_timeout=3)  # type: ignore[union-attr]
+    except Exception:
+        return False
+    return bool(client.status == "running")
 
 
 def _short(error: BaseException) -> str:

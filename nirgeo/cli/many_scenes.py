@@ -7,7 +7,8 @@ that the events of one scene follow those of the other, as they do without a clu
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import socket
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nirgeo import cluster, gdal_settings, sent
@@ -15,7 +16,7 @@ from nirgeo.cli import options as shared
 from nirgeo.cli.one_scene import colorize_one
 from nirgeo.cli.reporting import OfScene, Reporter
 from nirgeo.damage import damage_told_of
-from nirgeo.errors import NirgeoError
+from nirgeo.errors import NirgeoError, SourceError
 from nirgeo.hrefs import absolute, absolute_scene
 
 if TYPE_CHECKING:
@@ -28,10 +29,14 @@ Event = tuple[str, tuple[Any, ...], dict[str, Any]]
 
 
 class Recorder:
-    """A :class:`nirgeo.cli.reporting.Reporter` that remembers what it is told."""
+    """A :class:`nirgeo.cli.reporting.Reporter` that remembers what it is told.
 
-    def __init__(self) -> None:
+    ``wanted`` tells whether somebody still waits for that; if not, the scene is given up.
+    """
+
+    def __init__(self, wanted: Callable[[], bool] = lambda: True) -> None:
         self.events: list[Event] = []
+        self._wanted = wanted
 
     def message(self, text: str) -> None:
         self.events.append(("message", (text,), {}))
@@ -40,6 +45,8 @@ class Recorder:
         self.events.append(("start", (done, total), {}))
 
     def progress(self, done: int, total: int) -> None:
+        if not self._wanted():
+            raise NirgeoError("nobody waits for this scene any more")
         if done == total:  # where it stood in between is no news any more
             self.events.append(("progress", (done, total), {}))
 
@@ -75,7 +82,8 @@ def colorize_on_workers(
     tasks, scenes = {}, {}
     for scene, (path, remark) in jobs:
         target = path if path.startswith("/vsi") else absolute(path)
-        tasks[path] = (scene if scene is None else absolute_scene(scene), (target, remark))
+        source = scene if scene is None else absolute_scene(scene)
+        tasks[path] = source, (target, remark), _seen(source, target)
         scenes[path] = scene or path
     for path, outcome in cluster.each(
         client,
@@ -99,21 +107,26 @@ def colorize_on_workers(
 
 
 def colorize_there(
-    job: Job,
+    job: tuple[str | None, tuple[str, str | None], Sequence[str]],
     options: Mapping[str, Any],
     settings: Mapping[str, Any],
     versions: Mapping[str, str],
 ) -> list[Event]:
     """On a worker: one scene from its file to its result.
 
+    ``job`` is the scene, the path of its result with a remark, and which files and folders of them
+    the sender sees.
+
     Raises
     ------
     ClusterError : other versions than the sender's could make other pixels
+    SourceError : what the sender sees is not there
     """
     sent.refuse_other_versions(versions)
-    scene, place = job
+    scene, place, seen = job
+    _refuse_unseen(seen)
     options = {"workers": 1, **_given(options)}
-    recorder = Recorder()
+    recorder = Recorder(_somebody_waits())
 
     def run() -> None:
         with gdal_settings.settings_from(settings), damage_told_of():
@@ -122,6 +135,49 @@ def colorize_there(
 
     sent.bare(run)
     return recorder.events
+
+
+def _somebody_waits() -> Callable[[], bool]:
+    """Whether the task that this thread is at is still asked for: dask itself ends none.
+
+    One that is not would go on to compute, and write a scene whose run was interrupted.
+    """
+    from distributed import get_worker
+    from distributed.core import Status
+
+    try:
+        worker = get_worker()
+        key = worker.get_current_task()
+    except (ValueError, AttributeError):  # in no task
+        return lambda: True
+
+    def asked_for() -> bool:
+        if worker.status is not Status.running:
+            return True  # it has lost its scheduler: what is done is kept then
+        task = worker.state.tasks.get(key)
+        return task is not None and task.state != "cancelled"
+
+    return asked_for
+
+
+def _seen(scene: str | None, target: str) -> list[str]:
+    """Of a scene and the folder of its result, what is there."""
+    places = [*([] if scene is None else [scene]), os.path.dirname(target)]
+    return [place for place in places if os.path.exists(place)]
+
+
+def _refuse_unseen(seen: Sequence[str]) -> None:
+    """
+    Raises
+    ------
+    SourceError : something is not there on this worker
+    """
+    for place in seen:
+        if not os.path.exists(place):
+            raise SourceError(
+                f"{place} is not there on the worker {socket.gethostname()}; scenes and folders of "
+                "results need the same names on all workers"
+            )
 
 
 def _anywhere(options: Mapping[str, Any]) -> dict[str, Any]:

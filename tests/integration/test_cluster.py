@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
@@ -23,15 +24,16 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
-from distributed import Client, LocalCluster, get_client
+from distributed import Client, Future, LocalCluster, get_client
 from distributed.core import Status
 from helpers import NORTH_UP_10M, random_model, write_raster
 from numpy.typing import NDArray
 from pictures import COLOURS, command, events, listing, punch_holes, read, scene_values
 
 import nirgeo
-from nirgeo import array_blocks, cluster, nearby, pinned
+from nirgeo import array_blocks, cluster, nearby, pinned, sent
 from nirgeo.blockstore import BlockStore
+from nirgeo.cli import many_scenes
 from nirgeo.errors import ClusterError, OptionError, SourceError, TargetError
 from nirgeo.modelfile import Model
 
@@ -613,6 +615,70 @@ def test_no_scheduler(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch)
     assert listing(tmp_path) == {}
 
 
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("tcp://127.0.0.1:abc", "not an address such as tcp://HOST:8786"),
+        ("tcp://127.0.0.1", "not an address such as tcp://HOST:8786 (missing port"),
+        ("carrier://pigeon:1", "unknown address scheme"),
+        ("tls://127.0.0.1:9", "dask knows no certificates"),
+    ],
+)
+def test_an_address_that_can_not_be_used_is_one_line(
+    tmp_path: Path, run: Run, address: str, said: str
+) -> None:
+    # dask's client finds out half made, and then tries to close for twenty seconds.
+    target = tmp_path / "rgb.tif"
+    started = time.monotonic()
+    arguments = ["colorize", run.scene, "-o", target, "--scheduler", address]
+    done = subprocess.run(
+        [sys.executable, "-m", "nirgeo", *map(str, arguments)], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"Error: --scheduler {address}: ")
+    assert said in line
+    assert time.monotonic() - started < 60
+    assert listing(tmp_path) == {}
+
+
+def test_what_is_no_client_is_refused(tmp_path: Path, run: Run, client: Client) -> None:
+    with pytest.raises(OptionError, match=r"a Scheduler is no client; give Client\(it\)"):
+        run.write(tmp_path / "rgb.tif", scheduler=client.cluster.scheduler)
+    address = client.scheduler.address
+
+    async def asynchronously() -> None:
+        async with Client(address, asynchronous=True, set_as_default=False) as later:
+            with pytest.raises(OptionError, match="an asynchronous client can't be waited for"):
+                run.write(tmp_path / "rgb.tif", scheduler=later)
+
+    asyncio.run(asynchronously())
+    assert listing(tmp_path) == {}
+    file = tmp_path / "scheduler.json"
+    file.write_text(json.dumps({"address": address}))
+    run.write(tmp_path / "rgb.tif", scheduler=file)
+    assert (tmp_path / "rgb.tif").read_bytes() == run.finished
+
+
+def test_a_cancelled_run_is_no_lost_scheduler(
+    tmp_path: Path, run: Run, own_cluster: OwnCluster
+) -> None:
+    target = tmp_path / "rgb.tif"
+    with Client(own_cluster.address, set_as_default=False) as other:
+
+        def cancel(done: int, total: int) -> None:
+            if done == 3:
+                tasks = other.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.tasks))
+                other.cancel([Future(key, client=other) for key in tasks], force=True)
+
+        with pytest.raises(ClusterError, match=r"was cancelled on the cluster.* --resume"):
+            run.write(target, scheduler=own_cluster.address, on_progress=cancel)
+    resumed: list[int] = []
+    run.write(target, resume=True, scheduler="threads", on_start=lambda n, _: resumed.append(n))
+    assert resumed[0] >= 3
+    assert target.read_bytes() == run.finished
+
+
 # --- many scenes, stores --------------------------------------------------------------------------
 
 
@@ -647,6 +713,41 @@ def test_each_worker_writes_its_own_scene(
     assert sorted(e["total"] - e["resumed"] for e in starts) == [0, 0, 0, 4]
     assert {k: (tmp_path / "there" / f"{k}_rgb.tif").stat().st_mtime_ns for k in range(3)} == made
     assert len(listing(tmp_path / "there")) == 4
+
+
+def test_what_only_the_sender_sees_is_told(tmp_path: Path) -> None:
+    versions = sent.versions_here()
+    for missing in ("scene.tif", "results"):
+        job = ("scene.tif", ("results/rgb.tif", None), [str(tmp_path), str(tmp_path / missing)])
+        with pytest.raises(SourceError, match=rf"{missing} is not there on the worker .* the same"):
+            many_scenes.colorize_there(job, {}, {}, versions)
+
+
+def test_workers_leave_scenes_that_nobody_waits_for(
+    tmp_path: Path, run: Run, own_cluster: OwnCluster
+) -> None:
+    for k in range(2):
+        write_raster(tmp_path / "scenes" / f"{k}.tif", scene_values(1500, 1500, seed=k))
+    results = tmp_path / "results"
+    arguments = ["colorize", tmp_path / "scenes", "--out-dir", results, "--chunk", "1"]
+    arguments += ["--model", run.model.path, "--scale", "1e-4", "--scheduler", own_cluster.address]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "nirgeo", *map(str, arguments)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not any(journal.stat().st_size for journal in results.glob(".*/journal.jsonl")):
+        assert child.poll() is None
+        time.sleep(0.1)
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert said.splitlines()[-1] == "Error: interrupted"
+    ended = time.monotonic() + 30
+    while results.exists() and listing(results):
+        assert time.monotonic() < ended, listing(results)
+        time.sleep(0.1)
 
 
 def test_files_of_options_are_found_from_any_folder(
