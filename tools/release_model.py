@@ -322,13 +322,17 @@ def _expectation(spec: ModelSpec, facts: Facts) -> str:
     if spec.uncertainty is not None:
         said = spec.uncertainty
         low, high = said["coverage_range"]
+        hint = "without a hint of their colours"
+        if "coverage_hint" not in said:  # of before that was told apart
+            hint = "half of it with a hint of their true colours"
         unit = "scenes of one place" if "--by-scene" in facts.calibration_options else "places"
         lines.append(f"""## Expected errors
 
 `nirgeo colorize --uncertainty` adds the angle by which a colour is expected to be off. Scaled on
 the validation {unit}, nine pixels of ten are expected within {said["quantile"]:.2f} times as much;
-on {said["places"]} {unit} left out of that one by one it was {said["coverage_left_out"]:.1%}
-({low:.1%} to {high:.1%}). Made with `nirgeo calibrate`{facts.calibration}.
+on {said["places"]} {unit} left out of that one by one, {hint}, it was
+{said["coverage_left_out"]:.1%} ({low:.1%} to {high:.1%}). Made with
+`nirgeo calibrate`{facts.calibration}.
 """)
     if spec.domain:
         digits = 3 if spec.quantity is Quantity.REFLECTANCE else 0

@@ -25,7 +25,10 @@ LEVELS = 256
 FRACTIONS = tuple(k / 20 for k in range(20))
 """Shares of the pixels that are taken away along a sparsification curve."""
 
-_BINS = int(180 / STEP) + 1
+_FINE = 0.01
+"""Degrees of a step in which actual angles are counted: small ones are to be put in order too."""
+
+_BINS = int(180 / _FINE) + 1
 
 Doubles = NDArray[np.float64]
 
@@ -42,7 +45,7 @@ class ExpectationSums:
     angle: Doubles = field(default_factory=_levels)
     within: Doubles = field(default_factory=_levels)
     histogram: Doubles = field(default_factory=lambda: np.zeros(_BINS))
-    """Pixels by their actual angle, in steps of a quarter of a degree."""
+    """Pixels by their actual angle, in steps of ``_FINE``."""
 
     def __add__(self, other: ExpectationSums) -> ExpectationSums:
         return ExpectationSums(
@@ -82,7 +85,7 @@ class ExpectationSums:
 
     def best(self) -> list[float]:
         """The same for an order by the actual angle: nothing can fall faster."""
-        return _left(self.histogram, self.histogram * (np.arange(_BINS) + 0.5) * STEP)
+        return _left(self.histogram, self.histogram * (np.arange(_BINS) + 0.5) * _FINE)
 
     @property
     def ause(self) -> float:
@@ -122,7 +125,7 @@ def expectation_sums(
         np.bincount(levels, minlength=LEVELS).astype(np.float64),
         np.bincount(levels, actual, LEVELS).astype(np.float64),
         np.bincount(levels, actual <= said * quantile, LEVELS).astype(np.float64),
-        np.bincount((actual / STEP).astype(np.intp), minlength=_BINS).astype(np.float64),
+        np.bincount((actual / _FINE).astype(np.intp), minlength=_BINS).astype(np.float64),
     )
 
 

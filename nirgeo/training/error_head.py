@@ -49,7 +49,8 @@ class Calibration:
 
     ``scale`` makes them right on average over places, ``quantile`` times the scaled error is not
     exceeded by ``LEVEL`` of the pixels. ``coverage`` holds the share of pixels within the interval
-    for every place, when scale and quantile come from the other places.
+    for every place, when scale and quantile come from the other places, and no hint of its colours
+    is given.
     """
 
     scale: float
@@ -65,7 +66,7 @@ class Calibration:
             return text
         low, high = facts["coverage_range"]
         return (
-            f"{text}; on {facts['places']} {self.unit} left out one by one, "
+            f"{text}; on {facts['places']} {self.unit} left out one by one, without a hint, "
             f"{facts['coverage_left_out']:.1%} ({low:.1%}-{high:.1%})"
         )
 
@@ -77,6 +78,7 @@ class Calibration:
             "places": len(shares),
             "coverage_left_out": round(float(np.mean(shares)), 4) if shares else None,
             "coverage_range": [round(min(shares), 4), round(max(shares), 4)] if shares else None,
+            "coverage_hint": "none",
         }
 
 
@@ -185,11 +187,15 @@ def _error_table(
 
 @dataclass(frozen=True)
 class _PlaceErrors:
-    """Actual and expected errors of a place: means, and a histogram of their ratio."""
+    """Actual and expected errors of a place: means, and a histogram of their ratio.
+
+    Half of it with a hint; ``unhinted`` is the histogram of the other half alone.
+    """
 
     actual: float
     expected: float
     ratios: NDArray[np.float64]
+    unhinted: NDArray[np.float64]
 
 
 def calibrate(
@@ -202,8 +208,9 @@ def calibrate(
     """Compare expected and actual errors on places outside the training, and scale the network's.
 
     Half of the weight has scenes without a colour hint, half with one as wrong as a map of the
-    world. ``by_scene`` counts every scene as a place, for data of a single place: the coverage then
-    says less.
+    world. The coverage is of the first half, since a hint that is made from the truth is better
+    than any that there is. ``by_scene`` counts every scene as a place, for data of a single place:
+    the coverage then says less.
 
     Raises
     ------
@@ -229,7 +236,7 @@ def calibrate(
 def _scene_errors(
     network: LocalAffineGenerator, scene: TrainingScene, quantity: Quantity
 ) -> _PlaceErrors | None:
-    parts = []
+    parts: list[_PlaceErrors] = []
     for hint in (None, validation_hint(scene, quantity)):
         colours, expected = predict_with_error(network, scene, hint)
         predicted, truth = (
@@ -242,7 +249,8 @@ def _scene_errors(
             return None
         actual, said = degrees[keep], expected[0][keep].astype(np.float64)
         histogram = np.bincount(_bin(actual / said), minlength=_BINS) / keep.sum()
-        parts.append(_PlaceErrors(float(actual.mean()), float(said.mean()), histogram))
+        alone = histogram if hint is None else parts[0].unhinted
+        parts.append(_PlaceErrors(float(actual.mean()), float(said.mean()), histogram, alone))
     return _mean(parts)
 
 
@@ -257,6 +265,7 @@ def _mean(parts: Sequence[_PlaceErrors]) -> _PlaceErrors:
         float(np.mean([p.actual for p in parts])),
         float(np.mean([p.expected for p in parts])),
         np.mean([p.ratios for p in parts], axis=0),
+        np.mean([p.unhinted for p in parts], axis=0),
     )
 
 
@@ -271,4 +280,4 @@ def _fit(places: Sequence[_PlaceErrors]) -> tuple[float, float]:
 
 def _share_within(place: _PlaceErrors, scale: float, quantile: float) -> float:
     reached = round((np.log10(scale * quantile) + _DECADES) * _BINS / (2 * _DECADES))
-    return float(place.ratios[:reached].sum() / place.ratios.sum())
+    return float(place.unhinted[:reached].sum() / place.unhinted.sum())

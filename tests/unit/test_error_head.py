@@ -227,6 +227,22 @@ def test_a_place_left_out_has_no_say_in_its_own_interval(model: Model) -> None:
     assert coverage["calm"] == pytest.approx(1, abs=0.01)
 
 
+def test_coverage_is_of_what_is_made_without_a_hint(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(network: Any, scene: TrainingScene, hint: Any = None) -> Any:
+        made, expected = predict_with_error(network, scene, hint)
+        return (made if hint is None else scene.colours), expected
+
+    places = [painted("calm", 0.5, 0.95), painted("odd", 0.5, 0.2)]
+    monkeypatch.setattr(error_head, "predict_with_error", told)
+    found = calibrate(grey_network(model), places, CONFIG.quantity)
+    # With a hint it knows all, so half of everything lies within the interval.
+    assert found.coverage["odd"] == pytest.approx(0, abs=0.01)
+    assert found.to_json()["coverage_hint"] == "none"
+    assert "without a hint" in found.describe()
+
+
 def test_half_of_a_calibration_is_hinted(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     given = []
 

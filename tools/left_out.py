@@ -1,0 +1,62 @@
+"""How many pixels lie within the interval of expected errors, on places left out of calibrating.
+
+    python tools/left_out.py INDEX.csv FOLDER LEVEL MODEL...    # LEVEL is - where there is none
+
+The expected errors that a model has are scaled by all places but one, and counted on that one, as
+`nirgeo calibrate` does it: without a hint of the place's colours. Data of a single place have
+scenes instead of places. What was found of each model is kept in docs/results/left-out.json.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from usage import arguments
+
+from nirgeo.generator import LocalAffineGenerator
+from nirgeo.modelfile import Model
+from nirgeo.networks import load_generator
+from nirgeo.registry import load_model
+from nirgeo.scene_lists import list_scenes
+from nirgeo.training.data import load_scene
+from nirgeo.training.error_head import calibrate
+
+TARGET = Path(__file__).parents[1] / "docs" / "results" / "left-out.json"
+
+
+def found(name: str, index: str, folder: str, level: str) -> dict[str, Any]:
+    model = load_model(name)
+    assert isinstance(model, Model)
+    spec = model.spec
+    entries = list_scenes([Path(folder)], Path(index), [] if level == "-" else [level])
+    scenes = [load_scene(entry, spec.bands, spec.quantity) for entry in entries]
+    by_scene = len({scene.place for scene in scenes}) == 1
+    network = cast(LocalAffineGenerator, load_generator(model))
+    calibration = calibrate(network, scenes, spec.quantity, by_scene=by_scene)
+    shares = np.array(list(calibration.coverage.values()))
+    return {
+        "model": spec.full_name,
+        "folder": "/".join(Path(folder).parts[-2:]),
+        "level": level,
+        "unit": calibration.unit,
+        "count": len(shares),
+        "coverage": round(float(shares.mean()), 4),
+        "range": [round(float(shares.min()), 4), round(float(shares.max()), 4)],
+    }
+
+
+def main() -> None:
+    index, folder, level, *names = arguments(__doc__)
+    known = json.loads(TARGET.read_text(encoding="utf-8")) if TARGET.exists() else []
+    for name in names:
+        record = found(name, index, folder, level)
+        print(json.dumps(record))
+        known = [r for r in known if r["model"] != record["model"]] + [record]
+    TARGET.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
