@@ -158,19 +158,22 @@ def _evaluate(records: Path, file: str) -> str:
             means = model["mean_over_places"]
             cell = [f"`{model['label']}`" + (" +red, green" if len(model["bands"]) > 1 else "")]
             for name, _, digits in _FIGURES:
-                figure = means[name]
-                text = f"{figure['value']:.{digits}f}"
-                if figure["low"] is not None:
-                    text += f" [{figure['low']:.{digits}f}, {figure['high']:.{digits}f}]"
-                cell.append(text)
+                cell.append(_with_interval(means[name], digits))
             cell.append(f"{means['ciede2000']['value']:.2f}")
             ratio = model["relative_to_table"]
-            cell.append("" if ratio is None else f"{ratio['value']:.2f}")
+            cell.append("" if ratio is None else _with_interval(ratio, 2))
             cells.append(cell)
         title = f"{task['scenes']} scenes of {task['places']} places, {task['quantity']}"
         header = [title, *(text for _, text, _ in _FIGURES), "ΔE2000", "angle ÷ table's"]
         parts.append(markdown(header, cells))
     return "\n\n".join(parts)
+
+
+def _with_interval(figure: dict[str, Any], digits: int) -> str:
+    text = f"{figure['value']:.{digits}f}"
+    if figure["low"] is None:
+        return text
+    return f"{text} [{figure['low']:.{digits}f}, {figure['high']:.{digits}f}]"
 
 
 def _cover(records: Path, file: str, *labels: str) -> str:
@@ -215,6 +218,22 @@ def _expectations(records: Path, *files: str) -> str:
                 )
     header = ["", "expected", "actual", "within the 90% interval", "AUSE", "AUSE if blind"]
     return markdown(header, cells)
+
+
+def _left_out(records: Path, file: str) -> str:
+    cells = []
+    for found in json.loads((records / file).read_text(encoding="utf-8")):
+        low, high = found["range"]
+        level = "" if found["level"] == "-" else f", {found['level']}"
+        cells.append(
+            [
+                f"`{found['model']}`",
+                f"{found['folder']}{level}",
+                f"{found['count']} {found['unit']}",
+                f"{found['coverage']:.1%} ({low:.0%}–{high:.0%})",
+            ]
+        )
+    return markdown(["", "", "left out one by one", "within the 90% interval"], cells)
 
 
 def _expected_cover(records: Path, file: str, label: str) -> str:
@@ -330,6 +349,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "cover": _cover,
     "looks": _looks,
     "expectations": _expectations,
+    "left-out": _left_out,
     "expected-cover": _expected_cover,
     "trainings": _trainings,
     "ladder": _ladder,

@@ -20,7 +20,7 @@ from helpers import write_raster
 from pictures import scene_values
 
 import nirgeo
-from nirgeo import inference
+from nirgeo import networks
 from nirgeo.runtimes import int8_trunk, onnx_session
 
 WAYS = [("torch", "fp32"), ("torch", "int8")]
@@ -65,7 +65,7 @@ def scene(tmp_path: Path) -> xr.DataArray:
 def nothing_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks are built anew, under what is set just then, and none of them is kept."""
     for module, name in (
-        (inference, "_networks"),
+        (networks, "_networks"),
         (int8_trunk, "_trunks"),
         (onnx_session, "_sessions"),
     ):
