@@ -7,16 +7,23 @@ GDAL's COG driver makes it, in memory that does not grow with the scene: strip b
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import rasterio
 
 from nirgeo.blockstore import TiledFile
 from nirgeo.cog_blocks import check_blocks
-from nirgeo.cog_source import Picture, write_vrt
+from nirgeo.cog_source import Picture, describe_moved, write_vrt
 from nirgeo.cog_strips import UnlikeHeaderError, can_be_put_together, write_strips
-from nirgeo.creation_options import WARPING_OPTIONS, cog_options, leaves_blocks_out
+from nirgeo.creation_options import (
+    MOVED_BY,
+    MOVING_OPTIONS,
+    WARPING_OPTIONS,
+    cog_options,
+    leaves_blocks_out,
+)
 from nirgeo.errors import OptionError, TargetError
 from nirgeo.gdal_settings import GDAL_ERRORS, forget_errors, unset
 from nirgeo.interruption import copy_raster
@@ -61,7 +68,7 @@ def write_cog(
             _write_at_once(store, picture, target, made, areas, overviews, on_share)
         with open(target, "rb") as file:
             check_blocks(file, sparse=leaves_blocks_out(options))
-    except BrokenPipeError:  # whoever is told of it has gone
+    except (BrokenPipeError, OptionError):  # whoever is told of it has gone; or knows already
         raise
     except GDAL_ERRORS as error:
         forget_errors()
@@ -102,4 +109,42 @@ def _write_at_once(
         made = {"driver": "COG", "COPY_SRC_MDD": "YES", **options}
         if overviews:  # else GDAL makes the mask's once more
             made["OVERVIEWS"] = "FORCE_USE_EXISTING"
-        copy_raster(vrt, target, on_read=on_read, **made)
+        if not MOVING_OPTIONS & set(options):
+            copy_raster(vrt, target, on_read=on_read, **made)
+            return
+        with _moved(vrt, picture, options, on_read) as again:
+            copy_raster(again, target, **made)
+
+
+@contextmanager
+def _moved(
+    vrt: Path, picture: Picture, options: Mapping[str, str], on_read: Callable[[int], None]
+) -> Iterator[Path]:
+    """The picture where the options want it, to be written with all of them.
+
+    What GDAL moves loses nirgeo's tags and the bands' names. So it moves a picture first, and then
+    they are said again. The second time it finds the picture in its place and leaves pixels alone.
+
+    Raises
+    ------
+    OptionError : no pixel of it lies there
+    """
+    moved, again = vrt.with_name("moved.tif"), vrt.with_name("moved.vrt")
+    where = {name: value for name, value in options.items() if name in MOVED_BY}
+    lossless = {"driver": "COG", "COMPRESS": "LZW", "OVERVIEWS": "NONE", "BIGTIFF": "IF_SAFER"}
+    try:
+        copy_raster(vrt, moved, on_read=on_read, **(lossless | where))
+        if not _any_valid(moved):
+            told = ", ".join(f"{k}={v}" for k, v in options.items() if k in WARPING_OPTIONS)
+            raise OptionError(f"--co {told}: no pixel of the picture lies there")
+        describe_moved(moved, again, picture, as_mask=options["COMPRESS"].upper() == "JPEG")
+        yield again
+    finally:
+        for file in (moved, again):
+            file.unlink(missing_ok=True)
+
+
+def _any_valid(path: Path) -> bool:
+    with rasterio.open(path) as opened:
+        blocks = (window for _, window in opened.block_windows())
+        return any(opened.dataset_mask(window=window).any() for window in blocks)

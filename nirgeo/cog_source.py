@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import rasterio.shutil
+
 from nirgeo import expected_error
 from nirgeo.blockstore import TiledFile
 from nirgeo.grid import Grid
@@ -77,6 +79,32 @@ def write_vrt(
         _metadata(root, dict(grid.rpcs), "RPC")
     _bands(root, store, picture, parts, [_overview_vrt(file, picture, empty) for file in overviews])
     ET.ElementTree(root).write(path, encoding="unicode")
+
+
+def describe_moved(moved: Path, path: Path, picture: Picture, *, as_mask: bool) -> None:
+    """Describe a picture that GDAL has brought to another grid, with its tags and names of bands.
+
+    ``as_mask`` makes its alpha band a mask, for a format without one: where GDAL does it, it loses
+    the tags once more.
+    """
+    rasterio.shutil.copy(str(moved), str(path), driver="VRT")
+    tree = ET.parse(path)
+    root = tree.getroot()
+    _metadata(root, picture.tags, NAMESPACE)
+    bands = list(root.iter("VRTRasterBand"))
+    for band, name in zip(bands, picture.bands, strict=False):
+        ET.SubElement(band, "Description").text = plain(name)
+    for band in bands:
+        kind = band.find("ColorInterp")
+        if as_mask and kind is not None and kind.text == "Alpha":
+            root.remove(band)
+            band.remove(kind)
+            del band.attrib["band"]
+            ET.SubElement(root, "MaskBand").append(band)
+    for source in root.iter("SourceFilename"):
+        source.set("relativeToVRT", "1")
+        source.text = moved.name
+    tree.write(path, encoding="unicode")
 
 
 def write_strip_vrt(

@@ -47,6 +47,9 @@ WARPING_OPTIONS = frozenset(
 MOVING_OPTIONS = frozenset(("TARGET_SRS", "TILING_SCHEME"))
 """Those that do so; the others say how."""
 
+MOVED_BY = WARPING_OPTIONS | {"BLOCKSIZE", "NUM_THREADS", "RESAMPLING", "ADD_ALPHA"}
+"""All that decides which pixels a picture has that is moved so."""
+
 # Options that want other overviews, or another grid: there GDAL makes them.
 OVERVIEW_OPTIONS = WARPING_OPTIONS | {
     "OVERVIEWS",
@@ -113,6 +116,11 @@ def check_creation_options(
             f"--co {moved[0]}={known[moved[0]]}: GDAL loses which pixels are missing when it moves "
             "a picture of reflectance, or one with a band for the expected error; write it "
             "without, and use gdalwarp"
+        )
+    if moved and known.get("ADD_ALPHA", "YES").upper() in ("NO", "FALSE", "OFF", "0"):
+        raise OptionError(
+            f"--co ADD_ALPHA={known['ADD_ALPHA']}: beside {moved[0]} GDAL loses which pixels are "
+            "missing; leave it away"
         )
     tried = {name: value for name, value in known.items() if name not in WARPING_OPTIONS}
     if tried:
