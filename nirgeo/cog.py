@@ -113,7 +113,7 @@ def _write_at_once(
             copy_raster(vrt, target, on_read=on_read, **made)
             return
         with _moved(vrt, picture, options, on_read) as again:
-            copy_raster(again, target, **made)
+            copy_raster(again, target, on_read=None, **made)
 
 
 @contextmanager

@@ -36,6 +36,7 @@ from nirgeo.scene_attributes import (
     SCALING_ATTR,
     SCALING_ORIGIN_ATTR,
     VALID,
+    stated_nodata,
     stated_scaling,
 )
 from nirgeo.tiling import Window, look_around
@@ -321,7 +322,7 @@ def _pooled_clues(cube: xr.DataArray, nodata: float | None) -> ScalingClues:
     nir = nir.transpose(..., "y", "x")  # a step through the values then goes through every raster
     rasters = math.prod(nir.sizes[name] for name in further_dimensions(nir))
     step = math.ceil(rasters / _POOLED_RASTERS)
-    missing = cube.rio.nodata if nodata is None else nodata
+    missing = stated_nodata(cube) if nodata is None else nodata
 
     def look(windows: Sequence[Window]) -> ScalingClues:
         tiles = [nir.isel(dict(zip("yx", window.slices, strict=True))) for window in windows]

@@ -57,7 +57,7 @@ from nirgeo.scaling import (
     sampled_clues,
 )
 from nirgeo.scene import SceneView, digest, resolve_scale, view_of
-from nirgeo.scene_attributes import VALID, product_of, stated_scaling
+from nirgeo.scene_attributes import VALID, product_of, stated_nodata, stated_scaling
 from nirgeo.source import RasterSource
 from nirgeo.tiling import (
     DEFAULT_CHUNK_TILES,
@@ -556,8 +556,7 @@ def _eaten(
 def array_nodata(array: xr.DataArray, nodata: float | None) -> float | None:
     if nodata is not None:
         return nodata
-    value = array.rio.nodata
-    return None if value is None else float(value)
+    return stated_nodata(array)
 
 
 def _array_scaling(

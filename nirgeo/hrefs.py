@@ -105,12 +105,12 @@ def public(path: str) -> str:
         name = _parameter(pair)
         if _SIGNATURE.fullmatch(name) or name in dropped or (options and _SENT.fullmatch(name)):
             continue
-        kept.append(_public_url(pair) if options and name == "url" else pair)
+        kept.append(_public_url(pair) if options else pair)  # a proxy is one too
     return base + ("?" + "&".join(kept) if kept else "") + mark + fragment
 
 
 def _public_url(pair: str) -> str:
-    """``url=…`` of GDAL's form with options first, encoded only if it was."""
+    """``name=URL`` of GDAL's form with options first, encoded only if it was."""
     name, _, value = pair.partition("=")
     url = unquote(value)
     shown = public(url)

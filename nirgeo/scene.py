@@ -38,6 +38,7 @@ from nirgeo.scene_attributes import (
     SCALING_ATTR,
     SCALING_ORIGIN_ATTR,
     VALID,
+    stated_nodata,
 )
 from nirgeo.source import RasterSource
 from nirgeo.tiling import ChunkGrid, Window
@@ -431,7 +432,7 @@ def view_of(scene: xr.DataArray) -> SceneView | None:
     if scene.attrs.get(SCALING_ATTR, facts.scaling.tag()) != facts.scaling.tag():
         return None
     stated = None if facts.nodata is None else as_stored(scene.dtype, facts.nodata)
-    nodata = scene.rio.nodata
+    nodata = stated_nodata(scene)
     changed = nodata is not None and (stated is None or repr(float(nodata)) != repr(float(stated)))
     return None if changed or not _lies_where(scene, facts) else facts
 

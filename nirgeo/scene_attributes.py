@@ -51,3 +51,15 @@ def stated_scaling(attributes: Mapping[Any, Any], dtype: str) -> Scaling | None:
 def product_of(scene: xr.DataArray) -> str:
     """What an opened scene, or a part of it, says of its product; mostly nothing."""
     return str(scene.attrs.get(PRODUCT_ATTR, ""))
+
+
+def stated_nodata(array: xr.DataArray) -> float | None:
+    """The value of missing pixels that an array states; NaN of one that was decoded.
+
+    rioxarray takes an encoded value for a sign that numbers were decoded to floats. Whole numbers
+    were not: whoever writes them so says which of them is missing.
+    """
+    encoded = array.rio.encoded_nodata
+    whole = array.dtype.kind in "ui" and encoded is not None
+    value = encoded if whole else array.rio.nodata
+    return None if value is None else float(value)

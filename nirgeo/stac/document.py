@@ -143,7 +143,7 @@ def _read_bounded(answer: Any, url: str) -> bytes:
     """All of an answer, or one byte more than is allowed."""
     started, parts, size = time.monotonic(), [], 0
     while size <= MAX_BYTES:
-        part = answer.read(1 << 16)
+        part = answer.read1(1 << 16)  # what has come; all of it may take its time
         if not part:
             break
         parts.append(part)

@@ -16,6 +16,7 @@ from pictures import command, punch_holes, read, scene_values
 
 import nirgeo
 import nirgeo.accessor
+from nirgeo.cube import _pooled_clues, band_labels, scaling_of_bands, with_axes
 from nirgeo.errors import BandError, BandWarning, GridError, RadiometryError
 from nirgeo.georeference import grid_of
 from nirgeo.modelfile import Model
@@ -227,6 +228,14 @@ def test_a_long_cube_is_sampled_with_every_date(
     given = cube(lazy=False)
     given["nir"].values[:2] //= 60
     assert scaling_of(given.nirgeo.colorize(tiny)) == "reflectance:0.0001,0.0"
+
+
+@pytest.mark.parametrize("dates", [1, 2, 64])
+def test_of_a_short_cube_every_pixel_of_a_sample_counts(dates: int) -> None:
+    values = np.full((dates, 70, 70), 7, np.uint16)
+    values[-1, 3, 5] = 3000
+    given = xr.DataArray(values, dims=("time", "y", "x"))
+    assert _pooled_clues(given, 7).high == 3000
 
 
 def test_bands_with_different_nodata_are_refused(tiny: Model) -> None:
@@ -594,3 +603,45 @@ def test_what_lies_elsewhere_is_not_compared(landsat: Path, tiny: Model) -> None
             picture.nirgeo.evaluate(wrong)
         with pytest.raises(GridError, match="is no picture"):
             nirgeo.write_geotiff(wrong, landsat.with_name("x.tif"))
+
+
+def test_a_scaling_of_ones_own_goes_before_those_of_bands(tmp_path: Path) -> None:
+    values = np.stack([scene_values(60, 90, seed=k) for k in range(2)])
+    path = write_raster(tmp_path / "a.tif", values, scales=(2e-4, 1e-4))
+    array = rioxarray.open_rasterio(path)
+    with pytest.raises(RadiometryError, match="each in its own way"):
+        scaling_of_bands(array, {"red": 1, "nir": 2})
+    assert scaling_of_bands(array, {"nir": 2}) == {"scale_factor": 1e-4, "add_offset": 0}
+    own = array.assign_attrs(nirgeo_scaling="reflectance:0.0001,0.0")
+    assert scaling_of_bands(own, {"red": 1, "nir": 2}) == {}
+
+
+def test_a_common_name_that_is_none_says_nothing() -> None:
+    array = xr.DataArray(np.zeros((3, 4, 5), np.uint16), dims=("band", "y", "x"))
+    names = np.array(["red", np.nan, None], dtype=object)
+    labels = band_labels(array.assign_coords(common_name=("band", names)))
+    assert [label.common_name for label in labels] == ["red", "", ""]
+
+
+def test_axes_are_not_given_a_name_that_is_taken() -> None:
+    array = xr.DataArray(np.zeros((4, 5), np.uint16), dims=("lat", "lon"))
+    assert with_axes(array)[0].dims == ("y", "x")
+    for taken in (array.assign_coords(x=3.0), array.expand_dims("x")):
+        with pytest.raises(GridError, match="something else called x"):
+            with_axes(taken)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_whole_numbers_may_say_how_they_are_to_be_stored(full_size: Model, whole: bool) -> None:
+    # rioxarray takes that for a sign that they were decoded to floats, and asks for a NaN of them.
+    scene = cube(lazy=False).isel(time=0).drop_vars("time")
+    stated = scene.nirgeo.colorize(full_size)
+    for name in scene.data_vars:
+        del scene[name].attrs["nodata"]
+        scene[name].encoding["_FillValue"] = 0
+    found = scene if whole else scene["nir"]
+    rgb = found.nirgeo.colorize(full_size if whole else "satellite-nir")
+    np.testing.assert_array_equal(rgb["valid"], stated["valid"])
+    assert not rgb["valid"].all()
+    if whole:
+        np.testing.assert_array_equal(rgb, stated)

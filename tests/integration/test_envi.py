@@ -117,3 +117,15 @@ def test_wavelengths_without_a_unit(cube: Path) -> None:
     assert dict(view.source.roles) == {"blue": 1, "green": 2, "red": 3, "nir": 5}
     found = [label.wavelength for label in band_labels(rioxarray.open_rasterio(cube))]
     assert found == pytest.approx([n / 1000 for n in NANOMETRES])
+
+
+def test_units_and_names_of_an_array_tell_its_wavelengths(cube: Path) -> None:
+    array = rioxarray.open_rasterio(cube)
+    bare = array.drop_vars("wavelength").drop_attrs()
+    names = [f"{n:g} nm" for n in NANOMETRES]
+    found = [label.wavelength for label in band_labels(bare.assign_coords(band=names))]
+    assert found == pytest.approx([n / 1000 for n in NANOMETRES])
+    numbers = bare.assign_coords(wavelength=("band", np.array(NANOMETRES)))
+    for unit, known in (("Nanometers", True), ("Unknown", False), ("Index", False)):
+        told = numbers.assign_attrs(wavelength_units=unit)
+        assert [label.wavelength is not None for label in band_labels(told)] == [known] * 5

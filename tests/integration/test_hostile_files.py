@@ -281,6 +281,14 @@ class TestZarr:
             nirgeo.open_scene(store, scale="0.0001")
 
     @pytest.mark.timeout(60)
+    def test_a_cube_without_end(self, tmp_path: Path) -> None:
+        store = tmp_path / "huge.zarr"
+        wide = {"shape": [2, 768_001, 768_000], "chunks": [1, 1000, 1000]}
+        self.variable(store, "reflectance", ["band", "y", "x"], **wide)
+        with pytest.raises(SourceError, match=r"of 2×768001×768000 consists of 1181184 chunks"):
+            nirgeo.open_scene(store, scale="0.0001")
+
+    @pytest.mark.timeout(60)
     def test_a_coordinate_without_end(self, tmp_path: Path) -> None:
         store = tmp_path / "huge.zarr"
         wide = {"shape": [128, 10**11], "chunks": [128, 10**6]}

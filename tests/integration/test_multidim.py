@@ -18,7 +18,9 @@ from pictures import command, events, listing, punch_holes, read, scene_values, 
 from rasterio.crs import CRS
 
 import nirgeo
+from nirgeo import multidim
 from nirgeo.errors import BandError, OptionError, ResumeError, SourceError
+from nirgeo.georeference import grid_of
 from nirgeo.modelfile import Model
 from nirgeo.scene_attributes import VALID
 
@@ -305,3 +307,66 @@ def test_unsigned_bytes_of_a_classic_file(tmp_path: Path) -> None:
     assert scene.dtype == np.uint8
     np.testing.assert_array_equal(scene[0], counts)
     assert scene.rio.nodata == 255
+
+
+@pytest.mark.parametrize("kind", ["nc", "zarr"])
+@pytest.mark.parametrize("shape", [(1, 80), (80, 1)])
+def test_a_scene_of_one_line(tmp_path: Path, kind: str, shape: tuple[int, int]) -> None:
+    values = scene_values(*shape)
+    coords = {"y": YS[: shape[0]], "x": XS[: shape[1]]}
+    line = xr.DataArray(values, dims=("y", "x"), coords=coords, name="nir")
+    scene = nirgeo.open_scene(store(line.to_dataset(), tmp_path, kind), scale="0.0001")
+    assert scene.dims == ("band", "y", "x")
+    np.testing.assert_array_equal(scene[0], values)
+
+
+def test_bands_of_a_store_count_by_name_whatever_its_order(tmp_path: Path) -> None:
+    named = {name: (("y", "x"), np.full((70, 80), k, np.uint16)) for k, name in enumerate("CAB")}
+    path = tmp_path / "scene.zarr"
+    xr.Dataset(named).to_zarr(path, zarr_format=2, consolidated=True)
+    index = path / ".zmetadata"
+    content = json.loads(index.read_text())
+    for turned in (False, True):
+        content["metadata"] = dict(sorted(content["metadata"].items(), reverse=turned))
+        index.write_text(json.dumps(content))
+        for number, value in ((1, 1), (2, 2), (3, 0)):
+            scene = nirgeo.open_scene(path, nir=number, scale="0.0001")
+            assert (scene.sel(band="nir").values == value).all()
+
+
+def test_ground_control_points_of_bands_are_kept(tmp_path: Path) -> None:
+    points = [(0, 0, 9.0, 46.0, 0), (0, 90, 9.1, 46.0, 0), (60, 0, 9.0, 45.9, 0)]
+    path = write_raster(
+        tmp_path / "a.tif", scene_values(60, 90), crs=None, transform=None, gcps=points
+    )
+    bands = rioxarray.open_rasterio(path, band_as_variable=True).rename(band_1="nir")
+    bands.to_netcdf(tmp_path / "a.nc")
+    scene = nirgeo.open_scene(tmp_path / "a.nc", scale="0.0001")
+    assert [point[:4] for point in grid_of(scene).gcps] == [point[:4] for point in points]
+
+
+def test_a_variable_that_is_stored_in_one_piece_is_one_chunk(tmp_path: Path) -> None:
+    values = np.ones((1030, 1030), np.uint16)
+    whole = xr.Dataset({"nir": (("y", "x"), values)})
+    whole.to_netcdf(tmp_path / "a.nc", encoding={"nir": {"contiguous": True}})
+    assert nirgeo.open_scene(tmp_path / "a.nc", scale="0.0001").shape == (1, 1030, 1030)
+
+
+def test_only_integers_with_a_sign_are_taken_for_unsigned_ones(tmp_path: Path) -> None:
+    for values in (np.linspace(0, 1, 5600, dtype=np.float32), np.arange(5600, dtype=np.uint16)):
+        stored = xr.Dataset({"nir": (("y", "x"), values.reshape(70, 80), {"_Unsigned": "true"})})
+        path = tmp_path / f"{values.dtype}.nc"
+        stored.to_netcdf(path)
+        scene = nirgeo.open_scene(path, scale="1")
+        assert scene.dtype == values.dtype
+        np.testing.assert_array_equal(scene[0], values.reshape(70, 80))
+
+
+def test_a_store_is_not_opened_where_it_could_run_code(
+    tmp_path: Path, nir: NDArray[np.uint16], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores = {kind: store(one_variable(nir), tmp_path, kind) for kind in ("nc", "zarr")}
+    monkeypatch.setattr(multidim, "version", lambda _: "0.16.5")
+    with pytest.raises(SourceError, match=r"numcodecs 0\.16\.5, which reads Zarr stores"):
+        nirgeo.open_scene(stores["zarr"])
+    assert nirgeo.open_scene(stores["nc"], scale="0.0001").shape == (1, HEIGHT, WIDTH)

@@ -389,6 +389,10 @@ def test_what_a_search_may_meet(tmp_path: Path, api: Server) -> None:
     local.write_text(json.dumps(catalogue | {"links": links}))
     with pytest.raises(SourceError, match="can't be searched; name its items"):
         find_items([str(local)], Query())
+    # A file that is to be an item is one, or there is an end; members of a search are left out.
+    local.write_text(json.dumps({"type": "Feature", "id": "broken"}))
+    with pytest.raises(SourceError, match="a Feature, not a STAC item"):
+        find_items([str(local)], Query())
     with pytest.raises(SourceError, match="--collection sentinel-2-c1-l2a"):
         find_items([f"{api.url}/collections/s2"], Query())
     page = {"type": "FeatureCollection", "features": [], "links": [{"rel": "next", "href": "x"}]}
@@ -431,9 +435,15 @@ def test_licences(tmp_path: Path, api: Server) -> None:
     assert (
         of(item({}, properties={"license": "other"}, links=own), here) == "other: https://a/terms"
     )
+    other = [{"rel": "about", "href": "https://a/about"}, {"rel": "license", "href": 7}, *own]
+    assert (
+        of(item({}, properties={"license": "other"}, links=other), here) == "other: https://a/terms"
+    )
+    assert of(item({}, properties={"license": "other"}, links=other[:2]), here) == "other"
     assert of(item(local_band), here) == ""
     assert of(item(remote_band, links=remote_link), there) == COPERNICUS
     assert of(item(remote_band, links=remote_link), here) == COPERNICUS
+    assert of(item(local_band, links=remote_link), there) == COPERNICUS
     # A scene on this machine sends nobody to the network.
     asked = len(api.asked)
     assert of(item(local_band, links=remote_link), here) == ""
@@ -456,6 +466,7 @@ def test_licences(tmp_path: Path, api: Server) -> None:
         ({"interval": "soon"}, "--datetime soon"),
         ({"interval": ".."}, "--datetime"),
         ({"interval": "a/b/c"}, "--datetime"),
+        ({"interval": "2024-05-01/2024-05-02/2024-05-03"}, "--datetime"),
         ({"interval": "2024-05-02/2024-05-01"}, "ends before it starts"),
     ],
 )
@@ -499,3 +510,34 @@ def test_wrong_usage(tmp_path: Path, items: list[Path]) -> None:
     refused = command("prepare", "--stac", tmp_path / "no.json", tmp_path / "set", "-q", expect=1)
     assert "no such file" in refused.stderr
     assert read_document(items[0]).content["id"].startswith("S2B")
+
+
+def test_what_lies_on_the_edge_of_a_condition() -> None:
+    taken = "2024-05-02T10:15:59Z"
+    one = parse_item(
+        Document(
+            item({}, bbox=[1, 2, 3, 4], properties={"datetime": taken, "eo:cloud_cover": 15}),
+            "/x.json",
+        )
+    )
+    assert Query(max_cloud_cover=15).accepts(one)
+    assert not Query(max_cloud_cover=14).accepts(one)
+    for interval in (taken, f"{taken}/{taken}", f"{taken}/..", f"../{taken}"):
+        assert Query(interval=interval).accepts(one)
+    for interval in ("2024-05-02T10:16:00Z/..", "../2024-05-02T10:15:58Z"):
+        assert not Query(interval=interval).accepts(one)
+    # A box that only touches has no pixel in it.
+    assert Query(bbox=(2.9, 3.9, 5, 5)).accepts(one)
+    for box in ((3, 2, 5, 4), (0, 2, 1, 4), (1, 4, 3, 5), (1, 0, 3, 2)):
+        assert not Query(bbox=box).accepts(one)
+
+
+def test_as_many_items_as_may_be_looked_at(
+    items: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = tmp_path / "saved.json"
+    features = [json.loads(path.read_text()) for path in items]
+    saved.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    monkeypatch.setattr(stac_query, "MAX_LOOKED_AT", 3)
+    found = find_items([str(saved)], Query())
+    assert (len(found.items), found.notes) == (3, [])

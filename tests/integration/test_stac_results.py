@@ -164,6 +164,8 @@ def test_every_kind_of_place(
     out, found = colorized(scene(tmp_path, **place), "--scale", "0.0001")
     assert found["properties"]["proj:code"] == code
     assert ("bbox" in found) == (found["geometry"] is not None) == somewhere
+    gsd = found["properties"].get("gsd", 0)
+    assert gsd == found["assets"]["rgb"].get("raster:spatial_resolution", 0) == float(f"{gsd:.6g}")
     if code is None and "crs" in place and place["crs"] is not None:
         assert found["properties"]["proj:wkt2"].startswith("PROJCRS")
     validate(out.with_suffix(".json"))
@@ -335,6 +337,11 @@ def test_the_item_of_a_result_that_is_gone_goes_too(tmp_path: Path, tiny: Model)
         item.write_text(json.dumps(content))
         assert remove_item(str(tmp_path / "scene_rgb.tif")) is None
         assert json.loads(item.read_text()) == content
+    # One that was copied tells of the file that it was made for.
+    copied = tmp_path / "copy_rgb.json"
+    copied.write_text(json.dumps(made))
+    assert remove_item(str(tmp_path / "copy_rgb.tif")) is None
+    assert json.loads(copied.read_text()) == made
     # Of what is kept people are told.
     item.write_text(json.dumps(made | {"properties": made["properties"] | {"title": "mine"}}))
     kept = command("colorize", source, *options, "--overwrite")

@@ -241,6 +241,12 @@ def test_an_offset_that_is_applied_already(tmp_path: Path) -> None:
         scene = nirgeo.open_scene(flagged)
         assert scene.attrs["nirgeo_scaling"] == "reflectance:0.0001,0.0"
         assert "already applied" in scene.attrs["nirgeo_scaling_origin"]
+    # What the item states of the gain holds.
+    raster = {"nodata": 0, "scale": 0.0002, "offset": OFFSET}
+    path = write_scene_item(
+        tmp_path, raster=raster, properties={"earthsearch:boa_offset_applied": True}
+    )
+    assert scaling(path) == "reflectance:0.0002,0.0"
     # Older items state no scale at all; the baseline must not bring the offset back.
     properties = {"sentinel:boa_offset_applied": True, "s2:processing_baseline": "04.00"}
     path = write_scene_item(tmp_path, raster={}, properties=properties)
@@ -286,6 +292,10 @@ def test_a_flag_that_the_pixels_contradict_is_refused(tmp_path: Path) -> None:
         nirgeo.open_scene(path)
     assert scaling(path, scale="0.0001") == "reflectance:0.0001,0.0"
     assert scaling(path, scale="0.0001,-0.1") == "reflectance:0.0001,-0.1"
+    # Where there is no pixel, none contradicts.
+    empty = {role: np.zeros_like(v) for role, v in scene_counts().items()}
+    path = write_scene_item(tmp_path / "empty", counts=empty, properties=flag)
+    assert scaling(path) == "reflectance:0.0001,-0.1"
     # Only Earth Search's own flag is doubted.
     path = write_scene_item(tmp_path, counts=dark)
     assert scaling(path) == "reflectance:0.0001,-0.1"
@@ -541,3 +551,43 @@ def test_a_number_is_a_band_of_the_file_where_nothing_describes_it(tmp_path: Pat
     path.write_text(json.dumps(item(assets)))
     scene = nirgeo.open_scene(path, nir="1")
     np.testing.assert_array_equal(scene.sel(band="nir"), counts["nir"])
+
+
+def test_what_an_asset_before_near_infrared_does_not_describe_is_not_read(tmp_path: Path) -> None:
+    counts = scene_counts()
+    several = np.stack([counts["red"], counts["green"], counts["blue"], counts["red"]])
+    write_raster(tmp_path / "m.tif", several, descriptions=("red", "green", "blue", "nir"))
+    write_raster(tmp_path / "nir.tif", counts["nir"], nodata=0)
+    assets = {
+        "first": {"href": "./m.tif", "type": "image/tiff", "roles": ["data"]},
+        "nir": band("./nir.tif", "B08", "nir"),
+    }
+    path = tmp_path / "item.json"
+    path.write_text(json.dumps(item(assets)))
+    scene = nirgeo.open_scene(path)
+    assert list(scene["band"].values) == ["nir"]
+    np.testing.assert_array_equal(scene.sel(band="nir"), counts["nir"])
+
+
+def test_a_number_is_a_band_of_the_only_asset(tmp_path: Path) -> None:
+    counts = scene_counts()
+    write_raster(tmp_path / "m.tif", np.stack(list(counts.values())), nodata=0)
+    names = [{"name": f"x{k}"} for k in "abcd"]
+    asset = {"href": "./m.tif", "type": "image/tiff", "eo:bands": names}
+    path = tmp_path / "item.json"
+    path.write_text(json.dumps(item({"m": asset})))
+    scene = nirgeo.open_scene(path, nir="4", red="1")
+    for role in ("nir", "red"):
+        np.testing.assert_array_equal(scene.sel(band=role), counts[role])
+
+
+def test_the_time_is_the_files_where_the_item_has_none(tmp_path: Path) -> None:
+    tags = {"TIFFTAG_DATETIME": "2024:05:08 10:15:59"}
+    write_raster(tmp_path / "nir.tif", scene_counts()["nir"], nodata=0, tags=tags)
+    path = tmp_path / "item.json"
+    for own, taken in (("2020-01-01T00:00:00Z", "2020-01-01"), (None, "2024-05-08")):
+        content = item({"nir": band("./nir.tif", "B08", "nir")}, properties={"datetime": own})
+        path.write_text(json.dumps(content))
+        found = view_of(nirgeo.open_scene(path)).source.acquisition
+        assert found is not None
+        assert found.fields()["datetime"].startswith(taken)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from nirgeo import hrefs
@@ -66,6 +68,10 @@ def test_is_remote(path: str, remote: bool) -> None:
             "/vsicurl?header.Authorization=b&userpwd=u:p&url=https%3A%2F%2Fa%2Fx%2520y.tif",
             "/vsicurl?url=https%3A%2F%2Fa%2Fx%2520y.tif",
         ),
+        (
+            "/vsicurl?proxy=http://u:secret@proxy:8&url=https%3A%2F%2Fa%2Fx.tif",
+            "/vsicurl?proxy=http://proxy:8&url=https%3A%2F%2Fa%2Fx.tif",
+        ),
         # Local names hold whatever they like.
         ("/data/x.tif?sig=b", "/data/x.tif?sig=b"),
         ("https://a/x.tif", "https://a/x.tif"),
@@ -82,6 +88,11 @@ def test_a_signature_is_not_shown(signed: str, public: str) -> None:
         # GDAL and http.client quote parts of what they were given.
         ("/vsicurl/https://a/x.tif?sig=b", "no https://a/x.tif?sig=b", "no https://a/x.tif"),
         ("/vsicurl?url=https%3A%2F%2Fa%2Fx%3Fsig%3Db", "no https://a/x?sig=b", "no https://a/x"),
+        (
+            "/vsicurl?url=https%3A%2F%2Fa%2Fx%3Fsig%3Db&max_retry=3",
+            "no https://a/x?sig=b",
+            "no https://a/x",
+        ),
         ("http://u:secret@host/x", "bad port: 'secret@host'", "bad port: 'host'"),
         ("https://u:secret@host/x", "no host u:secret@host", "no host host"),
         ("/data/x.tif", "no /data/x.tif", "no /data/x.tif"),
@@ -103,6 +114,7 @@ def test_nor_is_a_part_of_it_that_others_quote(path: str, said: str, shown: str)
             "HLS.S30.T32TNS.2024129T101559.v2.0",
         ),
         ("https://a/x/item.json?token=a.b/c.d", "item"),
+        ("https://a/items/item.json", "item"),
         ("https://a/scene.tif/", "scene"),
         ("/vsis3/bucket/scene.tif", "scene"),
         ("/vsicurl?max_retry=3&url=https%3A%2F%2Fa%2Fscene.tif%3Fsig%3Da.b", "scene"),
@@ -122,3 +134,31 @@ def test_a_drive_of_windows_is_no_scheme() -> None:
     assert not hrefs.has_scheme("c://x")
     for name in ("https://a/x", "s3://b/k", "/vsicurl/http://a/x", "zip+https://a/x.zip!y.tif"):
         assert hrefs.is_remote(name)
+
+
+def test_one_item_of_a_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    of = hrefs.item_in_document
+    assert of("https://a/search.json#x#1") == ("https://a/search.json", "x#1")
+    assert of("gone.GEOJSON#x") == ("gone.GEOJSON", "x")
+    for name in ("scene.tif#x", "search.json", "search.json#"):
+        assert of(name) == (name, None)
+    # What is there is the document, however the others could be read.
+    folder = tmp_path / "a.json#b"
+    folder.mkdir()
+    saved = folder / "search.json"
+    assert of(f"{saved}#x") == (str(tmp_path / "a.json"), "b/search.json#x")
+    saved.touch()
+    assert of(f"{saved}#x") == (str(saved), "x")
+    (folder / "search.json#x").touch()
+    assert of(f"{saved}#x") == (f"{saved}#x", None)
+
+
+def test_names_that_hold_in_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("scene.tif", "search.json"):
+        (tmp_path / name).touch()
+        assert hrefs.absolute(name) == hrefs.absolute_scene(name) == str(tmp_path / name)
+        assert hrefs.absolute(str(tmp_path / name)) == str(tmp_path / name)
+    assert hrefs.absolute_scene("search.json#x") == str(tmp_path / "search.json#x")
+    for name in ("https://a/x.tif", "/vsis3/b/k.tif", "gone.tif", "NETCDF:scene.tif:v"):
+        assert hrefs.absolute_scene(name) == name

@@ -171,3 +171,37 @@ def test_the_whole_world_is_one_polygon() -> None:
     assert found is not None
     assert check(found.geometry) == pytest.approx(360 * 2 * 85.0511, rel=1e-3)
     assert len(rings(found.geometry)) == 1
+
+
+def test_a_scene_whose_first_corner_lies_beyond_the_date_line() -> None:
+    mirrored = outline(grid("EPSG:4326", -0.01, 0, -179.5, 0, -0.01, 10))
+    assert mirrored is not None
+    assert mirrored.bbox == pytest.approx((179.5, 9, -179.5, 10))
+    assert mirrored.geometry["type"] == "MultiPolygon"
+    assert check(mirrored.geometry) == pytest.approx(1.0)
+
+
+def test_sides_of_a_strip_bend_by_the_pixels_of_the_longer_one() -> None:
+    strip = grid("EPSG:32632", 10, 0, 300_000, 0, -10, 5_000_000, size=(10, 10_980))
+    found = outline(strip)
+    assert found is not None
+    assert len(rings(found.geometry)[0]) > 5
+
+
+def test_a_scene_that_ends_at_180_degrees_is_not_cut() -> None:
+    for beyond in (0.0, 1e-10):
+        found = outline(grid("EPSG:4326", 0.01, 0, 179 + beyond, 0, -0.01, 46))
+        assert found is not None
+        assert found.geometry["type"] == "Polygon"
+        assert found.bbox == (179, 45, 180, 46)
+
+
+def test_a_sliver_beyond_180_degrees_is_no_part() -> None:
+    found = outline(grid("EPSG:4326", 0.1, 0, 170 + 1.5e-7, 0, -0.1, 46))
+    assert found is not None
+    assert len(rings(found.geometry)) == 1
+    assert check(found.geometry) == pytest.approx(100)
+
+
+def test_beyond_a_pole_is_nowhere() -> None:
+    assert outline(grid("EPSG:4326", 0.01, 0, 9, 0, -0.01, 90.5)) is None

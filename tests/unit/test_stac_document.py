@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -91,6 +94,38 @@ class TestReading:
         with pytest.raises(SourceError, match="can't be reached"):
             read_document("http://exa mple.org/item")
 
+    def test_a_document_may_be_as_large_as_is_allowed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "x.json"
+        path.write_text('{"a": 1}')
+        monkeypatch.setattr(document, "MAX_BYTES", 8)
+        assert read_document(path).content == {"a": 1}
+        monkeypatch.setattr(document, "MAX_BYTES", 7)
+        with pytest.raises(SourceError, match="too large"):
+            read_document(path)
+
+    def test_an_answer_without_end_is_not_read_to_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Answer:
+            def __init__(self, left: int) -> None:
+                self.left = left
+
+            def read(self, size: int) -> bytes:
+                part = b" " * min(size, 1000, self.left)
+                self.left -= len(part)
+                return part
+
+            read1 = read
+
+        monkeypatch.setattr(document, "MAX_BYTES", 10_000)
+        endless = Answer(10**6)
+        assert len(document._read_bounded(endless, ITEM)) > 10_000
+        assert endless.left > 980_000
+        monkeypatch.setattr(document, "DEADLINE", -1.0)
+        with pytest.raises(SourceError, match=r"not read after .*download it first") as raised:
+            document._read_bounded(Answer(5000), ITEM)
+        assert "secret" not in str(raised.value)
+
     def test_a_password_is_not_told(self) -> None:
         # http.client takes it for a port.
         with pytest.raises(SourceError, match=r"http://host\.invalid/item: can't be") as raised:
@@ -176,6 +211,8 @@ class TestReferences:
         (bands / "B%2008.tif").touch()
         assert resolve("../bands/B%2008.tif", base) == str(bands / "B 08.tif")
         assert resolve("../bands/B%252008.tif", base) == str(bands / "B%2008.tif")
+        # A URL of a file is decoded once.
+        assert resolve((bands / "B%2008.tif").as_uri(), base) == str(bands / "B%2008.tif")
         assert resolve("https://example.org/x.tif", base) == "https://example.org/x.tif"
         for href in (
             *("/vsicurl/http://h/x.tif", "//host/share/x.tif", "\\\\host\\share\\x.tif"),
@@ -207,3 +244,26 @@ def test_a_field_that_is_no_number_is_an_error(value: object) -> None:
     assert number_of({"scale": None}, "scale") is None
     assert number_of({}, "scale") is None
     assert number_of(json.loads('{"scale": 2}'), "scale") == 2.0
+
+
+def test_an_answer_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(document, "DEADLINE", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
+                for _ in range(40):
+                    try:
+                        connection.sendall(b" ")
+                    except OSError:
+                        return
+                    time.sleep(0.1)
+
+        threading.Thread(target=drip, daemon=True).start()
+        begun = time.monotonic()
+        with pytest.raises(SourceError, match="not read after"):
+            read_document(f"http://127.0.0.1:{server.getsockname()[1]}/item.json")
+        assert time.monotonic() - begun < 3

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from stac_items import COG, band, item
 from nirgeo.errors import BandError, SourceError
 from nirgeo.stac.document import Document
 from nirgeo.stac.item import Item, parse_item, self_href
-from nirgeo.stac.scene import choose_bands
+from nirgeo.stac.scene import choose_bands, find_item
 
 HREF = "https://example.org/items/x"
 
@@ -156,6 +158,36 @@ class TestChoosing:
             with pytest.raises(BandError, match=r"no asset or band has this name.*nir08 \(B8A\)"):
                 chosen(assets, {"nir": name})
 
+    def test_by_common_name(self) -> None:
+        assets = {name: band(f"./{name}.tif", name, c) for name, c in (("a", "nir"), ("b", "swir"))}
+        assert chosen(assets, {"nir": "SWIR"})["nir"] == ("b", 1)
+
+    def test_a_number_is_a_band_of_a_single_asset_only(self) -> None:
+        assets = {key: band(f"./{key}.tif", f"B0{key}", "") for key in ("4", "8")}
+        assert chosen(assets, {"nir": "8"})["nir"] == ("8", 1)
+        with pytest.raises(BandError, match="no asset or band has this name"):
+            chosen(assets, {"nir": "1"})
+
+    def test_an_asset_of_several_bands_names_none_of_them(self) -> None:
+        several = [{"name": "first"}, {"name": "second"}]
+        asset = {"href": "./m.tif", "type": COG, "eo:bands": several}
+        assert chosen({"nir": asset}, {"nir": "second"})["nir"] == ("nir", 2)
+        for explicit in ({"nir": "nir"}, None):
+            with pytest.raises(BandError):
+                chosen({"nir": asset}, explicit)
+
+    def test_an_asset_of_one_band_may_tell_what_its_band_does_not(self) -> None:
+        assets = {key: band(f"./{key}.tif", f"x{key}", "") for key in ("nir", "red")}
+        assert chosen(assets) == {role: (role, 1) for role in ("nir", "red")}
+
+    def test_a_file_of_its_own_goes_before_one_of_several_bands(self) -> None:
+        several = [{"name": c, "common_name": c} for c in ("red", "nir")]
+        assets = {
+            "fine": {"href": "./m.tif", "type": COG, "eo:bands": several, "gsd": 5},
+            "nir": band("./n.tif", "B08", "nir") | {"gsd": 10},
+        }
+        assert chosen(assets) == {"nir": ("nir", 1)}
+
     def test_bands_on_other_scales_are_not_mixed(self) -> None:
         assets = {
             "nir": band("./n.tif", "B08", "nir", **STATED),
@@ -240,11 +272,15 @@ class TestRefusals:
             {"links": ["x", 7, {"rel": 7, "href": {}}]},
             {"bbox": "everywhere"},
             {"bbox": [1, 2, "3", 4]},
+            {"bbox": [1, 2, None, 4]},
+            {"bbox": []},
+            {"bbox": [1, 2, 3]},
             {"collection": {"id": "x"}},
             {"properties": []},
             {"properties": {"datetime": 5, "platform": [], "instruments": "msi"}},
             {"assets": {"a": None, "b": [], "c": {"href": None}, "d": {"roles": 7, "type": {}}}},
             {"assets": {"a": {"href": "./a.tif", "eo:bands": [None, 7], "proj:transform": [1]}}},
+            {"assets": {"a": {"href": "./a.tif", "proj:transform": ["10", 0, 0, None, -10, 0]}}},
         ],
     )
     def test_other_fields_of_other_types_are_as_good_as_missing(
@@ -256,6 +292,8 @@ class TestRefusals:
         read = parse_item(Document(whole | change, HREF))
         read.acquisition()
         assert isinstance(read.product, str)
+        assert read.bbox is None
+        assert all(b.resolution is None for b in read.bands)
 
 
 def test_when_it_was_taken() -> None:
@@ -307,3 +345,108 @@ def test_what_a_band_says_goes_before_what_its_asset_says() -> None:
     asset |= {"raster:scale": 0.5, "raster:offset": 3.0}
     (found,) = parsed({"nir": asset}).bands
     assert (found.scale, found.offset) == (1e-4, -0.1)
+
+
+@pytest.mark.parametrize("end", ["start_datetime", "end_datetime"])
+def test_one_end_of_a_time_is_no_time(end: str) -> None:
+    properties = {"datetime": None, end: "2024-05-01T00:00:00Z"}
+    assert parsed({}, properties=properties).acquisition() is None
+
+
+def test_what_an_item_is_called_by_its_results() -> None:
+    def called(href: str, *links: dict[str, Any]) -> str | None:
+        taken = parse_item(Document(item({}, links=list(links)), href)).acquisition()
+        assert taken is not None
+        return taken.item
+
+    own = {"rel": "self", "href": "https://example.org/items/own?sig=secret"}
+    assert called("/data/item.json", own) == "https://example.org/items/own"
+    assert called(f"{HREF}?sig=secret") == HREF
+    # One that leads nowhere from elsewhere is none.
+    for href in ("./item.json", "/other/item.json", "s3://bucket/item.json"):
+        assert called("/data/item.json", {"rel": "self", "href": href}) == "/data/item.json"
+
+
+def test_names_and_wavelengths_of_either_version() -> None:
+    for version, key in (("1.0", "center_wavelength"), ("1.1", "eo:center_wavelength")):
+        asset = band("./n.tif", "B08", "nir", version=version, scale=0.5)
+        asset["eo:bands" if version == "1.0" else "bands"][0][key] = 0.842
+        (found,) = parsed({"nir": asset}).bands
+        assert (found.name, found.common_name, found.wavelength) == ("B08", "nir", 0.842)
+        assert found.scale == 0.5
+
+
+def test_what_describes_a_band() -> None:
+    plain = {"href": "./n.tif", "type": COG}
+    for key in ("bands", "eo:bands", "raster:bands"):
+        (found,) = parsed({"n": plain | {key: [{"nodata": 0}]}}).bands
+        assert found.described
+    assert not parsed({"n": plain | {"eo:bands": [], "nodata": 0}}).bands[0].described
+
+
+@pytest.mark.parametrize("key", ["bands", "eo:bands"])
+def test_an_asset_of_no_known_type_is_a_raster_if_its_bands_are_described(key: str) -> None:
+    assert len(parsed({"n": {"href": "https://a/data/7", key: [{"name": "x"}]}}).bands) == 1
+    for asset in (
+        {"href": "https://a/data/7"},
+        {"href": "https://a/data/7.json", key: [{"name": "x"}]},
+    ):
+        assert parsed({"n": asset}).bands == ()
+
+
+def test_a_geotiff_is_one_by_its_name_too() -> None:
+    bands = [{"name": "B08", "common_name": "nir"}]
+    for suffix in ("tif", "TIFF"):
+        assets = {
+            "first": {"href": "./n.jp2", "eo:bands": bands},
+            "second": {"href": f"./n.{suffix}?id=7", "eo:bands": bands},
+        }
+        assert chosen(assets)["nir"] == ("second", 1)
+
+
+def test_fields_of_bands_count_under_their_old_names_in_bands_only() -> None:
+    asset = band("./n.tif", "B08", "nir") | {"scale": 0.5, "offset": 3.0, "common_name": "red"}
+    (found,) = parsed({"nir": asset}).bands
+    assert (found.scale, found.offset, found.common_name) == (None, None, "nir")
+
+
+@pytest.mark.parametrize(("word", "value"), [("-inf", -math.inf), ("INF", math.inf)])
+def test_missing_pixels_may_be_infinite(word: str, value: float) -> None:
+    assert parsed({"nir": band("./n.tif", "B08", "nir", nodata=word)}).bands[0].nodata == value
+
+
+def test_how_large_a_pixel_is() -> None:
+    def resolution(**fields: Any) -> float | None:
+        asset = band("./n.tif", "B08", "nir", **fields.pop("raster", {})) | fields
+        return parsed({"nir": asset}).bands[0].resolution
+
+    grid, none = [6, 0, 0, 8, -10, 0], [0, 0, 0, 0, 0, 0]
+    stated: dict[str, Any] = {"raster": {"spatial_resolution": 20}}
+    assert resolution(gsd=30) == 30
+    assert resolution(gsd=30, **stated) == 20
+    assert resolution(gsd=30, **stated, **{"proj:transform": grid}) == 10
+    for unusable in (none, [1e308, 0, 0, 1.7e308, 0, 0]):
+        assert resolution(gsd=30, **stated, **{"proj:transform": unusable}) == 20
+
+
+def test_a_saved_search_of_one_item_is_where_it_lies(tmp_path: Path) -> None:
+    saved = tmp_path / "search.json"
+    for features, where in (([item({})], str(saved)), ([item({}), item({}, id="y")], None)):
+        saved.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+        found = find_item(f"{saved}#{features[0]['id']}")
+        assert found is not None
+        taken = found.acquisition()
+        assert taken is not None
+        assert taken.item == where
+
+
+def test_an_item_need_not_say_which_stac_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "item.json"
+    content = item({"nir": band("./n.tif", "B08", "nir")})
+    del content["stac_version"]
+    path.write_text(json.dumps(content))
+    found = find_item(str(path))
+    assert found is not None
+    assert found.id == content["id"]
+    path.write_text(json.dumps({"type": "Feature", "id": "x", "properties": {}}))
+    assert find_item(str(path)) is None

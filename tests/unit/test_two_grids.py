@@ -8,9 +8,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rasterio import Affine
+from rasterio.crs import CRS
 
 from nirgeo.grid import Grid
-from nirgeo.two_grids import any_inside, in_both, positions_in, reach_in, same_crs, steps_in
+from nirgeo.two_grids import (
+    any_inside,
+    in_both,
+    positions_in,
+    reach_in,
+    same_crs,
+    steps_in,
+    turn_of,
+)
 
 METRES = "EPSG:32632"
 DEGREES = "EPSG:4326"
@@ -81,3 +91,43 @@ def test_what_lies_in_both() -> None:
     np.testing.assert_allclose((down, across), (rows - 20, cols - 30), atol=1e-6)
     assert not any_inside(SCENE, coarser(1, down=41))
     assert any_inside(SCENE, coarser(1, down=39))
+
+
+def test_the_edges_of_a_grid_lie_in_it() -> None:
+    marks = np.linspace(0, 1, 3)
+    rows, cols, down, across = in_both(SCENE, SCENE, marks)
+    assert set(zip(rows, cols, strict=True)) == {(r, c) for r in (0, 20, 40) for c in (0, 30, 60)}
+    np.testing.assert_allclose((down, across), (rows, cols), atol=1e-6)
+
+
+@pytest.mark.parametrize("degrees", [30, 45, -60, 150])
+def test_a_turned_pixel_reaches_over_its_corners(degrees: float) -> None:
+    turned = SCENE.affine @ Affine.rotation(degrees) @ Affine.scale(4)
+    wide = abs(math.cos(math.radians(degrees))) + abs(math.sin(math.radians(degrees)))
+    reach = reach_in(SCENE, Grid(40, 60, tuple(turned)[:6], crs=METRES))
+    assert reach == pytest.approx(4 * wide)
+
+
+def test_a_pixel_that_is_sheared_reaches_as_far_as_its_longer_side() -> None:
+    for shear in ((40, 70, -20, -40), (40, -70, 20, -40), (40, 20, -70, -40)):
+        a, b, d, e = shear
+        sheared = Grid(40, 60, (a, b, 500_000, d, e, 5_000_000), crs=METRES)
+        reach = max(abs(a) + abs(b), abs(d) + abs(e)) / 10
+        assert reach_in(SCENE, sheared) == pytest.approx(reach)
+
+
+@pytest.mark.parametrize("turn", [30, 90])
+def test_columns_of_a_turned_grid_are_no_longitudes(turn: float) -> None:
+    place = Affine.translation(9, 45) @ Affine.rotation(turn) @ Affine.scale(0.5, -0.5)
+    if turn == 90:
+        place = Affine(0, 0.5, 9, 0.5, 0, 45)  # exactly: of cos 90° something is left
+    degrees = Grid(40, 60, tuple(place)[:6], crs=DEGREES)
+    assert turn_of(degrees) is None
+    rows, cols = np.array([3.0]), np.array([7.0])
+    np.testing.assert_allclose(positions_in(degrees, rows, cols, degrees), (rows, cols), atol=1e-9)
+
+
+def test_one_crs_may_have_two_names() -> None:
+    named = Grid(40, 60, SCENE.transform, crs=CRS.from_epsg(32632).to_wkt())
+    assert same_crs(SCENE, named)
+    assert not same_crs(SCENE, Grid(40, 60, SCENE.transform, crs="EPSG:32633"))
