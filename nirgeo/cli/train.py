@@ -250,7 +250,26 @@ def read_sides(
     wanted = listed(learnt)
     for note in () if quiet else index_notes([Path(f) for f in (*learnt[0], *others[0])], table):
         click.echo(f"Warning: {note}", err=True)
+    kept = [entry for entry in wanted if entry.place not in without]
+    judged = listed(others)
+    for note in () if quiet else first_few_notes(_neighbours(kept, judged)):
+        click.echo(f"Warning: {note}", err=True)
     unknown = set(without) - {entry.place for entry in wanted}
     if unknown:
         raise TrainingError(f"--without {min(unknown)}: no scene to learn from is of that place")
-    return read([entry for entry in wanted if entry.place not in without]), read(listed(others))
+    return read(kept), read(judged)
+
+
+def _neighbours(learnt: Sequence[SceneEntry], others: Sequence[SceneEntry]) -> list[str]:
+    """What a user should hear of places to judge by that lie beside those to learn from."""
+    from nirgeo.preparation.places import SAME_PLACE_KM, neighbours
+
+    known, asked = (
+        {entry.place: entry.position for entry in entries if entry.position is not None}
+        for entries in (learnt, others)
+    )
+    return [
+        f"{place} of validation lies within {SAME_PLACE_KM:g} km of {near} of training, by the "
+        "index: what is measured there is in part memory"
+        for place, near in sorted(neighbours(asked, known).items())
+    ]

@@ -16,6 +16,9 @@ from nirgeo.grid import Grid
 
 KM_PER_DEGREE = 111.32
 
+SAME_PLACE_KM = 20.0
+"""Scenes that are no further apart show one place: its soils, crops and weather."""
+
 
 @dataclass(frozen=True)
 class Footprint:
@@ -135,6 +138,25 @@ def _near(
     latitude = np.maximum(np.abs(others[:, [1, 3]]).max(axis=1), np.abs(box[[1, 3]]).max())
     across = KM_PER_DEGREE * np.cos(np.radians(np.minimum(latitude, 89.0)))
     return np.asarray(np.hypot(gap_x * across, gap_y * KM_PER_DEGREE) <= distance_km)
+
+
+def neighbours(
+    positions: Mapping[str, tuple[float, float]],
+    others: Mapping[str, tuple[float, float]],
+    distance_km: float = SAME_PLACE_KM,
+) -> dict[str, str]:
+    """For every name whose position (longitude, latitude in degrees) is within a distance of one of
+    the others', the first of these."""
+    if not others:
+        return {}
+    names = list(others)
+    boxes = np.array([(*others[name], *others[name]) for name in names], dtype=np.float64)
+    found = {}
+    for name, position in positions.items():
+        near = _near(np.array((*position, *position), dtype=np.float64), boxes, distance_km)
+        if near.any():
+            found[name] = names[int(near.argmax())]
+    return found
 
 
 def split_places(sizes: Mapping[str, int], share: float, seed: int = 0) -> set[str]:

@@ -44,7 +44,13 @@ from nirgeo.preparation.candidates import (
     table_notes,
 )
 from nirgeo.preparation.clouds import cloud_like
-from nirgeo.preparation.places import Footprint, footprint, group_scenes, split_places
+from nirgeo.preparation.places import (
+    SAME_PLACE_KM,
+    Footprint,
+    footprint,
+    group_scenes,
+    split_places,
+)
 from nirgeo.preparation.registration import Shift, find_shift
 from nirgeo.preparation.tiles import BANDS, tile_windows, write_tile
 from nirgeo.radiometry import Quantity, to_working
@@ -80,7 +86,7 @@ class Rules:
     min_valid: float = 0.5
     max_cloud: float = 0.2
     max_shift: float = 1.0
-    distance_km: float = 20.0
+    distance_km: float = SAME_PLACE_KM
     validation: float = 0.2
     seed: int = 0
 

@@ -269,3 +269,19 @@ def test_scenes_that_an_index_does_not_list_are_told_of(
     write_index(index, {(run / "train/train0.tif").as_posix(): "lake"})
     with pytest.raises(TrainingError, match="lists none of 3 scenes"):
         read_sides(config, *sides, str(index), [], quiet=True)
+
+
+def test_places_beside_those_of_the_training_are_told_of(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = {"train/train0": (-116.6, 32.6), "val/val0": (-116.6, 32.7), "val/val1": (10.0, 45.0)}
+    rows = [f"{run / name}.tif,{name[-6:]},boa,{lon},{lat}" for name, (lon, lat) in where.items()]
+    index = tmp_path / "index.csv"
+    index.write_text("\n".join(["file,group,level,lon,lat", *rows]))
+    sides = (([str(run / "train")], []), ([str(run / "val")], []))
+    config = TrainingConfig(Quantity.REFLECTANCE)
+    read_sides(config, *sides, str(index), [], quiet=False)
+    told = [line for line in capsys.readouterr().err.splitlines() if "within 20 km" in line]
+    (line,) = told
+    assert line.startswith("Warning: l/val0 of validation lies within 20 km of train0 of training")
+    assert "val1" not in line

@@ -38,6 +38,7 @@ from nirgeo.preparation.places import (
     Footprint,
     footprint,
     group_scenes,
+    neighbours,
     split_places,
 )
 from nirgeo.preparation.prepare import Rules, _day, prepare
@@ -174,6 +175,26 @@ def test_footprint_from_a_transform_or_from_control_points() -> None:
     points = Grid(10, 10, (1, 0, 0, 0, 1, 0), None, corners, "EPSG:4326")
     assert footprint(points) == Footprint(7.0, 45.5, 7.5, 46.0)
     assert footprint(Grid(10, 10, (1, 0, 0, 0, 1, 0))) is None
+
+
+def test_neighbours_are_those_within_a_distance() -> None:
+    north = 20 / KM_PER_DEGREE
+    others = {"far": (10.0, 45.0), "sea": (179.95, 10.0), "twin": (10.0, 45.0)}
+    asked = {
+        "same": (10.0, 45.0),
+        "just": (10.0, 45 + 0.99 * north),
+        "no more": (10.0, 45 + 1.01 * north),
+        "beyond 180": (-179.95, 10.0),  # 11 km
+        "shrunk": (10.25, 45.0),  # 20 km where degrees are 79 km
+    }
+    assert neighbours(asked, others) == {
+        "same": "far",
+        "just": "far",
+        "beyond 180": "sea",
+        "shrunk": "far",
+    }
+    assert neighbours(asked, others, 30.0)["no more"] == "far"
+    assert neighbours(asked, {}) == neighbours({}, others) == {}
 
 
 def test_split_is_deterministic_whole_and_about_as_asked() -> None:
