@@ -19,9 +19,10 @@ from rasterio import Affine
 
 from nirgeo import expected_error
 from nirgeo.array_blocks import known_pixels
+from nirgeo.array_scene import array_nodata
 from nirgeo.bands import COLOURS
 from nirgeo.cube import as_array, further_dimensions, with_axes
-from nirgeo.engine import array_nodata, colorize
+from nirgeo.engine import colorize
 from nirgeo.errors import BandError, GridError, OptionError
 from nirgeo.georeference import (
     COL,

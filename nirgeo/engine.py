@@ -23,24 +23,28 @@ from rioxarray.rioxarray import DEFAULT_GRID_MAP
 
 from nirgeo import given, provenance
 from nirgeo.array_blocks import Cuts, chunk_tasks, known_pixels, mask_of, pick
+from nirgeo.array_scene import (
+    array_nodata,
+    array_parts,
+    eaten_bands,
+    scaling_of,
+)
 from nirgeo.attributes import of_the_scene
-from nirgeo.bands import COLOURS, find_roles
+from nirgeo.bands import COLOURS
 from nirgeo.baselines.model import BaselineColouriser, BaselineModel
 from nirgeo.colouriser import Colouriser, Overview, Tile, sample_tiles
 from nirgeo.cube import (
-    band_labels,
     further_dimensions,
     over_dimensions,
-    scaling_of_bands,
     with_axes,
 )
 from nirgeo.domain import remarks, veil
-from nirgeo.errors import BandError, GridError, OptionError
+from nirgeo.errors import GridError, OptionError
 from nirgeo.georeference import RPC_ATTR, corners_attribute, grid_of, with_crs_coordinate
 from nirgeo.grid import Grid
 from nirgeo.hrefs import absolute, absolute_scene
 from nirgeo.inference import NetworkColouriser, colorize_block, network_input
-from nirgeo.layers import array_from_tasks, refuse_unknown_chunks
+from nirgeo.layers import array_from_tasks
 from nirgeo.location_prior import HintField
 from nirgeo.modelfile import LOCAL_AFFINE, Model, ModelSpec
 from nirgeo.nodata import suspected_nodata
@@ -50,14 +54,9 @@ from nirgeo.runtimes.choice import FP32, INT8, TORCH, check_device, choose_runti
 from nirgeo.scaling import (
     Scale,
     Scaling,
-    ScalingClues,
-    find_scaling,
-    may_have_been_applied,
-    refuse_what_was_applied,
-    sampled_clues,
 )
-from nirgeo.scene import SceneView, digest, resolve_scale, view_of
-from nirgeo.scene_attributes import VALID, product_of, stated_nodata, stated_scaling
+from nirgeo.scene import SceneView, digest, view_of
+from nirgeo.scene_attributes import VALID, product_of
 from nirgeo.source import RasterSource
 from nirgeo.tiling import (
     DEFAULT_CHUNK_TILES,
@@ -66,7 +65,6 @@ from nirgeo.tiling import (
     InputWindow,
     Window,
     input_window,
-    look_around,
 )
 
 
@@ -212,13 +210,13 @@ def _colorize(scene: xr.DataArray, scale: Scale | None, wanted: _Wanted) -> xr.D
     view = _view(scene, nodata)
     if view is not None:
         clues = view.source.clues
-        scaling = view.scaling if scale is None else _scaling(clues, scale)
+        scaling = view.scaling if scale is None else scaling_of(clues, scale)
         roles, grid = dict(view.source.roles), view.source.grid
         recipe = wanted.recipe(scaling, roles, lambda: grid, clues.product or "")
         return _from_source(scene, view, recipe).rename(names)
-    array, blocks, numbers, scaling = _array_parts(scene, scale, nodata)
+    array, blocks, numbers, scaling = array_parts(scene, scale, nodata)
     recipe = wanted.recipe(scaling, numbers, lambda: grid_of(array), product_of(scene))
-    chosen = _eaten(array, blocks, numbers, recipe)
+    chosen = eaten_bands(array, blocks, numbers, recipe)
     rgb = _from_blocks(array, chosen, recipe, array_nodata(array, nodata))
     rgb = rgb.rename(names)
     return rgb if isinstance(array.data, da.Array) else rgb.compute()
@@ -307,10 +305,10 @@ def model_for(
     scene, _ = with_axes(scene)
     view = _view(scene, nodata)
     if view is None:
-        _, _, numbers, scaling = _array_parts(scene, scale, nodata)
+        _, _, numbers, scaling = array_parts(scene, scale, nodata)
         return pick_model(model, scaling.quantity, numbers, product_of(scene)), scaling
     clues = view.source.clues
-    scaling = view.scaling if scale is None else _scaling(clues, scale)
+    scaling = view.scaling if scale is None else scaling_of(clues, scale)
     roles = dict(view.source.roles)
     return pick_model(model, scaling.quantity, roles, clues.product or ""), scaling
 
@@ -338,8 +336,8 @@ def unlike_training(
         # What has been told needs not be told again as strange ground.
         tiles = _overview(view.source, recipe, frame).tiles()
     else:
-        array, blocks, numbers, _ = _array_parts(scene, scaling, nodata)
-        eaten = _eaten(array, blocks, numbers, recipe)
+        array, blocks, numbers, _ = array_parts(scene, scaling, nodata)
+        eaten = eaten_bands(array, blocks, numbers, recipe)
         read = partial(_read_blocks, eaten, None, array_nodata(array, nodata), recipe)
         tiles = sample_tiles((eaten.shape[1], eaten.shape[2]), read)
     spec = recipe.spec
@@ -359,10 +357,6 @@ def _informed(recipe: Recipe, scene: Overview) -> Recipe:
 def _tile(values: NDArray[Any], valid: NDArray[np.bool_], recipe: Recipe) -> Tile:
     """A piece of a scene as colourisers see it."""
     return network_input(values, valid, recipe), valid
-
-
-def _scaling(clues: ScalingClues, scale: Scale) -> Scaling:
-    return find_scaling(clues, resolve_scale(scale))
 
 
 # --- scenes that are read from a source -----------------------------------------------------------
@@ -494,107 +488,6 @@ def _assemble(
 
 
 # --- any other DataArray --------------------------------------------------------------------------
-
-
-def _as_bands(scene: xr.DataArray) -> xr.DataArray:
-    """The array with dimensions (band, y, x), whatever order they came in."""
-    if "y" not in scene.dims or "x" not in scene.dims:
-        raise GridError(f"need dimensions 'y' and 'x' (and 'band'), got {tuple(scene.dims)}")
-    if "band" not in scene.dims:
-        label = scene["band"].item() if "band" in scene.coords else None
-        name = label if isinstance(label, str) else "nir"
-        scene = scene.drop_vars("band", errors="ignore").expand_dims(band=[name])
-    if scene.dtype.kind not in "uif":
-        raise BandError(f"values of type {scene.dtype} are not measured intensities")
-    return scene.transpose("band", "y", "x")
-
-
-def band_numbers(array: xr.DataArray) -> dict[str, int]:
-    """Band numbers (from 1) by role, from what the array says of its bands."""
-    return find_roles(band_labels(array), dtype=str(array.dtype), in_array=True)
-
-
-def _array_parts(
-    scene: xr.DataArray,
-    scale: Scale | None,
-    nodata: float | None,
-) -> tuple[xr.DataArray, da.Array, dict[str, int], Scaling]:
-    """An array as bands, its blocks, band numbers by role, and its scaling."""
-    array = _as_bands(scene)
-    blocks = array.data if isinstance(array.data, da.Array) else _in_chunks(array.values)
-    refuse_unknown_chunks(blocks)
-    numbers = band_numbers(array)
-    if scale is None:
-        array = array.assign_attrs(scaling_of_bands(array, numbers))
-    scaling = _array_scaling(array, blocks[numbers["nir"] - 1], scale, nodata)
-    return array, blocks, numbers, scaling
-
-
-def _in_chunks(values: NDArray[Any]) -> da.Array:
-    """An array in memory (bands, H, W) in chunks as those of a file, not in dask's of 128 MB."""
-    side = DEFAULT_CHUNK_TILES * TILE
-    return da.from_array(values, chunks=(-1, side, side))
-
-
-def _eaten(
-    array: xr.DataArray, blocks: da.Array, numbers: dict[str, int], recipe: Recipe
-) -> da.Array:
-    """The bands that the model eats, in its order.
-
-    Raises
-    ------
-    BandError : one is missing
-    """
-    if any(role not in numbers for role in recipe.spec.bands):
-        raise BandError(
-            f"{recipe.spec.full_name} needs bands {', '.join(recipe.spec.bands)}; the "
-            f"array has {', '.join(str(b) for b in np.atleast_1d(array['band'].values))}"
-        )
-    return blocks[[numbers[role] - 1 for role in recipe.spec.bands]]
-
-
-def array_nodata(array: xr.DataArray, nodata: float | None) -> float | None:
-    if nodata is not None:
-        return nodata
-    return stated_nodata(array)
-
-
-def _array_scaling(
-    array: xr.DataArray,
-    nir: da.Array,
-    scale: Scale | None,
-    nodata: float | None,
-) -> Scaling:
-    """Scaling of an array: explicit, recorded, CF attributes, or from its type and range.
-
-    The range is looked at only where nothing else tells, floats without a word about their unit;
-    and of floats that are to be scaled as integers are, which somebody may have done already.
-
-    Raises
-    ------
-    RadiometryError : somebody has
-    """
-    if scale is not None:
-        return _scaling(ScalingClues(array.dtype.name), scale)
-    stated = stated_scaling(array.attrs, array.dtype.name)
-    if stated is not None:
-        if may_have_been_applied(stated, str(array.dtype)):
-            refuse_what_was_applied(stated, _sampled(array, nir, nodata).high)
-        return stated
-    clues = ScalingClues(array.dtype.name)
-    if array.dtype != np.uint8:
-        clues = _sampled(array, nir, nodata)
-    return find_scaling(clues)
-
-
-def _sampled(array: xr.DataArray, nir: da.Array, nodata: float | None) -> ScalingClues:
-    """The range of a band on the lattice; of a denser one if nothing is valid there."""
-
-    def look(windows: Sequence[Window]) -> ScalingClues:
-        sample = da.concatenate([nir[window.slices].ravel() for window in windows]).compute()
-        return sampled_clues(array.dtype.name, sample, array_nodata(array, nodata))
-
-    return look_around((nir.shape[0], nir.shape[1]), look, lambda clues: clues.high is not None)
 
 
 def _read_blocks(

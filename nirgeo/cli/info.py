@@ -71,6 +71,7 @@ def describe_scene(
     path: str | None, stack: dict[str, str], options: dict[str, Any]
 ) -> dict[str, Any]:
     from nirgeo import engine
+    from nirgeo.array_scene import band_numbers
     from nirgeo.budget import block_beside, plan_for
     from nirgeo.estimate import estimate
     from nirgeo.georeference import grid_of
@@ -124,7 +125,7 @@ def describe_scene(
         grid, tiles = grid_of(scene), options["chunk"] or DEFAULT_CHUNK_TILES
         region = Window(0, 0, grid.height, grid.width)
         bands = [f"{k}: {name}" for k, name in enumerate(scene["band"].values, start=1)]
-        roles = engine.band_numbers(scene)
+        roles = band_numbers(scene)
         notes, blocks, block_bytes = [], "as the variables have them", 0
     sides = grid.pixel_sides()
     asked = options["model"] != AUTO
