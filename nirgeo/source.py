@@ -320,6 +320,14 @@ def _mask(
         return None
     if band.nodata is not None and MaskFlags.per_dataset not in flags:
         return None  # the file's own value, instead of which another one is given
+    if MaskFlags.per_dataset not in flags and values.dtype.kind in "ui":
+        # As GDAL compares whole numbers; but rasterio would warn of an alpha band beside it, which
+        # near infrared is taken for in most aerial pictures.
+        stored = opened.nodatavals[band.index - 1]
+        marks = None if stored is None else as_stored(values.dtype, stored)
+        if marks is not None:
+            missing: Mask = values == marks
+            return ~missing
     mask: Mask = opened.read_masks(band.index, window=target) != 0
     if MaskFlags.per_dataset in flags:
         # GDAL asks the mask alone then; but a value that is said to be missing is no measurement.

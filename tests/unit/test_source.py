@@ -194,7 +194,7 @@ class TestAlpha:
         assert any("alpha" in note for note in source.notes)
         assert find_scaling(source.clues).quantity is Quantity.COUNTS
 
-    @pytest.mark.filterwarnings("ignore::rasterio.errors.NodataShadowWarning")  # that is the case
+    @pytest.mark.filterwarnings("error::rasterio.errors.NodataShadowWarning")  # of no alpha
     def test_nodata_of_such_a_file_still_counts(
         self, tmp_path: Path, rng: np.random.Generator
     ) -> None:
