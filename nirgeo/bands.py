@@ -22,6 +22,10 @@ from nirgeo.plaintext import plain
 COLOURS = ("red", "green", "blue")
 ROLES = (*COLOURS, "nir")
 
+NAMED = ("nir", "red", "green")
+"""Roles that options give a band to, and that models eat."""
+
+
 WAVELENGTHS = {"red": 0.66, "green": 0.56, "blue": 0.49, "nir": 0.84}
 """Where a role's usual band lies, in micrometres."""
 

@@ -25,8 +25,9 @@ GdalError = CPLE_BaseError
 NOT_SUPPORTED = CPLE_NotSupportedError
 """What GDAL says of what it has no way to do, such as to go from a local CRS to another one."""
 
-GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError, ValueError)
-"""What rasterio raises for a file that can't be used; some of GDAL's own errors come through."""
+GDAL_ERRORS = (RasterioError, CPLE_BaseError, OSError, ValueError, SystemError)
+"""What rasterio raises for a file that can't be used; some of GDAL's own errors come through. Where
+GDAL fails without a word, as it may on a full disk, rasterio says SystemError."""
 
 # Settings under which a remote COG is read in few requests, from GDAL's documentation of its
 # network file systems. A value that the user has set wins.

@@ -6,7 +6,7 @@ import inspect
 import math
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -109,6 +109,10 @@ def open_multidim(
         # xarray says both in many words: that an engine is missing, or does not know the file.
         missing = isinstance(error, ImportError | ValueError)
         remedy = "; reading such files needs pip install 'nirgeo[netcdf]'" if missing else ""
+        if has_scheme(path):
+            remedy = "; netCDF files are read from disks: download it"
+            if engine == "zarr":
+                remedy = "; install what is missing for stores on servers, or download it"
         raise SourceError(f"{path}: xarray can't open it ({error}){remedy}") from error
     dataset = _unsigned(_spatial_names(dataset))
     dataset = dataset.squeeze(
@@ -125,7 +129,7 @@ def open_multidim(
         scene = _from_variables(dataset, flat, path, roles)
     else:
         if len(cubes) > 1:
-            raise BandError(f"{path}: several cubes ({', '.join(map(str, cubes))}); select one")
+            raise BandError(_several_rasters(path, dataset[cubes[0]], cubes))
         cube = dataset[cubes[0]]
         (dim,) = (d for d in cube.dims if d not in ("y", "x"))
         scene = cube.rename({dim: "band"}) if dim != "band" else cube
@@ -148,6 +152,15 @@ def open_multidim(
         scene.attrs |= {SCALING_ATTR: found.tag(), SCALING_ORIGIN_ATTR: found.origin}
     step = chunk_tiles * TILE
     return scene.chunk({"band": -1, "y": step, "x": step})
+
+
+def _several_rasters(path: str, first: xr.DataArray, names: Sequence[Any]) -> str:
+    (dim,) = (str(d) for d in first.dims if d not in ("y", "x"))
+    return (
+        f"{path}: {', '.join(map(str, names))} have a dimension more, {dim} of {first.sizes[dim]}, "
+        f"and a scene is one raster; save one with xarray ({dim}=0: dataset.isel({dim}=0)), or "
+        "colorize all of them with import nirgeo.accessor and dataset.nirgeo.colorize()"
+    )
 
 
 def _refuse_codecs_that_run_code() -> None:

@@ -167,11 +167,14 @@ def _look(
     source = _distrust_false_alpha(source)
     nir = source.bands[found["nir"] - 1]
     named = "nir" in explicit or nir.label.description or nir.label.common_name
-    if nir.masked and nir.label.colorinterp == ColorInterp.alpha.name and not named:
+    mask = nir.masked and nir.label.colorinterp == ColorInterp.alpha.name
+    if nir.dtype == "uint8" and nir.label.colorinterp == ColorInterp.undefined.name:
+        # The last of four, say, which nobody says is a mask, and which is one all the same.
+        mask = len(bands) > 1 and not _alpha_is_data(source, found["nir"])
+    if mask and not named:
         raise BandError(
-            f"{nir.describe()}: band {nir.index} would be taken for near infrared, but it is an "
-            "alpha band and looks like one (most of it is 0 or 255); name the band with --nir "
-            "NUMBER or NAME"
+            f"{nir.describe()}: band {nir.index} would be taken for near infrared, but it looks "
+            "like an alpha band (most of it is 0 or 255); name the band with --nir NUMBER or NAME"
         )
     if clues.reflectance_scale_tag is None and clues.dtype != "uint8":
         low, high = sample_range(source, found["nir"])

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from nirgeo import gdal_settings, handles
-from nirgeo.bands import ROLES
+from nirgeo.bands import NAMED, ROLES
 from nirgeo.chunk_limits import check_chunk, refuse_too_many
 from nirgeo.errors import BandError, GridError, OptionError
 from nirgeo.georeference import grid_of, with_georeference
@@ -139,7 +139,8 @@ def open_scene(
     stack : single-band files by role, e.g. ``{"nir": "B08.jp2", "red": "B04.jp2"}``
     nodata : value of missing pixels, instead of what the file says; may be NaN
     scale : a gain to reflectance, or ``"GAIN[,OFFSET]"``; a file made by nirgeo; or a ``Scaling``
-    bounds : (west, south, east, north) in the scene's CRS; snapped to whole pixels
+    bounds : (west, south, east, north) in the scene's CRS; snapped to whole pixels. Not of netCDF
+        and Zarr, whose picture is cut instead
     chunk : side of a dask chunk in tiles of 64 px; 12 by default
 
     Raises
@@ -163,10 +164,13 @@ def open_scene(
         for role, band in (("nir", nir), ("red", red), ("green", green))
         if band is not None
     }
-    engine = _xarray_engine(single) if single is not None else None
+    engine = xarray_engine(single)
     if single is not None and engine is not None:
         if stack or bounds is not None:
-            raise OptionError(f"{single}: stack and bounds need a raster that GDAL opens")
+            raise OptionError(
+                f"{single}: stack needs rasters that GDAL opens, and bounds are cut out of the "
+                "picture: nirgeo.colorize(scene).rio.clip_box(west, south, east, north)"
+            )
         from nirgeo.multidim import open_multidim
 
         return open_multidim(
@@ -238,7 +242,10 @@ def _open_item(
     return open_item(item, roles=roles, stack=stack, nodata=nodata, scale=scale)
 
 
-def _xarray_engine(path: str) -> str | None:
+def xarray_engine(path: str | None) -> str | None:
+    """What xarray opens a scene with that GDAL does not; None for all that GDAL opens."""
+    if path is None:
+        return None
     lower = path.lower().rstrip("/")
     if lower.endswith(".zarr"):
         return "zarr"
@@ -342,12 +349,9 @@ def _by_file(source: RasterSource) -> list[list[int]]:
     return [list(group) for _, group in groupby(numbers, lambda n: source.bands[n - 1].path)]
 
 
-MASKING = ("nir", "red", "green")
-"""Bands that a model may eat, and whose missing pixels therefore are missing in a slice too."""
-
-
 def _read_valid(source: RasterSource, window: Window) -> NDArray[np.bool_]:
-    numbers = [number for role, number in source.roles if role in MASKING]
+    """Where the bands are valid that a model may eat: what they miss, a slice misses too."""
+    numbers = [number for role, number in source.roles if role in NAMED]
     _, valid = source.read(window, numbers)
     return valid
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,8 @@ from nirgeo.nodata import DECLARE_NODATA, suspected_nodata
 from nirgeo.scaling import Scaling, assumption
 from nirgeo.tables import first_few, name_here, read_rows
 
+_PLACE = "place "
+
 
 @dataclass(frozen=True)
 class SceneEntry:
@@ -33,7 +36,17 @@ class SceneEntry:
     def origin(self) -> str:
         """The same for two scenes of one place only; what places are called may depend on what
         other scenes there are."""
-        return str(self.path.resolve()) if self.alone else f"place {self.place}"
+        return str(self.path.resolve()) if self.alone else f"{_PLACE}{self.place}"
+
+
+def place_marks(origins: Iterable[str]) -> set[str]:
+    """Marks of the places that an index names: short hashes, which tell no name.
+
+    ``origins`` as :attr:`SceneEntry.origin` has them. Scenes that no index lists are places on one
+    machine only.
+    """
+    named = {origin for origin in origins if origin.startswith(_PLACE)}
+    return {hashlib.sha256(origin.encode()).hexdigest()[:12] for origin in named}
 
 
 def list_scenes(

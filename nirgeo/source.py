@@ -18,7 +18,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from nirgeo import decoded, gdal_settings, handles
 from nirgeo.acquisition import Acquisition
-from nirgeo.bands import ROLES, BandLabel, listing
+from nirgeo.bands import NAMED, BandLabel, listing
 from nirgeo.errors import BandError, GridError, SourceError
 from nirgeo.file_facts import reflectance_scale
 from nirgeo.grid import Grid
@@ -116,7 +116,7 @@ class RasterSource:
         for name, number in self.roles:
             if name == role:
                 return number
-        how = f"name it with --{role} NUMBER or NAME. " if role in ROLES else ""
+        how = f"name it with --{role} NUMBER or NAME. " if role in NAMED else ""
         raise BandError(
             f"the model needs a {role} band and none was found; {how}"
             + listing([band.label for band in self.bands])

@@ -124,7 +124,7 @@ def evaluate_command(
         check_report(file, overwrite=overwrite)
     from nirgeo.baselines import BASELINES
     from nirgeo.baselines.storage import UNFITTED
-    from nirgeo.evaluation.fitting import check_apart
+    from nirgeo.evaluation.fitting import check_apart, learnt_from
     from nirgeo.evaluation.hinted import with_hints
     from nirgeo.evaluation.paired import pairs_of, with_pairs
     from nirgeo.evaluation.predict import baseline_name, load_predictors, with_unique_labels
@@ -162,6 +162,8 @@ def evaluate_command(
                 if saved.exists():
                     check_report(str(saved), overwrite=overwrite)
         predictors += _fitted(ordered, quantities, fitted, save_baselines, quiet)
+    for note in () if quiet else learnt_from(predictors, entries):
+        click.echo(f"Warning: {note}", err=True)
     predictors = with_hints(with_unique_labels(predictors), hint_errors)
     blocks = [int(text) for text in references if text.isdecimal()]
     predictors = with_references(predictors, blocks)

@@ -80,16 +80,16 @@ def describe_scene(
     from nirgeo.pixel_size import told_sides
     from nirgeo.registry import AUTO, reason_for
     from nirgeo.scaling import assumption
-    from nirgeo.scene import open_scene, view_of, with_chunk
-    from nirgeo.tiling import DEFAULT_CHUNK_TILES, Window
+    from nirgeo.scene import open_scene, region_of, view_of, with_chunk, xarray_engine
+    from nirgeo.tiling import DEFAULT_CHUNK_TILES
 
     warned: list[str] = []
+    cut = options["bounds"] if xarray_engine(path) else None
     with warnings_told(warned.append):
         scene = open_scene(
             path,
-            **{
-                r: options[r] for r in ("nir", "red", "green", "nodata", "scale", "bounds", "chunk")
-            },
+            **{r: options[r] for r in ("nir", "red", "green", "nodata", "scale", "chunk")},
+            bounds=None if cut else options["bounds"],
             stack=stack or None,
         )
     model, scaling = engine.model_for(scene, options["model"], nodata=options["nodata"])
@@ -123,7 +123,7 @@ def describe_scene(
         block_bytes = block_beside(source, len(model.spec.bands), plan.cache_bytes)
     else:
         grid, tiles = grid_of(scene), options["chunk"] or DEFAULT_CHUNK_TILES
-        region = Window(0, 0, grid.height, grid.width)
+        region = region_of(grid, cut)
         bands = [f"{k}: {name}" for k, name in enumerate(scene["band"].values, start=1)]
         roles = band_numbers(scene)
         notes, blocks, block_bytes = [], "as the variables have them", 0

@@ -42,10 +42,18 @@ def colorize_one(
     from nirgeo.acquisition import parse_interval
     from nirgeo.budget import plan_for
     from nirgeo.gdal_settings import cache_of
+    from nirgeo.georeference import grid_of
     from nirgeo.handles import files_behind
     from nirgeo.modelfile import Model
     from nirgeo.registry import check_model
-    from nirgeo.scene import open_scene, stamps_of, view_of, with_chunk
+    from nirgeo.scene import (
+        open_scene,
+        region_of,
+        stamps_of,
+        view_of,
+        with_chunk,
+        xarray_engine,
+    )
     from nirgeo.target import Target
     from nirgeo.write import write_geotiff
 
@@ -64,6 +72,8 @@ def colorize_one(
     made = [path] + ([item_target(target)] if options["stac"] else [])
     spare([file for file in (scene, *stack.values(), *reference) if file is not None], made)
     taken = None if options["taken"] is None else parse_interval(options["taken"])
+    # An array is colorized whole, chunk by chunk, and only what is left of the picture is computed.
+    cut = options["bounds"] if xarray_engine(scene) else None
     with warnings_told(reporter.warning):
         opened = open_scene(
             scene,
@@ -73,7 +83,7 @@ def colorize_one(
             stack=stack or None,
             nodata=options["nodata"],
             scale=options["scale"],
-            bounds=options["bounds"],
+            bounds=None if cut else options["bounds"],
             chunk=options["chunk"],
         )
     client = others if is_cluster(others) else None
@@ -111,6 +121,9 @@ def colorize_one(
         runtime=options["runtime"],
         precision=options["precision"],
     )
+    if cut is not None:
+        region = region_of(grid_of(opened), cut)
+        rgb = rgb.isel(dict(zip(("y", "x"), region.slices, strict=True)))
     view = view_of(opened)
     # A VRT, a mask beside the scene, a file in an archive: what is measured may have other names.
     behind = [] if view is None else [file for file, _ in stamps_of(view.source)]

@@ -110,7 +110,7 @@ def train_command(
     from nirgeo.training.data import some_places
     from nirgeo.training.loop import Trainer
     from nirgeo.training.networks import model_spec
-    from nirgeo.training.presets import configuration
+    from nirgeo.training.presets import configuration, summary_of
     from nirgeo.training.teacher import Teacher
 
     if new_table and not (init or teachers):
@@ -141,6 +141,8 @@ def train_command(
         len(sides[0]) - small,
         origin,
         pixels=[scene.gsd for scene in sides[0] if scene.gsd is not None],
+        places={scene.origin for scene in sides[0]},
+        summary=summary_of(preset),
         licence=licence,
         attribution="; ".join(filter(None, owed)),
     )

@@ -13,6 +13,7 @@ from nirgeo.architectures import GeneratorShape, build
 from nirgeo.encoder_decoder import EncoderDecoderConfig
 from nirgeo.generator import GeneratorConfig, channels_last
 from nirgeo.modelfile import ModelSpec
+from nirgeo.scene_lists import place_marks
 from nirgeo.training.config import TrainingConfig
 from nirgeo.training.discriminators import Discriminator
 
@@ -55,6 +56,8 @@ def model_spec(
     origin: ModelSpec | None = None,
     *,
     pixels: Collection[float] = (),
+    places: Collection[str] = (),
+    summary: str = "",
     licence: str = "",
     attribution: str = "",
 ) -> ModelSpec:
@@ -64,7 +67,10 @@ def model_spec(
     place's colours are expected, for what pixels it is meant, and whom its data are owed to, beside
     those of ``attribution``. Under which ``licence`` its weights are is for their maker to say.
     It is meant for ``pixels`` (sides in metres) as its scenes have them, too, and as ``zoom`` has
-    made of them, or some more or less.
+    made of them, or some more or less. ``places`` are those it learns from, as
+    :attr:`nirgeo.scene_lists.SceneEntry.origin` names them: those that an index names are kept,
+    as :func:`nirgeo.scene_lists.place_marks` has them, so that nobody scores the model on them
+    unawares.
     ``name`` may be that of a preset with variants, which a model's name joins with ``-``.
     """
     kept: dict[str, Any] = {}
@@ -78,6 +84,9 @@ def model_spec(
             "gsd": (min(low, origin.gsd[0]), max(high, origin.gsd[1])),
         }
         attribution = joined_attributions(origin.attribution, attribution)
+    training: dict[str, Any] = {"config": config.to_json(), "scenes": scenes}
+    if marks := place_marks(places):
+        training["places"] = sorted(marks)
     return ModelSpec(
         name=name.replace("+", "-"),
         version=1,
@@ -85,9 +94,10 @@ def model_spec(
         quantity=config.quantity,
         architecture=config.architecture,
         generator=generator_config(config).to_json(),
+        summary=summary,
         licence=licence,
         attribution=attribution,
-        training={"config": config.to_json(), "scenes": scenes},
+        training=training,
         **kept,
     )
 

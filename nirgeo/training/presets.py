@@ -244,6 +244,24 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
 see a third further and twice as far, for those of eight blocks."""
 
 
+SUMMARIES: Mapping[str, str] = {
+    "paper2017": "A reconstruction of the conditional GAN of Suárez, Sappa and Vintimilla, "
+    "Learning to Colorize Infrared Images (2017), whose code and data are not public. What the "
+    "paper leaves open, and what was chosen, stands in nirgeo/training/presets.py.",
+    "autoencoder": "The generator of the reconstruction paper2017, trained with L1 alone.",
+    "pix2pix": "After Isola et al., Image-to-Image Translation with Conditional Adversarial "
+    "Networks (2017), cut to patches of 64 px.",
+}
+"""What a model of the literature's presets says of itself."""
+
+
+def summary_of(preset: str) -> str:
+    """For a model file; nothing for nirgeo's own presets, whose makers have more to say."""
+    name, *variants = preset.split("+")
+    told = SUMMARIES.get(name, "")
+    return f"{told} Changed by: {', '.join(variants)}." if told and variants else told
+
+
 def configuration(preset: str, changes: Iterable[str] = ()) -> TrainingConfig:
     """A preset with its variants, and with single values changed, each given as ``NAME=VALUE``.
 

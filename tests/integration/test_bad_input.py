@@ -413,6 +413,23 @@ def test_an_end_that_was_lost_is_noticed(
     assert list(listing(tmp_path)) == ["out.tif"]
 
 
+def test_gdal_failing_without_a_word_is_a_failure_to_write(
+    tmp_path: Path, tiny: Model, picture: tuple[Path, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wordless(source: str, target: str, **options: Any) -> None:
+        raise SystemError("Unknown GDAL Error. To debug: https://rasterio.readthedocs.io")
+
+    monkeypatch.setattr(rasterio.shutil, "copy", wordless)
+    scene, _ = picture
+    arguments = (scene, "-o", tmp_path / "out.tif", "--model", tiny.path, *SCALE, "-q")
+    line = only_line(command("colorize", *arguments, expect=1).stderr)
+    assert "writing the result failed (Unknown GDAL Error" in line
+    assert "--resume" in line
+    monkeypatch.undo()
+    command("colorize", *arguments, "--resume")
+    assert (tmp_path / "out.tif").read_bytes() == scene.with_name("out.tif").read_bytes()
+
+
 def test_a_remote_target_that_cannot_be_written(
     tmp_path: Path, scene: Path, tiny: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -169,13 +169,17 @@ class TestWithout:
         sizes = ("width=8", "depth=1", "steps=2", "batch=2", "validate_every=2")
         options = [part for size in sizes for part in ("--set", size)]
         sides = ("--validation", run / "val", "-q", *options)
-        command("train", kept / "train", *sides, "--out", kept / "run")
+        places = {(kept / f"train/train{k}.tif").as_posix(): f"train{k}" for k in range(2)}
+        places |= {(run / f"val/val{k}.tif").as_posix(): f"val{k}" for k in range(3)}
+        index = write_index(kept / "index.csv", places)
+        command("train", kept / "train", *sides, "--index", index, "--out", kept / "run")
         command(
             *("train", run / "train", *sides, "--out", without, "--without", "train2"),
             *("--index", run / "index.csv"),
         )
         one, two = kept / "run" / "best.safetensors", without / "best.safetensors"
         assert one.read_bytes() == two.read_bytes()
+        assert len(read_model(one).spec.training["places"]) == 2
 
     def test_a_place_that_is_not_there(self, run: Path, tmp_path: Path) -> None:
         result = command(

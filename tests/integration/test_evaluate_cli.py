@@ -19,10 +19,15 @@ from pictures import command, events, listing, start
 from stac_items import serve, write_scene_item
 
 from nirgeo.baselines import BASELINES
+from nirgeo.evaluation.fitting import learnt_from
+from nirgeo.evaluation.predict import ModelPredictor
 from nirgeo.modelfile import Model
 from nirgeo.radiometry import Quantity
+from nirgeo.registry import load_model
 from nirgeo.scene_lists import list_scenes
+from nirgeo.training.config import TrainingConfig
 from nirgeo.training.data import load_scene
+from nirgeo.training.networks import model_spec
 
 ATTACK = "\"'><script>alert(1)</script><img src=https://example.org/x onerror=alert(1)>"
 
@@ -156,6 +161,30 @@ def test_leaks_are_refused_except_under_their_name(folders: Path) -> None:
     # --limit must not hide a shared place.
     limited = command("evaluate", "baseline/cubic", *options, "--limit", 1, expect=1)
     assert "both in --fit and in --data" in limited.stderr
+
+
+def test_a_network_that_has_learnt_from_a_place_is_told_of(tmp_path: Path) -> None:
+    for k in range(3):
+        write_scene(tmp_path / "data" / f"{k}.tif", ground(80, 72, seed=k))
+    index = write_index(tmp_path / "index.csv", {f"data/{k}.tif": f"lake {k}" for k in range(3)})
+    spec = model_spec(
+        TrainingConfig(Quantity.REFLECTANCE, width=8, depth=1),
+        "mine",
+        2,
+        places=["place lake 0", "place lake 2", "place pond", str(tmp_path / "elsewhere.tif")],
+    )
+    assert len(spec.training["places"]) == 3
+    assert all(len(mark) == 12 and "lake" not in mark for mark in spec.training["places"])
+    entries = list_scenes([tmp_path / "data"], index)
+    model = ModelPredictor("mine@1", Model(spec, "mine.safetensors", "0" * 64))
+    (told,) = learnt_from([model], entries)
+    assert told == (
+        "mine@1 has learnt from 2 of these 3 places, so its figures measure memory: lake 0, lake 2"
+    )
+    assert learnt_from([model], entries[1:2]) == []
+    assert learnt_from([model], list_scenes([tmp_path / "data"])) == []  # places of no index
+    shipped = ModelPredictor("satellite-nir@4", load_model("satellite-nir"))
+    assert learnt_from([shipped], entries) == []
 
 
 def test_baselines_without_anything_to_learn_from(folders: Path) -> None:

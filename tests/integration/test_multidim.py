@@ -261,7 +261,7 @@ def test_what_is_no_scene_is_refused_in_a_line(tmp_path: Path, kind: str) -> Non
         tmp_path / f"gone.{kind}": "no such file",
         broken: "can't open",
         store(flat, folder, kind): "no variable has two spatial dimensions",
-        store(two, other, kind): "several cubes",
+        store(two, other, kind): "a, b have a dimension more, t of 2, and a scene is one raster",
     }
     before = listing(tmp_path)
     for path, words in cases.items():
@@ -272,6 +272,47 @@ def test_what_is_no_scene_is_refused_in_a_line(tmp_path: Path, kind: str) -> Non
         assert error["code"] in ("source-unreadable", "band-not-found")
         assert result.stderr == f"Error: {error['message']}\n"
     assert listing(tmp_path) == before
+
+
+def test_a_part_of_a_store_is_that_of_a_geotiff(
+    tmp_path: Path, tiny: Model, nir: NDArray[np.uint16]
+) -> None:
+    # With the halo of the whole; what lies beside the bounds is not computed.
+    west, north = XS[40] - 5, YS[30] + 5
+    bounds = ("--bounds", west, north - 700, west + 900, north)
+    options = ("--model", tiny.path, "--scale", "0.0001", "--chunk", 1, *bounds)
+    paths = [write_raster(tmp_path / "scene.tif", nir, nodata=0)]
+    paths += [store(variable_per_band(nir), tmp_path, kind) for kind in ("nc", "zarr")]
+    made, told = [], []
+    for k, path in enumerate(paths):
+        target = tmp_path / f"{k}.tif"
+        done = command("colorize", path, "-o", target, *options, "--progress", "jsonl")
+        made.append(target.read_bytes())
+        told.append(json.loads(command("info", path, *options, "--json").stdout)["size"])
+        assert events(done.stdout)[-1]["event"] == "result"
+    assert made[0] == made[1] == made[2]
+    assert told[0] == told[1] == told[2]
+    pixels, _ = read(tmp_path / "2.tif")
+    whole = whole_picture(nir[None], nir != 0, tiny)
+    np.testing.assert_array_equal(pixels, whole[:, 30:100, 40:130])
+    for path in paths[1:]:
+        line = command("colorize", path, "--bounds", 0, 0, 1, 1, expect=1).stderr
+        assert "lie outside the scene" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"), [("x.nc", "netCDF files are read from disks"), ("x.zarr", "or download it")]
+)
+def test_what_can_not_be_read_from_a_server_is_to_be_downloaded(
+    monkeypatch: pytest.MonkeyPatch, name: str, remedy: str
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise ImportError("HTTPFileSystem requires aiohttp")
+
+    monkeypatch.setattr(xr, "open_dataset", fails)
+    with pytest.raises(SourceError, match=remedy) as told:
+        nirgeo.open_scene(f"http://127.0.0.1:9/{name}")
+    assert "nirgeo[netcdf]" not in str(told.value)
 
 
 def test_options_that_need_gdal_are_refused(tmp_path: Path, nir: NDArray[np.uint16]) -> None:

@@ -25,7 +25,7 @@ from nirgeo.training.networks import (
     model_spec,
     optimizers,
 )
-from nirgeo.training.presets import PRESETS, VARIANTS, configuration
+from nirgeo.training.presets import PRESETS, SUMMARIES, VARIANTS, configuration, summary_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -173,13 +173,20 @@ def striped(name: str, seed: int) -> TrainingScene:
     return TrainingScene(name, name, nir, colours, np.ones((96, 96), dtype=np.bool_))
 
 
+def test_models_of_the_literature_say_what_they_are() -> None:
+    assert summary_of("paper2017").startswith("A reconstruction of the conditional GAN of Suárez")
+    assert summary_of("paper2017+l1+wide").endswith("presets.py. Changed by: l1, wide.")
+    assert summary_of("satellite-nir") == summary_of("satellite-nir+wide") == ""
+    assert set(SUMMARIES) < set(PRESETS)
+
+
 class TestTraining:
     @pytest.mark.parametrize("preset", ["paper2017", "paper2017+l1", "autoencoder", "pix2pix"])
     def test_networks_of_the_literature_train_and_are_saved(
         self, preset: str, tmp_path: Path
     ) -> None:
         config = configuration(preset, ["steps=3", "batch=4", "width=8", "levels=3"])
-        spec = model_spec(config, preset, 2)
+        spec = model_spec(config, preset, 2, summary=summary_of(preset))
         assert spec.name == preset.replace("+", "-")
         trainer = Trainer(config, [striped("a", 1), striped("b", 2)], None, tmp_path, spec=spec)
         trainer.start()

@@ -204,6 +204,21 @@ class TestAlpha:
         _, valid = read_all(open_source(path))
         np.testing.assert_array_equal(valid, array[3] != 0)
 
+    def test_a_mask_that_nobody_calls_one_is_no_near_infrared(
+        self, tmp_path: Path, rng: np.random.Generator
+    ) -> None:
+        array = rng.integers(1, 255, (4, 80, 90), dtype=np.uint8)
+        unspecified = {"photometric": "RGB", "alpha": "UNSPECIFIED"}
+        measured = write_raster(tmp_path / "nir.tif", array, **unspecified)
+        with rasterio.open(measured) as file:
+            assert file.colorinterp[3].name == "undefined"
+        assert open_source(measured).number_of("nir") == 4
+        array[3] = np.where(np.arange(80)[:, None] < 15, 0, 255)
+        masked = write_raster(tmp_path / "mask.tif", array, **unspecified)
+        with pytest.raises(BandError, match=r"band 4 would be .*looks like an alpha band.* --nir"):
+            open_source(masked)
+        assert open_source(masked, roles={"nir": "4"}).number_of("nir") == 4
+
     def test_mask_band_of_such_a_file_still_counts(
         self, tmp_path: Path, rng: np.random.Generator
     ) -> None:
@@ -1149,3 +1164,12 @@ class TestPixelSides:
     )
     def test_what_a_model_was_made_for(self, sides: tuple[float, float] | None, fits: bool) -> None:
         assert is_made_for(load_model("satellite-nir").spec, sides) == fits
+
+
+def test_only_options_that_there_are_are_advised(tmp_path: Path) -> None:
+    source = open_source(write_raster(tmp_path / "s.tif", np.ones((9, 9), np.uint16)))
+    with pytest.raises(BandError, match=r"needs a red band .* name it with --red"):
+        source.number_of("red")
+    with pytest.raises(BandError, match="needs a blue band") as told:
+        source.number_of("blue")
+    assert "--blue" not in str(told.value)
