@@ -9,24 +9,25 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import xarray as xr
 
 from nirgeo import decoded
+from nirgeo.colouriser import Colouriser
 from nirgeo.cores import cores
+from nirgeo.engine import colouriser_of, model_for
 from nirgeo.errors import OptionError
 from nirgeo.estimate import Estimate, estimate
 from nirgeo.gdal_settings import CACHE_BYTES
+from nirgeo.georeference import grid_of
 from nirgeo.given import check_workers
 from nirgeo.modelfile import Model
+from nirgeo.reference import open_reference
+from nirgeo.registry import AnyModel
 from nirgeo.runtimes.choice import FP32, ONNX, TORCH, Runtime, choose_runtime
+from nirgeo.scene import view_of
+from nirgeo.source import RasterSource
 from nirgeo.tiling import DEFAULT_CHUNK_TILES, TILE, Window
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from nirgeo.colouriser import Colouriser
-    from nirgeo.registry import AnyModel
-    from nirgeo.source import RasterSource
 
 SIDES = (16, 12, 8, 6, 4, 3, 2, 1)
 """Sides of a chunk in tiles that are tried."""
@@ -192,10 +193,6 @@ def plan_for(
         :func:`nirgeo.reference.open_reference`
     ModelError, UnknownModelError : see :func:`nirgeo.registry.pick_model`
     """
-    from nirgeo.engine import colouriser_of, model_for
-    from nirgeo.georeference import grid_of
-    from nirgeo.scene import view_of
-
     check_workers(workers)
     view = view_of(scene)
     if isinstance(model, str):
@@ -216,8 +213,6 @@ def plan_for(
     cache, beyond = cache_within(size, wanted if wanted > CACHE_BYTES else 0), 0
     block = 0 if view is None else block_beside(view.source, len(colouriser.spec.bands), cache)
     if reference is not None:
-        from nirgeo.reference import open_reference
-
         grid = grid_of(scene) if view is None else view.source.grid
         beyond = open_reference(reference, grid, reference_scale).halo
 

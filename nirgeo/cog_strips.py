@@ -12,6 +12,7 @@ The result is the driver's own, byte for byte.
 from __future__ import annotations
 
 import shutil
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -114,9 +115,11 @@ def write_strips(
         initargs=(gdal_settings.settings_here(),),
     )
     made: dict[str, Future[None]] = {}
+    turns = _Turns()
+    names = ["header"]  # of files, put down before there may be any: signals come at any time
     try:
         header = folder / "header.tif"
-        empty = pool.submit(_make_header, header, store, picture, options, overviews)
+        empty = pool.submit(turns.take, _make_header, header, store, picture, options, overviews)
         waiting: deque[_Strip] = deque()
         left = iter(strips)
         with open(target, "wb+") as out:
@@ -126,7 +129,10 @@ def write_strips(
                     if strip.name not in made:
                         path = folder / f"{strip.name}.tif"
                         file = files[strip.level]
-                        made[strip.name] = pool.submit(_encode, path, file, picture, strip, options)
+                        names.append(strip.name)
+                        made[strip.name] = pool.submit(
+                            turns.take, _encode, path, file, picture, strip, options
+                        )
                 if not waiting:
                     break
                 if not out.tell():
@@ -145,10 +151,43 @@ def write_strips(
             _list_blocks(out, places, len(overviews))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-        for name in ("header", *made):
+        turns.end()
+        for name in names:
             for suffix in (".tif", ".vrt"):
                 with suppress(OSError):
                     (folder / f"{name}{suffix}").unlink()
+
+
+class _Turns:
+    """What the threads of a pool are at, those too that it does not know of.
+
+    A signal that comes while a pool waits for a new thread to start makes it forget that one, and
+    what was handed over may be in its hands.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._ended = False
+        self._under_way = 0
+
+    def take(self, call: Callable[..., None], *arguments: Any) -> None:
+        """Call something, unless the end has come."""
+        with self._changed:
+            if self._ended:
+                return
+            self._under_way += 1
+        try:
+            call(*arguments)
+        finally:
+            with self._changed:
+                self._under_way -= 1
+                self._changed.notify_all()
+
+    def end(self) -> None:
+        """Let nothing more begin, and wait for what has begun."""
+        with self._changed:
+            self._ended = True
+            self._changed.wait_for(lambda: not self._under_way)
 
 
 def _threads(options: Mapping[str, str], file: TiledFile) -> int:

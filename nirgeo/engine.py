@@ -38,6 +38,7 @@ from nirgeo.cube import (
     over_dimensions,
     with_axes,
 )
+from nirgeo.digest import digest
 from nirgeo.domain import remarks, veil
 from nirgeo.errors import GridError, OptionError
 from nirgeo.georeference import RPC_ATTR, corners_attribute, grid_of, with_crs_coordinate
@@ -49,13 +50,14 @@ from nirgeo.location_prior import HintField
 from nirgeo.modelfile import LOCAL_AFFINE, Model, ModelSpec
 from nirgeo.nodata import suspected_nodata
 from nirgeo.recipe import Output, Recipe
+from nirgeo.reference import open_reference
 from nirgeo.registry import AUTO, AnyModel, pick_model
 from nirgeo.runtimes.choice import FP32, INT8, TORCH, check_device, choose_runtime
 from nirgeo.scaling import (
     Scale,
     Scaling,
 )
-from nirgeo.scene import SceneView, digest, view_of
+from nirgeo.scene import SceneView, view_of
 from nirgeo.scene_attributes import VALID, product_of
 from nirgeo.source import RasterSource
 from nirgeo.tiling import (
@@ -282,8 +284,6 @@ def with_reference(
     GridError, SourceError, BandError, RadiometryError : see
         :func:`nirgeo.reference.open_reference`
     """
-    from nirgeo.reference import open_reference
-
     if recipe.spec.colours != COLOURS:
         made = ", ".join(recipe.spec.colours)
         raise OptionError(f"--reference is for natural colours; {recipe.spec.name} makes {made}")

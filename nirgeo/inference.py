@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nirgeo import expected_error, own_torch
 from nirgeo.colouriser import Colouriser, Overview
+from nirgeo.lane import Block
+from nirgeo.lanes import lane_of
 from nirgeo.location_prior import HintField, ToneMap, hint_field
 from nirgeo.memory_words import memory_errors
 from nirgeo.modelfile import Model, ModelSpec
@@ -24,12 +26,9 @@ from nirgeo.radiometry import (
     to_working,
 )
 from nirgeo.recipe import Recipe
+from nirgeo.reference import Alone, Reference, own_detail
 from nirgeo.runtimes.choice import FP16, INT8, REFERENCE, TORCH, Runtime
 from nirgeo.tiling import InputWindow
-
-if TYPE_CHECKING:
-    from nirgeo.reference import Alone, Reference
-
 
 # torch sends a single small image to another convolution kernel than a large one (the limit is
 # 20480 values entering the layer), and the last bit differs. It does not do so for a batch of two.
@@ -123,8 +122,6 @@ def run_network(
                 inputs, valid, model, hint, target, expect_error=expect_error, eight_bits=eight_bits
             )
     from nirgeo.accelerator import NetworkKey
-    from nirgeo.lane import Block
-    from nirgeo.lanes import lane_of
 
     key = NetworkKey(model, half=runtime.precision == FP16, expect_error=expect_error)
     made = lane_of(device_name).run(Block(key, inputs, valid, hint))
@@ -353,8 +350,6 @@ def _alone(
     inputs: NDArray[np.float32], valid: NDArray[np.bool_], window: InputWindow, recipe: Recipe
 ) -> Alone | None:
     """What the model makes without the reference, if that tells what has changed."""
-    from nirgeo.reference import Alone
-
     quantile = recipe.colouriser.error_quantile
     if quantile is None or not recipe.tells_changes:
         return None
@@ -371,8 +366,6 @@ def _referenced(
     recipe: Recipe,
 ) -> NDArray[np.float32]:
     """Colours of the target: those that are not measured from the reference, where it has any."""
-    from nirgeo.reference import own_detail
-
     spec = recipe.spec
     wide = window.grown(reference.halo)
     reference = reference.holding()

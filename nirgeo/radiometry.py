@@ -1,8 +1,8 @@
-"""From digital numbers to what a model eats, and from what it makes to what is written.
+"""From a quantity to what a model eats, and from what it makes to what is written.
 
 Four spaces, in the order a pixel passes through them:
 
-1. *digital numbers*: what the file holds;
+1. *digital numbers*: what the file holds; :mod:`nirgeo.scaling` finds out what they mean;
 2. a *quantity*: ``reflectance`` (0–1, may exceed 1 on snow, cloud and glint) or ``counts``
    (display counts, 0–255: an aerial picture that somebody has already rendered);
 3. the *working space* of the networks: square-root reflectance, or counts / 255. Both are close to

@@ -54,7 +54,7 @@ from nirgeo.nodata import told_frame
 from nirgeo.radiometry import DisplayCurve, Quantity, from_working, to_working
 from nirgeo.rgb_source import RgbSource, open_rgb
 from nirgeo.scaling import Scale, Scaling, is_assumed, parse_scale
-from nirgeo.scene import stamps_of
+from nirgeo.source import stamps_of
 from nirgeo.tiling import TILE, Window
 from nirgeo.two_grids import (
     MARKS,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -19,13 +18,15 @@ import xarray as xr
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
-from nirgeo import gdal_settings, handles
-from nirgeo.bands import NAMED, ROLES
+from nirgeo import gdal_settings
+from nirgeo.bands import NAMED, ROLES, BandLabel, find_roles
 from nirgeo.chunk_limits import check_chunk, refuse_too_many
+from nirgeo.digest import digest
 from nirgeo.errors import BandError, GridError, OptionError
 from nirgeo.georeference import grid_of, with_georeference
 from nirgeo.given import file_name, number, number_or_none
 from nirgeo.grid import Grid
+from nirgeo.handles import open_dataset
 from nirgeo.hrefs import absolute_scene, is_url, item_in_document, public
 from nirgeo.layers import array_from_tasks, facts_of
 from nirgeo.nodata import as_stored
@@ -40,7 +41,7 @@ from nirgeo.scene_attributes import (
     VALID,
     stated_nodata,
 )
-from nirgeo.source import RasterSource
+from nirgeo.source import RasterSource, stamps_of
 from nirgeo.tiling import ChunkGrid, Window
 
 PathLike = str | os.PathLike[str]
@@ -86,26 +87,6 @@ class SceneView:
 
 def _address(path: str) -> str:
     return public(os.path.normpath(absolute_scene(path)) if os.path.exists(path) else path)
-
-
-def stamps_of(source: RasterSource) -> list[tuple[str, tuple[int, int] | None]]:
-    """Size and time of change of every file behind a scene: masks beside it, sources of a VRT.
-
-    Not of what comes and goes when somebody looks at the scene: statistics, and overviews, which
-    are never read.
-    """
-    files = {public(path): stamp for path, stamp in source.stamps}
-    for path, band in {band.path: band for band in source.bands}.items():
-        with gdal_settings.gdal_env(path):
-            behind = [public(f) for f in band.open().files]
-        files |= {f: handles.file_stamp(f) for f in behind if not f.endswith((".aux.xml", ".ovr"))}
-    return sorted(files.items())
-
-
-def digest(facts: Mapping[str, Any]) -> str:
-    """A short, stable hash of JSON-able facts."""
-    text = json.dumps(facts, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 def open_scene(
@@ -258,8 +239,6 @@ def _roles_of_files(paths: Sequence[PathLike]) -> dict[str, PathLike]:
     """Which of several single-band files is which; their names must tell."""
     if not paths:
         return {}
-    from nirgeo.bands import BandLabel, find_roles
-
     names = [file_name("scene", path) for path in paths]
     labels = [
         BandLabel(number, description=Path(name).stem.rsplit("_", 1)[-1], file_stem=Path(name).stem)
@@ -276,8 +255,6 @@ def resolve_scale(scale: Scale | None) -> str | Scaling | None:
     if isinstance(scale, os.PathLike):
         scale = os.fspath(scale)
     if isinstance(scale, str) and not _looks_like_numbers(scale):
-        from nirgeo.handles import open_dataset
-
         if not os.path.exists(scale):
             return scale  # find_scaling says what is wrong with it
         with open_dataset(scale) as recorded:

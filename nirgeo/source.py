@@ -267,6 +267,20 @@ def stamps_of_files(
     return tuple((named | {f: at for f, at in behind.items() if at is not None}).items())
 
 
+def stamps_of(source: RasterSource) -> list[tuple[str, tuple[int, int] | None]]:
+    """Size and time of change of every file behind a scene: masks beside it, sources of a VRT.
+
+    Not of what comes and goes when somebody looks at the scene: statistics, and overviews, which
+    are never read.
+    """
+    files = {public(path): stamp for path, stamp in source.stamps}
+    for path, band in {band.path: band for band in source.bands}.items():
+        with gdal_settings.gdal_env(path):
+            behind = [public(f) for f in band.open().files]
+        files |= {f: handles.file_stamp(f) for f in behind if not f.endswith((".aux.xml", ".ovr"))}
+    return sorted(files.items())
+
+
 def _read(opened: Any, bands: Sequence[SourceBand], window: Window) -> decoded.Pixels:
     """A window of some bands of an open file."""
     target = RasterioWindow(window.col, window.row, window.width, window.height)

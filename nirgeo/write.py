@@ -47,6 +47,7 @@ from nirgeo.cog_source import Picture
 from nirgeo.cores import cores
 from nirgeo.creation_options import check_creation_options
 from nirgeo.cube import with_axes
+from nirgeo.digest import digest
 from nirgeo.errors import ClusterError, EmptySceneError, GridError, TargetError, TargetExistsError
 from nirgeo.georeference import grid_of
 from nirgeo.given import check_workers
@@ -56,7 +57,6 @@ from nirgeo.layers import facts_of, keys_of, refuse_unknown_chunks
 from nirgeo.overviews import Overviews, overviews_for
 from nirgeo.own_torch import intra_op_threads
 from nirgeo.processes import Processes
-from nirgeo.scene import digest
 from nirgeo.scene_attributes import VALID
 from nirgeo.target import Target
 from nirgeo.tiling import DEFAULT_CHUNK_TILES, TILE, ChunkGrid, Window, joined

@@ -21,10 +21,10 @@ from nirgeo.benchmark.pictures import sheet
 from nirgeo.benchmark.protocol import Protocol, Split, image_split, leaky_split
 from nirgeo.benchmark.scores import score
 from nirgeo.cores import cores
+from nirgeo.digest import digest
 from nirgeo.errors import EvaluationError
 from nirgeo.evaluation.pictures import png
 from nirgeo.place_statistics import place_means
-from nirgeo.scene import digest
 from nirgeo.training.data import TrainingScene
 
 RESULTS = "results.jsonl"

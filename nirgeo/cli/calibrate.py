@@ -13,6 +13,7 @@ from nirgeo.cli.errors import reports_errors
 from nirgeo.cli.evaluate import check_report
 from nirgeo.cli.reporting import Silent
 from nirgeo.cli.train import read_sides
+from nirgeo.errors import TrainingError
 
 
 @click.command("calibrate", short_help="Teach a model what error to expect of itself.")
@@ -61,7 +62,6 @@ def calibrate_command(
     """
     ctx.meta["nirgeo.reporter"] = Silent()
     check_report(output, overwrite=overwrite)
-    from nirgeo.errors import TrainingError
     from nirgeo.modelfile import Model, write_model
     from nirgeo.registry import load_model
     from nirgeo.training.bright_end import doubt

@@ -26,7 +26,7 @@ from nirgeo.cli.scenes import expand
 from nirgeo.cli.usage import JsonLinesCommand
 from nirgeo.damage import damage_told_of
 from nirgeo.errors import NirgeoError, OptionError, TargetError, TargetExistsError
-from nirgeo.hrefs import public
+from nirgeo.hrefs import is_remote, public, stem
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -264,8 +264,6 @@ def _folder(path: str | None) -> Iterator[None]:
 
 def _target(scene: str, output: str | None, out_dir: str | None) -> tuple[str, str | None]:
     """Where the result goes, and a remark if that is not where one would look."""
-    from nirgeo.hrefs import is_remote, stem
-
     if output is not None:
         return output, None
     name = f"{stem(scene)}_rgb.tif"

@@ -12,7 +12,9 @@ from nirgeo.cli.doubts import doubts
 from nirgeo.cli.errors import reports_errors
 from nirgeo.cli.reporting import PROTOCOL, Silent, print_json
 from nirgeo.cli.told import warnings_told
+from nirgeo.hrefs import public
 from nirgeo.plaintext import plain
+from nirgeo.scaling import assumption
 
 
 @click.command("info", short_help="What nirgeo sees in a scene.")
@@ -75,11 +77,9 @@ def describe_scene(
     from nirgeo.budget import block_beside, plan_for
     from nirgeo.estimate import estimate
     from nirgeo.georeference import grid_of
-    from nirgeo.hrefs import public
     from nirgeo.inference import NetworkColouriser
     from nirgeo.pixel_size import told_sides
     from nirgeo.registry import AUTO, reason_for
-    from nirgeo.scaling import assumption
     from nirgeo.scene import open_scene, region_of, view_of, with_chunk, xarray_engine
     from nirgeo.tiling import DEFAULT_CHUNK_TILES
 

@@ -13,6 +13,7 @@ from nirgeo.cli.reporting import Reporter
 from nirgeo.cli.told import warnings_told
 from nirgeo.errors import OptionError
 from nirgeo.hrefs import item_in_document
+from nirgeo.scaling import Scaling, assumption, is_surface
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from nirgeo.acquisition import Acquisition
     from nirgeo.processes import Processes
     from nirgeo.registry import AnyModel
-    from nirgeo.scaling import Scaling
     from nirgeo.scene import SceneView
     from nirgeo.target import Target
 
@@ -46,14 +46,8 @@ def colorize_one(
     from nirgeo.handles import files_behind
     from nirgeo.modelfile import Model
     from nirgeo.registry import check_model
-    from nirgeo.scene import (
-        open_scene,
-        region_of,
-        stamps_of,
-        view_of,
-        with_chunk,
-        xarray_engine,
-    )
+    from nirgeo.scene import open_scene, region_of, view_of, with_chunk, xarray_engine
+    from nirgeo.source import stamps_of
     from nirgeo.target import Target
     from nirgeo.write import write_geotiff
 
@@ -216,7 +210,6 @@ def _explain(
     from nirgeo.nodata import DECLARE_NODATA
     from nirgeo.reference import ASSUMED, FRAMED, NOTHING_FOUND, SCALE_OPTION
     from nirgeo.registry import AUTO, reason_for
-    from nirgeo.scaling import assumption, is_surface
 
     attrs = rgb.attrs
     if view is not None:

@@ -10,16 +10,19 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from nirgeo import own_torch
 from nirgeo.built_once import BuiltOnce
+from nirgeo.generator import LocalAffineGenerator
 from nirgeo.hints import CHANNELS as HINT_CHANNELS
 from nirgeo.modelfile import Model
-from nirgeo.networks import load_generator
+from nirgeo.networks import load_generator, network
 from nirgeo.runtimes.choice import INT8
 from nirgeo.runtimes.int8 import in_8_bits, ranges_stamp, read_ranges
 from nirgeo.runtimes.onnx_export import OUTPUT, onnx_graph
+from nirgeo.windowed import render, stages_for
 
 FloatArray = NDArray[np.float32]
 
@@ -42,12 +45,6 @@ def run(
     expect_error: bool = False,
 ) -> FloatArray:
     """As :func:`nirgeo.inference.run_network`: (out, h, w) in working space."""
-    import torch
-
-    from nirgeo.generator import LocalAffineGenerator
-    from nirgeo.networks import network
-    from nirgeo.windowed import render, stages_for
-
     session = _session(model, precision, expect_error, torch.get_num_threads())
     net: Any = network(model)
     if not isinstance(net, LocalAffineGenerator):

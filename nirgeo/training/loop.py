@@ -16,6 +16,7 @@ from torch import nn
 
 from nirgeo.accelerator import torch_device
 from nirgeo.bands import COLOURS
+from nirgeo.digest import digest
 from nirgeo.errors import TrainingError
 from nirgeo.generator import (
     DilatedConv,
@@ -25,7 +26,6 @@ from nirgeo.generator import (
 )
 from nirgeo.modelfile import ModelSpec, read_model, write_model
 from nirgeo.networks import load_generator
-from nirgeo.scene import digest
 from nirgeo.training import losses
 from nirgeo.training.batches import batches
 from nirgeo.training.checkpoint import load_checkpoint, read_facts, save_checkpoint

@@ -485,4 +485,4 @@ def test_a_false_alpha_band_beside_nodata_is_told_once(tmp_path: Path, tiny: Mod
     _, text = said.communicate(timeout=120)
     assert said.returncode == 0
     assert "NodataShadowWarning" not in text
-    assert "source.py" not in text
+    assert ".py:" not in text  # where a warning was given

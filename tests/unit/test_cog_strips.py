@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -270,6 +271,36 @@ def test_what_fails_ends_the_work_and_leaves_no_strips(
         work.write("made.tif")
     assert not work.leftovers()
     assert not [t for t in threading.enumerate() if t.name.startswith("nirgeo-cog")]
+
+
+def test_an_interruption_while_a_strip_is_handed_over_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pool waits for each thread that it starts, and there signals are handled; it forgets that
+    thread then, which may have a strip already."""
+    work = Work(tmp_path, picture_of((900, 500)), {"BLOCKSIZE": "128", "NUM_THREADS": "2"})
+    begun = threading.Event()
+    real, start = cog_strips._encode, threading.Thread.start
+
+    def encode(*arguments: Any) -> None:
+        begun.set()
+        time.sleep(0.5)
+        real(*arguments)
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name.startswith("nirgeo-cog") and thread.name.endswith("_1"):
+            begun.wait(60)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(cog_strips, "_encode", encode)
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        work.write("made.tif")
+    for thread in threading.enumerate():
+        if thread.name.startswith("nirgeo-cog"):
+            thread.join()
+    assert not work.leftovers()
 
 
 def test_a_strip_that_lost_its_end_is_noticed(

@@ -52,6 +52,16 @@ def test_no_module_needs_one_that_needs_it() -> None:
     assert order.index("nirgeo.inference") < order.index("nirgeo.engine")
 
 
+def test_a_training_does_without_the_lazy_scenes_of_xarray() -> None:
+    known = modules()
+    needed, waiting = set(), {"nirgeo.training.loop"}
+    while waiting:
+        needed |= waiting
+        waiting = set().union(*(imports(known[name], known) for name in waiting)) - needed
+    assert "nirgeo.source" in needed
+    assert "nirgeo.scene" not in needed  # whose dask and xarray take seconds to load
+
+
 def test_a_circle_is_found() -> None:
     with pytest.raises(pytest.fail.Exception, match=r"a imports b imports a|b imports a imports b"):
         in_order({"a": {"b"}, "b": {"a"}})
