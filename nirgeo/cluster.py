@@ -106,6 +106,12 @@ def _nothing(_: logging.LogRecord) -> bool:
     return False
 
 
+def in_a_task() -> bool:
+    """Whether this thread is a worker's, and at a task."""
+    module = sys.modules.get("distributed")
+    return module is not None and hasattr(module.worker.thread_state, "key")
+
+
 def _active_client() -> Client | None:
     """The client that dask itself would compute with now.
 

@@ -300,10 +300,13 @@ def _read(opened: Any, bands: Sequence[SourceBand], window: Window) -> decoded.P
             mask = _mask(opened, band, alpha, target, masks, out)
         except gdal_settings.GDAL_ERRORS as error:
             gdal_settings.forget_errors()
+            why = conceal(error.__cause__ or error, band.path)
+            remedy = "the file may be truncated or damaged"
+            if "Too many open files" in why:
+                remedy = "allow more (ulimit -n), or use fewer --workers"
             raise SourceError(
                 f"{band.describe()}: band {band.index} can't be read at row {window.row}, "
-                f"column {window.col} ({conceal(error.__cause__ or error, band.path)}); "
-                "the file may be truncated or damaged"
+                f"column {window.col} ({why}); {remedy}"
             ) from error
         if mask is not None:
             valid = mask if valid is None else valid & mask

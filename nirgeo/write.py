@@ -269,6 +269,8 @@ def _disk_error(error: OSError, target: Target) -> TargetError:
 def _kept_error(error: OSError, target: Target, folder: Path) -> OSError:
     """What to raise where all chunks are there, and no file could be made of them."""
     told = error if error.errno is None else _disk_error(error, target)
+    if not folder.is_dir():
+        return type(told)(f"{told}. Its folder is gone, and with it what was computed")
     again = "--resume"
     if isinstance(told, TargetExistsError):
         again += " --overwrite, or with --resume once the file is away"
@@ -433,6 +435,10 @@ def _in_threads(
     # Workers times threads per operation fill the cores; more workers than threads, since one
     # worker then reads while another computes.
     threads = max(1, available // count)
+    if cluster.in_a_task():  # other workers of this machine have scenes of their own
+        import torch
+
+        threads = min(threads, torch.get_num_threads())
     pool = ThreadPoolExecutor(
         count,
         thread_name_prefix="nirgeo",

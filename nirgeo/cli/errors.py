@@ -6,6 +6,7 @@ Ctrl-C, 143 after SIGTERM.
 
 from __future__ import annotations
 
+import errno
 import functools
 import signal
 import sys
@@ -22,6 +23,9 @@ from nirgeo.cli.reporting import Reporter, Silent
 from nirgeo.cli.rio import rio_verbosity
 from nirgeo.damage import damage_told_of
 from nirgeo.errors import NirgeoError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Of a disk, or of what its user may have of it; Python names no file then."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -168,6 +172,14 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
             if isinstance(error, OSError) and error.strerror and error.filename:
                 text = f"{error.filename}: {error.strerror}"
                 _reporter(context).error("target-unwritable", text)
+                context.exit(1)
+            if isinstance(error, OSError) and error.errno in _FULL:
+                text = f"what is written finds no room ({error.strerror}); free some space"
+                _reporter(context).error("target-unwritable", text)
+                context.exit(1)
+            if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+                text = "the system allows no more threads, or memory; use fewer --workers"
+                _reporter(context).error("memory", text)
                 context.exit(1)
             # A defect of nirgeo. One line all the same, and how to get the rest.
             text = " ".join(f"{type(error).__name__}: {error}".split())

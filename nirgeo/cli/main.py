@@ -35,7 +35,11 @@ def command() -> None:
     sleep_soon()
     look_seldom()
     _print_anything()
-    main()
+    try:
+        main()
+    except OSError as error:  # of --help and the like, which no command is asked for
+        print(f"Error: stdout can't be written ({error.strerror})", file=sys.stderr)
+        sys.exit(1)
 
 
 def _print_anything() -> None:

@@ -35,6 +35,12 @@ class Reporter(Protocol):
     def error(self, code: str, text: str, option: str | None = None) -> None: ...
 
 
+def _say(text: str) -> None:
+    """On stderr; where it takes nothing, the work needs no words."""
+    with suppress(OSError):
+        click.echo(text, err=True)
+
+
 class Silent:
     """Only errors, on stderr."""
 
@@ -57,7 +63,7 @@ class Silent:
         pass
 
     def error(self, code: str, text: str, option: str | None = None) -> None:
-        click.echo(f"Error: {plain(text)}", err=True)
+        _say(f"Error: {plain(text)}")
 
 
 class Terminal(Silent):
@@ -69,36 +75,40 @@ class Terminal(Silent):
 
     def message(self, text: str) -> None:
         self._finish_bar()
-        click.echo(plain(text), err=True)
+        _say(plain(text))
 
     def start(self, done: int, total: int) -> None:
         if done:
-            click.echo(f"resuming: {done} of {total} chunks are done", err=True)
-        self._bar = click.progressbar(
-            length=total, label=self._label, file=sys.stderr, item_show_func=None
-        )
-        self._bar.update(done)
+            _say(f"resuming: {done} of {total} chunks are done")
+        with suppress(OSError):
+            self._bar = click.progressbar(
+                length=total, label=self._label, file=sys.stderr, item_show_func=None
+            )
+            self._bar.update(done)
         if done == total:
             self._finish_bar()
 
     def progress(self, done: int, total: int) -> None:
         if self._bar is not None:
-            self._bar.update(done - self._bar.pos)
+            with suppress(OSError):
+                self._bar.update(done - self._bar.pos)
             if done == total:
                 self._finish_bar()
 
     def writing(self, done: int, total: int) -> None:
         if self._bar is None:
             self._bar = click.progressbar(length=total, label="writing", file=sys.stderr)
-        self._bar.update(done - self._bar.pos)
+        with suppress(OSError):
+            self._bar.update(done - self._bar.pos)
 
     def _finish_bar(self) -> None:
         if self._bar is not None:
-            self._bar.render_finish()
+            with suppress(OSError):
+                self._bar.render_finish()
             self._bar = None
 
     def warning(self, text: str) -> None:
-        click.echo(f"Warning: {plain(text)}", err=True)
+        _say(f"Warning: {plain(text)}")
 
     def result(self, path: str | None, **facts: Any) -> None:
         self._finish_bar()
@@ -174,7 +184,7 @@ class JsonLines(Silent):
 
     def message(self, text: str) -> None:
         if not self._quiet:
-            click.echo(plain(text), err=True)
+            _say(plain(text))
 
     def warning(self, text: str) -> None:
         emit("warning", message=plain(text), option=_option_in(text))

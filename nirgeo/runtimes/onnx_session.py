@@ -7,6 +7,7 @@ share a session.
 
 from __future__ import annotations
 
+import os
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -95,8 +96,25 @@ def _session(model: Model, precision: str, expect_error: bool, threads: int) -> 
     return _sessions.get(key, lambda: _build(model, precision, expect_error, threads))
 
 
+def _onnxruntime() -> Any:
+    """The package, imported as one that tells nobody of it.
+
+    Its builds of today make an id of this machine when they are imported, keep it in the user's
+    folder, and have an address of their makers to send it to.
+    """
+    name = "ORT_DISABLE_TELEMETRY"
+    before = os.environ.get(name)
+    os.environ.setdefault(name, "1")
+    try:
+        import onnxruntime
+    finally:
+        if before is None:
+            del os.environ[name]
+    return onnxruntime
+
+
 def _build(model: Model, precision: str, expect_error: bool, threads: int) -> _Session:
-    import onnxruntime
+    onnxruntime = _onnxruntime()
 
     with own_torch.building():
         network = load_generator(model)

@@ -100,7 +100,8 @@ def load_checkpoint(
     facts = read_facts(path)
     try:
         with open_tensors(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            # Copies: a view would keep the file, and its room on the disk, when it is replaced.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         for name, module in modules.items():
             prefix = f"{name}/"
             module.load_state_dict(

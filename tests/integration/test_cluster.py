@@ -23,6 +23,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import rasterio
+import torch
 import xarray as xr
 from distributed import Client, Future, LocalCluster, get_client
 from distributed.core import Status
@@ -721,6 +722,44 @@ def test_what_only_the_sender_sees_is_told(tmp_path: Path) -> None:
         job = ("scene.tif", ("results/rgb.tif", None), [str(tmp_path), str(tmp_path / missing)])
         with pytest.raises(SourceError, match=rf"{missing} is not there on the worker .* the same"):
             many_scenes.colorize_there(job, {}, {}, versions)
+
+
+def threads_at_work(scene: str, model: str, target: str) -> tuple[int, set[int], int]:
+    """torch's threads per operation before, while and after a worker makes a scene of its own."""
+    from nirgeo import pieces, write
+
+    seen, run, cores = set(), pieces.run, write.cores
+
+    def noted(*given: Any) -> Any:
+        seen.add(torch.get_num_threads())
+        return run(*given)
+
+    given: dict[str, Any] = dict.fromkeys(
+        ("nir", "red", "green", "nodata", "bounds", "reference", "reference_scale", "memory")
+    )
+    given |= dict.fromkeys(("overwrite", "resume", "stac", "no_prior", "uncertainty"), False)
+    given |= {"taken": None, "max_error": None, "creation_options": [], "as_": "display"}
+    given |= {"device": "cpu", "runtime": "torch", "precision": "fp32", "model": model}
+    given |= {"scale": "1e-4", "chunk": 1, "brightness": 1.0, "gamma": 1.0}
+    pieces.run, write.cores = noted, lambda: 8  # type: ignore[assignment]
+    try:
+        before = torch.get_num_threads()
+        job = (scene, (target, None), [])
+        many_scenes.colorize_there(job, given, {}, sent.versions_here())
+    finally:
+        pieces.run, write.cores = run, cores
+    return before, seen, torch.get_num_threads()
+
+
+def test_scenes_of_several_workers_do_not_share_all_cores(
+    tmp_path: Path, run: Run, client: Client
+) -> None:
+    target = tmp_path / "rgb.tif"
+    told = client.submit(
+        threads_at_work, str(run.scene), run.model.path, str(target), pure=False
+    ).result()
+    assert told == (1, {1}, 1)  # dask gives a worker of one thread one of OpenMP's
+    assert target.read_bytes() == run.finished
 
 
 def test_workers_leave_scenes_that_nobody_waits_for(
