@@ -175,8 +175,8 @@ def _refuse_unseen(seen: Sequence[str]) -> None:
     for place in seen:
         if not os.path.exists(place):
             raise SourceError(
-                f"{place} is not there on the worker {socket.gethostname()}: it was removed, or has "
-                "another name there, and scenes and folders of results need the same on all workers"
+                f"{place} is not there on the worker {socket.gethostname()}: it was removed, or "
+                "has another name there; scenes and folders of results need the same everywhere"
             )
 
 
