@@ -108,8 +108,11 @@ def _nothing(_: logging.LogRecord) -> bool:
 
 def in_a_task() -> bool:
     """Whether this thread is a worker's, and at a task."""
-    module = sys.modules.get("distributed")
-    return module is not None and hasattr(module.worker.thread_state, "key")
+    if "distributed" not in sys.modules:
+        return False
+    from distributed.worker import thread_state  # which another thread may be importing
+
+    return hasattr(thread_state, "key")
 
 
 def _active_client() -> Client | None:
