@@ -110,7 +110,7 @@ def in_a_task() -> bool:
     """Whether this thread is a worker's, and at a task."""
     if "distributed" not in sys.modules:
         return False
-    from distributed.utils import thread_state  # of a module that another thread may be importing
+    from distributed.utils import thread_state  # type: ignore[attr-defined]
 
     return hasattr(thread_state, "key")
 
