@@ -92,12 +92,15 @@ def full_disk(seed: int, cases: int, folder: Path) -> Record:
             else:
                 outcome = f"refused {run.stage(target)}"
                 problems = run.problems + one_line(run, "target-unwritable")
-                state = (f".{target.name}.nirgeo",) if keep else ()
-                problems += left_behind(target.parent, *state)
+                # What is computed is kept in any case where only the file could not be made.
+                kept = keep or "What is computed is kept in" in run.stderr
+                problems += left_behind(
+                    target.parent, *([f".{target.name}.nirgeo"] if kept else [])
+                )
                 resize(4 * blocks)
                 again = arguments(scene, target, *SMALL, "--resume", model=MODEL)
                 second = Watched(again, target, whole).end()
-                problems += finished(second, target, whole, run.done if keep else 0)
+                problems += finished(second, target, whole, run.done if kept else 0)
         record.add(outcome, problems, f"{share:.3f} of the blocks' size")
     return record
 
