@@ -72,7 +72,7 @@ def write_cog(
         raise
     except GDAL_ERRORS as error:
         forget_errors()
-        moved = ", ".join(f"{k}={v}" for k, v in options.items() if k in WARPING_OPTIONS)
+        moved = _told(options)
         if moved:
             raise OptionError(
                 f"--co {moved}: GDAL can't write a COG with that ({error})"
@@ -135,8 +135,7 @@ def _moved(
     try:
         copy_raster(vrt, moved, on_read=on_read, **(lossless | where))
         if not _any_valid(moved):
-            told = ", ".join(f"{k}={v}" for k, v in options.items() if k in WARPING_OPTIONS)
-            raise OptionError(f"--co {told}: no pixel of the picture lies there")
+            raise OptionError(f"--co {_told(options)}: no pixel of the picture lies there")
         describe_moved(moved, again, picture, as_mask=options["COMPRESS"].upper() == "JPEG")
         yield again
     finally:
@@ -148,3 +147,8 @@ def _any_valid(path: Path) -> bool:
     with rasterio.open(path) as opened:
         blocks = (window for _, window in opened.block_windows())
         return any(opened.dataset_mask(window=window).any() for window in blocks)
+
+
+def _told(options: Mapping[str, str]) -> str:
+    """Those of some creation options that say where a picture is to be, for people."""
+    return ", ".join(f"{k}={v}" for k, v in options.items() if k in WARPING_OPTIONS)

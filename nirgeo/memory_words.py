@@ -33,6 +33,7 @@ _NO_MEMORY = ("can't allocate memory", "could not create a primitive", "not enou
 
 @contextmanager
 def memory_errors() -> Iterator[None]:
+    """What torch says so on the processor is Python's own error for it."""
     try:
         yield
     except RuntimeError as error:
