@@ -16,7 +16,10 @@ log(R/G), log(B/G) and how far to trust them. All zeros means that nothing is kn
 A generator may also say how wrong it expects to be: a second head on the same trunk, and a table of
 its own, make the expected angle between true and predicted colour (``expected_error``):
 
-    log(degrees) = error_table(input) + gain · input + offset
+    log(degrees) = error_table(input) + gain · input + offset + error_trust · trust in the hint
+
+The last term was not learnt but calibrated: on places that a network did not learn from, a hint
+helps more than the trunk knows.
 
 What exactness under tiling forbids is absent: no normalisation over space or batch, no global
 pooling, no fixed-size upsampling, no dense layer. See ``docs/architecture.md``.
@@ -33,7 +36,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from nirgeo import planes
+from nirgeo import hints, planes
 from nirgeo.errors import ModelError
 from nirgeo.hints import CHANNELS as HINT_CHANNELS
 from nirgeo.receptive_field import Conv, Operation, Unshuffle, Upsample, halo
@@ -41,6 +44,9 @@ from nirgeo.receptive_field import Conv, Operation, Unshuffle, Upsample, halo
 _Network = TypeVar("_Network", bound=nn.Module)
 
 MAX_LOG_DEGREES = math.log(180.0)
+
+FULL_TRUST = float(hints.trust(hints.USUAL_ERROR))
+"""Trust in a hint that takes all of ``error_trust``, and more does not take more of it."""
 
 
 def check_limits(limits: Mapping[str, tuple[Any, int, int]]) -> None:
@@ -63,7 +69,7 @@ class GeneratorConfig:
     the table cover 0 … ``table_max`` evenly. ``dilations`` are those of the blocks' 3×3
     convolutions; none means 1 throughout. Gains and offsets of the colours are averaged over
     ``smoothing`` × ``smoothing`` cells. With ``expects_error`` the network can tell the error it
-    expects.
+    expects, which with ``weighs_hint`` depends on the trust in the colour hint too.
 
     The limits keep tiling exact. Bilinear upsampling computes positions in float32; they are free
     of rounding, and so the same wherever a window starts, only if ``shuffle`` is a power of two.
@@ -81,6 +87,7 @@ class GeneratorConfig:
     dilations: tuple[int, ...] = ()
     smoothing: int = 1
     expects_error: bool = False
+    weighs_hint: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dilations", tuple(self.dilations))  # JSON has lists
@@ -102,10 +109,9 @@ class GeneratorConfig:
             check_limits({"dilations": (dilation, 1, 8)})
         if self.smoothing % 2 == 0:
             raise ModelError(f"generator smoothing={self.smoothing} must be odd")
-        if not isinstance(self.expects_error, bool):
-            raise ModelError(
-                f"generator expects_error={self.expects_error!r} must be true or false"
-            )
+        for name in ("expects_error", "weighs_hint"):
+            if not isinstance(getattr(self, name), bool):
+                raise ModelError(f"generator {name}={getattr(self, name)!r} must be true or false")
         if self.shuffle & (self.shuffle - 1):
             raise ModelError(f"generator shuffle={self.shuffle} must be a power of two")
         if not isinstance(self.table_max, (int, float)) or not 0 < self.table_max <= 100:
@@ -168,6 +174,8 @@ class GeneratorConfig:
                 "error_head.weight": (self.in_bands + 1, self.width, 1, 1),
                 "error_head.bias": (self.in_bands + 1,),
             }
+            if self.weighs_hint:
+                shapes["error_trust"] = (1,)
         return shapes
 
 
@@ -279,6 +287,7 @@ class LocalAffineGenerator(nn.Module):
     """
 
     input_range: Tensor
+    error_trust: Tensor
     dropout: float = 0.0
     """Share of trunk channels dropped in training; nothing is dropped in evaluation mode."""
 
@@ -303,6 +312,8 @@ class LocalAffineGenerator(nn.Module):
             self.error_head = pointwise(config.width, config.in_bands + 1)
             nn.init.zeros_(self.error_head.weight)
             nn.init.zeros_(self.error_head.bias)  # type: ignore[arg-type]
+            if config.weighs_hint:
+                self.register_buffer("error_trust", torch.zeros(1))
         wide_open = torch.tensor([-2.0, -1.0, config.table_max + 1, config.table_max + 2])
         self.register_buffer("input_range", wide_open.repeat(config.in_bands, 1))
 
@@ -359,15 +370,15 @@ class LocalAffineGenerator(nn.Module):
         Only of a network that :attr:`GeneratorConfig.expects_error`.
         """
         features = self.features(x, valid, hint)
-        return self.colours(x, features), self.expected_error(x, features)
+        return self.colours(x, features), self.expected_error(x, features, hint)
 
     def colours(self, x: Tensor, features: Tensor) -> Tensor:
         """Working space (N, out, H, W), from the input and what the trunk made of it."""
         return self.coloured(x, self.upsampled(self.coarse_colours(features)))
 
-    def expected_error(self, x: Tensor, features: Tensor) -> Tensor:
+    def expected_error(self, x: Tensor, features: Tensor, hint: Tensor | None) -> Tensor:
         """Degrees, from the input and what the trunk made of it: (N, 1, H, W), at most 180."""
-        return self.degrees(x, self.upsampled(self.coarse_error(features)))
+        return self.degrees(x, self.upsampled(self.coarse_error(features, hint)))
 
     def coarse_colours(self, features: Tensor) -> Tensor:
         """Gains and offsets of the colours: (N, out·(in+1), H/s, W/s)."""
@@ -376,11 +387,18 @@ class LocalAffineGenerator(nn.Module):
             coarse = planes.averaged(coarse, self.config.smoothing)
         return coarse
 
-    def coarse_error(self, features: Tensor) -> Tensor:
-        """Gains and offset of the expected error's logarithm: (N, in+1, H/s, W/s)."""
+    def coarse_error(self, features: Tensor, hint: Tensor | None) -> Tensor:
+        """Gains and offset of the expected error's logarithm: (N, in+1, H/s, W/s).
+
+        ``hint`` is that of the cells that ``features`` has.
+        """
         assert self.error_head is not None
         coarse: Tensor = self.error_head(features)
-        return coarse
+        if hint is None or not self.config.weighs_hint:
+            return coarse
+        trusted = (hint[:, -1:] * (1 / FULL_TRUST)).clamp(max=1)
+        gains, offset = coarse[:, :-1], coarse[:, -1:]
+        return torch.cat((gains, torch.addcmul(offset, self.error_trust, trusted)), dim=1)
 
     def upsampled(self, coarse: Tensor) -> Tensor:
         """A field of the coarse grid at full resolution."""

@@ -19,6 +19,9 @@ CHANNELS = 3
 HALF_TRUST = 0.1
 """Error of a log ratio (natural logarithm, one standard deviation) at which trust is one half."""
 
+USUAL_ERROR = 0.15
+"""Error of the log ratios that a map of the world's colours has: what hints are calibrated at."""
+
 _FLOOR = 1e-3
 
 

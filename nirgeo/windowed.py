@@ -130,7 +130,8 @@ def paint(
     del folded
     fields = [net.coarse_colours(features)[smooth.within(seen)]]
     if expect_error:
-        fields.append(net.coarse_error(features)[smooth.within(seen)])
+        known = None if hint is None else hint[seen.slices]
+        fields.append(net.coarse_error(features, known)[smooth.within(seen)])
     del features
     return render(net, x, fields, smooth, target)
 

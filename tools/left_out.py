@@ -1,10 +1,13 @@
 """How many pixels lie within the interval of expected errors, on places left out of calibrating.
 
-    python tools/left_out.py INDEX.csv FOLDER LEVEL MODEL...    # LEVEL is - where there is none
+    python tools/left_out.py INDEX.csv FOLDER LEVEL MODEL...
+
+FOLDER may be several, joined by '+'; LEVEL is - where there is none.
 
 The expected errors that a model has are scaled by all places but one, and counted on that one, as
-`nirgeo calibrate` does it: without a hint of the place's colours. Data of a single place have
-scenes instead of places. What was found of each model is kept in docs/results/left-out.json.
+`nirgeo calibrate` does it: without a hint of the place's colours, and with one as wrong as a map of
+the world. Data of a single place have scenes instead of places. What was found of each model is
+kept in docs/results/left-out.json.
 """
 
 from __future__ import annotations
@@ -27,24 +30,28 @@ from nirgeo.training.error_head import calibrate
 TARGET = Path(__file__).parents[1] / "docs" / "results" / "left-out.json"
 
 
-def found(name: str, index: str, folder: str, level: str) -> dict[str, Any]:
+def found(name: str, index: str, given: str, level: str) -> dict[str, Any]:
     model = load_model(name)
     assert isinstance(model, Model)
     spec = model.spec
-    entries = list_scenes([Path(folder)], Path(index), [] if level == "-" else [level])
+    folders = [Path(folder) for folder in given.split("+")]
+    entries = list_scenes(folders, Path(index), [] if level == "-" else [level])
     scenes = [load_scene(entry, spec.bands, spec.quantity) for entry in entries]
     by_scene = len({scene.place for scene in scenes}) == 1
     network = cast(LocalAffineGenerator, load_generator(model))
     calibration = calibrate(network, scenes, spec.quantity, by_scene=by_scene)
-    shares = np.array(list(calibration.coverage.values()))
+    shares, hinted = (
+        np.array(list(c.values())) for c in (calibration.coverage, calibration.hinted_coverage)
+    )
     return {
         "model": spec.full_name,
-        "folder": "/".join(Path(folder).parts[-2:]),
+        "folder": " and ".join("/".join(folder.parts[-2:]) for folder in folders),
         "level": level,
         "unit": calibration.unit,
         "count": len(shares),
         "coverage": round(float(shares.mean()), 4),
         "range": [round(float(shares.min()), 4), round(float(shares.max()), 4)],
+        "hinted": round(float(hinted.mean()), 4),
     }
 
 

@@ -46,6 +46,8 @@ class Facts:
     """What was done to the trained weights."""
     calibration_options: tuple[str, ...] = ()
     """What `nirgeo calibrate` was called with besides the scenes."""
+    calibration_places: str = ""
+    """Places that expected errors were scaled on, besides those of the validation."""
 
     @property
     def calibration(self) -> str:
@@ -222,6 +224,14 @@ FACTS = {
             "scenes."
         ),
         stages=("--preset satellite-rgn-toa --level boa --validation-level toa --out RUN-1",),
+        calibration_options=(
+            "--level boa --validation-level toa --validation VAL --validation TRAIN",
+        ),
+        calibration_places=(
+            " and seven more top-of-atmosphere ones, which lie in the folder of the training and "
+            "taught nothing, since it took the surface's level only (all that there are but "
+            "`eurosat`, whose surface it learnt)"
+        ),
     ),
 }
 
@@ -322,16 +332,18 @@ def _expectation(spec: ModelSpec, facts: Facts) -> str:
     if spec.uncertainty is not None:
         said = spec.uncertainty
         low, high = said["coverage_range"]
-        hint = "without a hint of their colours"
+        hint, hinted = "without a hint of their colours", ""
         if "coverage_hint" not in said:  # of before that was told apart
             hint = "half of it with a hint of their true colours"
+        if said.get("coverage_hinted") is not None:
+            hinted = f", and with one as wrong as a map of the world {said['coverage_hinted']:.1%}"
         unit = "scenes of one place" if "--by-scene" in facts.calibration_options else "places"
         lines.append(f"""## Expected errors
 
 `nirgeo colorize --uncertainty` adds the angle by which a colour is expected to be off. Scaled on
-the validation {unit}, nine pixels of ten are expected within {said["quantile"]:.2f} times as much;
-on {said["places"]} {unit} left out of that one by one, {hint}, it was
-{said["coverage_left_out"]:.1%} ({low:.1%} to {high:.1%}). Made with
+the validation {unit}{facts.calibration_places}, nine pixels of ten are expected within
+{said["quantile"]:.2f} times as much; on {said["places"]} {unit} left out of that one by one,
+{hint}, it was {said["coverage_left_out"]:.1%} ({low:.1%} to {high:.1%}){hinted}. Made with
 `nirgeo calibrate`{facts.calibration}.
 """)
     if spec.domain:

@@ -96,7 +96,7 @@ class _Fields(nn.Module):
         features = self.network.features(x, valid, hint)
         fields = [self.network.coarse_colours(features)]
         if self.expect_error:
-            fields.append(self.network.coarse_error(features))
+            fields.append(self.network.coarse_error(features, hint))
         return torch.cat(fields, dim=1)
 
 

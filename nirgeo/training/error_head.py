@@ -3,17 +3,18 @@
 The colours are frozen. A second head on the trunk, and a table over the input's value, learn the
 mean angle between predicted and true colour on the training places: the loss is the negative log
 likelihood of an exponential distribution, whose best parameter is the conditional mean. A network
-is better on the places it learnt from than on others, so the whole field is then multiplied by one
-number, which places it did not learn from decide. They also say which multiple of the expected
+is better on the places it learnt from than on others, and a hint of a place's colours helps it more
+on others. So the whole field is then multiplied by one number, and by another where a hint is
+trusted; places it did not learn from decide both. They also say which multiple of the expected
 error is not exceeded by nine pixels of ten (a conformal quantile). Coverage is reported for places
-left out of both, one by one.
+left out of all that, one by one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -47,31 +48,37 @@ _DECADES = 3
 class Calibration:
     """What places outside the training say of the expected errors.
 
-    ``scale`` makes them right on average over places, ``quantile`` times the scaled error is not
-    exceeded by ``LEVEL`` of the pixels. ``coverage`` holds the share of pixels within the interval
-    for every place, when scale and quantile come from the other places, and no hint of its colours
-    is given.
+    ``scale`` makes them right on average over places where no hint of the colours is given, and
+    ``hinted_scale`` where one is; ``quantile`` times the scaled error is not exceeded by ``LEVEL``
+    of the pixels. ``coverage`` and ``hinted_coverage`` hold the share of pixels within the interval
+    for every place, without a hint and with one, when all three numbers come from other places.
     """
 
     scale: float
+    hinted_scale: float
     quantile: float
     coverage: Mapping[str, float]
+    hinted_coverage: Mapping[str, float]
     unit: str = "places"
 
     def describe(self) -> str:
         """One line for people."""
         facts = self.to_json()
-        text = f"expected errors scaled by {self.scale:.2f}; 90% within {self.quantile:.2f} times"
+        text = (
+            f"expected errors scaled by {self.scale:.2f}, by {self.hinted_scale:.2f} with a hint; "
+            f"90% within {self.quantile:.2f} times"
+        )
         if facts["coverage_left_out"] is None:
             return text
         low, high = facts["coverage_range"]
         return (
             f"{text}; on {facts['places']} {self.unit} left out one by one, without a hint, "
-            f"{facts['coverage_left_out']:.1%} ({low:.1%}-{high:.1%})"
+            f"{facts['coverage_left_out']:.1%} ({low:.1%}-{high:.1%}), with one "
+            f"{facts['coverage_hinted']:.1%}"
         )
 
     def to_json(self) -> dict[str, Any]:
-        shares = list(self.coverage.values())
+        shares, hinted = list(self.coverage.values()), list(self.hinted_coverage.values())
         return {
             "level": LEVEL,
             "quantile": round(self.quantile, 4),
@@ -79,11 +86,14 @@ class Calibration:
             "coverage_left_out": round(float(np.mean(shares)), 4) if shares else None,
             "coverage_range": [round(min(shares), 4), round(max(shares), 4)] if shares else None,
             "coverage_hint": "none",
+            "coverage_hinted": round(float(np.mean(hinted)), 4) if hinted else None,
         }
 
 
 def with_error_head(model: Model) -> LocalAffineGenerator:
     """The network of a model with an error head that knows nothing yet; colours are the same.
+
+    What an earlier head of the model knew is forgotten, so that the same scenes teach the same.
 
     Raises
     ------
@@ -91,12 +101,13 @@ def with_error_head(model: Model) -> LocalAffineGenerator:
     """
     if model.spec.architecture != LOCAL_AFFINE:
         raise TrainingError(f"{model.spec.full_name}: only {LOCAL_AFFINE} networks expect errors")
-    shape = replace(GeneratorConfig(**dict(model.spec.generator)), expects_error=True)
-    network = channels_last(LocalAffineGenerator(shape))
-    known = load_generator(model).state_dict()
-    network.load_state_dict(
-        known | {k: v for k, v in network.state_dict().items() if k not in known}
+    plain = GeneratorConfig(**dict(model.spec.generator))
+    network = channels_last(
+        LocalAffineGenerator(replace(plain, expects_error=True, weighs_hint=True))
     )
+    known = load_generator(model).state_dict()
+    colours = replace(plain, expects_error=False).tensor_shapes()
+    network.load_state_dict(network.state_dict() | {name: known[name] for name in colours})
     network.eval().requires_grad_(False)
     return network
 
@@ -126,7 +137,7 @@ def fit_error_head(
     for step in range(steps):
         # Other batches than the colours were trained with.
         inputs, features, errors, known = _residuals(network, sampler, config, 2_000_000 + step)
-        expected = network.expected_error(inputs, features)
+        expected = network.expected_error(inputs, features, None)  # calibration weighs hints
         likelihood = expected.log() + errors / expected
         loss = (likelihood * known).sum() / known.sum().clamp(min=1)
         optimizer.zero_grad(set_to_none=True)
@@ -186,16 +197,16 @@ def _error_table(
 
 
 @dataclass(frozen=True)
-class _PlaceErrors:
-    """Actual and expected errors of a place: means, and a histogram of their ratio.
-
-    Half of it with a hint; ``unhinted`` is the histogram of the other half alone.
-    """
+class _Errors:
+    """Actual and expected errors of a place: means, and a histogram of their ratio."""
 
     actual: float
     expected: float
     ratios: NDArray[np.float64]
-    unhinted: NDArray[np.float64]
+
+
+_Place: TypeAlias = tuple[_Errors, _Errors]
+"""Without a hint, and with one."""
 
 
 def calibrate(
@@ -207,16 +218,15 @@ def calibrate(
 ) -> Calibration:
     """Compare expected and actual errors on places outside the training, and scale the network's.
 
-    Half of the weight has scenes without a colour hint, half with one as wrong as a map of the
-    world. The coverage is of the first half, since a hint that is made from the truth is better
-    than any that there is. ``by_scene`` counts every scene as a place, for data of a single place:
-    the coverage then says less.
+    Every scene is looked at without a colour hint and with one as wrong as a map of the world;
+    a network that can't weigh hints has one scale for both. ``by_scene`` counts every scene as a
+    place, for data of a single place: the coverage then says less.
 
     Raises
     ------
     TrainingError : no valid pixel
     """
-    places: dict[str, list[_PlaceErrors]] = {}
+    places: dict[str, list[_Place]] = {}
     for scene in scenes:
         found = _scene_errors(network, scene, quantity)
         if found is not None:
@@ -224,19 +234,24 @@ def calibrate(
     if not places:
         raise TrainingError("no validation scene has a valid pixel to calibrate on")
     merged = {name: _mean(errors) for name, errors in sorted(places.items())}
-    scale, quantile = _fit(list(merged.values()))
-    coverage = {}
+    apart = network.config.weighs_hint
+    scales, quantile = _fit(list(merged.values()), apart=apart)
+    coverage: tuple[dict[str, float], dict[str, float]] = ({}, {})
     for left_out in merged if len(merged) > 1 else ():
         others = [errors for name, errors in merged.items() if name != left_out]
-        coverage[left_out] = _share_within(merged[left_out], *_fit(others))
-    network.error_table.values += float(np.log(scale)) / network.config.in_bands
-    return Calibration(scale, quantile, coverage, "scenes" if by_scene else "places")
+        fitted = _fit(others, apart=apart)
+        for shares, errors, scale in zip(coverage, merged[left_out], fitted[0], strict=True):
+            shares[left_out] = _share_within(errors, scale * fitted[1])
+    network.error_table.values += float(np.log(scales[0])) / network.config.in_bands
+    if apart:
+        network.error_trust += float(np.log(scales[1] / scales[0]))
+    return Calibration(*scales, quantile, *coverage, "scenes" if by_scene else "places")
 
 
 def _scene_errors(
     network: LocalAffineGenerator, scene: TrainingScene, quantity: Quantity
-) -> _PlaceErrors | None:
-    parts: list[_PlaceErrors] = []
+) -> _Place | None:
+    parts: list[_Errors] = []
     for hint in (None, validation_hint(scene, quantity)):
         colours, expected = predict_with_error(network, scene, hint)
         predicted, truth = (
@@ -249,9 +264,8 @@ def _scene_errors(
             return None
         actual, said = degrees[keep], expected[0][keep].astype(np.float64)
         histogram = np.bincount(_bin(actual / said), minlength=_BINS) / keep.sum()
-        alone = histogram if hint is None else parts[0].unhinted
-        parts.append(_PlaceErrors(float(actual.mean()), float(said.mean()), histogram, alone))
-    return _mean(parts)
+        parts.append(_Errors(float(actual.mean()), float(said.mean()), histogram))
+    return parts[0], parts[1]
 
 
 def _bin(ratio: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -260,24 +274,44 @@ def _bin(ratio: NDArray[np.float64]) -> NDArray[np.intp]:
     return np.clip(position, 0, _BINS - 1).astype(np.intp)
 
 
-def _mean(parts: Sequence[_PlaceErrors]) -> _PlaceErrors:
-    return _PlaceErrors(
+def _bins_up_to(ratio: float) -> int:
+    """How many of the bins lie below a ratio."""
+    return round((np.log10(ratio) + _DECADES) * _BINS / (2 * _DECADES))
+
+
+def _mean(parts: Sequence[_Place]) -> _Place:
+    without, hinted = (_mean_of([part[k] for part in parts]) for k in range(2))
+    return without, hinted
+
+
+def _mean_of(parts: Sequence[_Errors]) -> _Errors:
+    return _Errors(
         float(np.mean([p.actual for p in parts])),
         float(np.mean([p.expected for p in parts])),
         np.mean([p.ratios for p in parts], axis=0),
-        np.mean([p.unhinted for p in parts], axis=0),
     )
 
 
-def _fit(places: Sequence[_PlaceErrors]) -> tuple[float, float]:
-    """Scale, and the quantile of actual over scaled expected error; every place weighs the same."""
-    every = _mean(places)
-    scale = every.actual / every.expected
-    cumulative = np.cumsum(every.ratios)
+def _fit(places: Sequence[_Place], *, apart: bool) -> tuple[tuple[float, float], float]:
+    """Scales without and with a hint, and the quantile of actual over scaled expected error.
+
+    Every place weighs the same. ``apart`` gives each state its own scale; without it there is one.
+    """
+    states = _mean(places)
+    each = states if apart else (_mean_of(states),) * 2
+    first, second = (max(errors.actual, FLOOR) / errors.expected for errors in each)
+    scaled = [_divided(e.ratios, s) for e, s in zip(states, (first, second), strict=True)]
+    cumulative = np.cumsum(np.mean(scaled, axis=0))
     reached = int(np.searchsorted(cumulative, LEVEL * cumulative[-1])) + 1
-    return scale, float(10 ** (reached * 2 * _DECADES / _BINS - _DECADES)) / scale
+    return (first, second), float(10 ** (reached * 2 * _DECADES / _BINS - _DECADES))
 
 
-def _share_within(place: _PlaceErrors, scale: float, quantile: float) -> float:
-    reached = round((np.log10(scale * quantile) + _DECADES) * _BINS / (2 * _DECADES))
-    return float(place.unhinted[:reached].sum() / place.unhinted.sum())
+def _divided(ratios: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
+    """The histogram of ratios that are all so many times smaller."""
+    moved = np.arange(_BINS) - (_bins_up_to(scale) - _bins_up_to(1))
+    return np.bincount(np.clip(moved, 0, _BINS - 1), ratios, _BINS).astype(np.float64)
+
+
+def _share_within(errors: _Errors, limit: float) -> float:
+    """Share of pixels whose error is at most ``limit`` times what was expected."""
+    return float(errors.ratios[: _bins_up_to(limit)].sum() / errors.ratios.sum())

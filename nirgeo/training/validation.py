@@ -27,10 +27,6 @@ class ValidationScore:
     relative: float
 
 
-VALIDATION_HINT_ERROR = 0.15
-"""Error of the hints given in validation: that of a map of the world's colours (log ratios)."""
-
-
 FARTHEST = 90.0
 """Degrees between the two colours that differ most; counted where the prediction has no colour."""
 
@@ -41,9 +37,9 @@ def validation_hint(scene: TrainingScene, quantity: Quantity) -> FloatArray:
     The error depends on the scene's name alone, so that every validation asks the same question.
     """
     seed = zlib.crc32(scene.name.encode())
-    error = np.random.default_rng(seed).normal(0, VALIDATION_HINT_ERROR, size=2)
+    error = np.random.default_rng(seed).normal(0, hints.USUAL_ERROR, size=2)
     ratios = hints.log_ratios(from_working(scene.mean_colour, quantity)) + error
-    return hints.encode(ratios, hints.trust(VALIDATION_HINT_ERROR))
+    return hints.encode(ratios, hints.trust(hints.USUAL_ERROR))
 
 
 def place_means(

@@ -111,6 +111,8 @@ def painting_model(
         if net.error_head is not None:
             net.error_head.weight *= 0.5 / size
             net.error_head.bias *= 0.1  # type: ignore[operator]
+            if net.config.weighs_hint:
+                net.error_trust.fill_(-0.6)
             net.error_table.values.uniform_(1.0, 3.0, generator=random).div_(len(bands))
     description = ModelSpec(
         name=name,

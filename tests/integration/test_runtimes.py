@@ -119,6 +119,29 @@ def test_int8_computes_what_torch_says_it_should(tmp_path: Path) -> None:
     assert 1e-5 < cost.mean() < 0.02  # it is rounded, and still the same picture
 
 
+def test_what_a_hint_does_to_the_expected_error_is_the_same_in_every_runtime(
+    tmp_path: Path,
+) -> None:
+    shape = {"expects_error": True, "weighs_hint": True}
+    model = painting_model(tmp_path, name="weighs", seed=5, width=16, depth=1, shape=shape)
+    values = np.sqrt(scene_values(192, 160) / np.float32(10_000)).astype(np.float32)[None]
+    valid = np.ones((192, 160), dtype=np.bool_)
+    hint = np.tile(np.array([0.1, -0.1, 0.3], np.float32)[:, None, None], (1, 48, 40))
+    hint[:, :, :20] = 0
+    target = (slice(64, 128), slice(0, 160))
+    for field in (hint, None):
+        torchs, onnxs = (
+            run_network(
+                values, valid, model, "cpu", field, runtime, target=target, expect_error=True
+            )
+            for runtime in (Runtime(TORCH), Runtime(ONNX))
+        )
+        np.testing.assert_allclose(onnxs[-1], torchs[-1], rtol=1e-3)
+        if field is not None:
+            known, unknown = torchs[-1][:, 90:].mean(), torchs[-1][:, :70].mean()
+            assert known < 0.8 * unknown
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_models_run_in_every_runtime(name: str) -> None:
     model = load_model(name)

@@ -46,6 +46,7 @@ def doubtful(weights: Path) -> Model:
         depth=8,
         shape={
             "expects_error": True,
+            "weighs_hint": True,
             "smoothing": 7,
             "dilations": (1, 1, 2, 2, 2, 1, 1, 1),
         },

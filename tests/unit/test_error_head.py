@@ -77,7 +77,8 @@ def test_colours_stay_to_the_bit(model: Model) -> None:
     )
     known = load_generator(model).state_dict()
     kept = tensors_of(network)
-    assert set(kept) - set(known) == {"error_table.values", "error_head.weight", "error_head.bias"}
+    new = {"error_table.values", "error_head.weight", "error_head.bias", "error_trust"}
+    assert set(kept) - set(known) == new
     for name, tensor in known.items():
         np.testing.assert_array_equal(kept[name], tensor.numpy())
 
@@ -237,10 +238,79 @@ def test_coverage_is_of_what_is_made_without_a_hint(
     places = [painted("calm", 0.5, 0.95), painted("odd", 0.5, 0.2)]
     monkeypatch.setattr(error_head, "predict_with_error", told)
     found = calibrate(grey_network(model), places, CONFIG.quantity)
-    # With a hint it knows all, so half of everything lies within the interval.
     assert found.coverage["odd"] == pytest.approx(0, abs=0.01)
+    assert found.coverage["calm"] == pytest.approx(1, abs=0.01)
+    assert set(found.hinted_coverage.values()) == {1.0}  # with a hint it knows all
     assert found.to_json()["coverage_hint"] == "none"
+    assert found.to_json()["coverage_hinted"] == 1
     assert "without a hint" in found.describe()
+
+
+def helped(by: float) -> Any:
+    """A prediction whose blue a hint brings nearer to the truth, by such a part of the way."""
+
+    def told(network: Any, scene: TrainingScene, hint: Any = None) -> Any:
+        made, expected = predict_with_error(network, scene, hint)
+        if hint is not None:
+            made = made + np.float32(by) * (scene.colours - made)
+        return made, expected
+
+    return told
+
+
+def test_expectations_are_right_with_a_hint_and_without(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = grey_network(model)
+    blues = (0.8, 0.5, 0.7)
+    places = [painted(name, 0.5, blue) for name, blue in zip("abc", blues, strict=True)]
+    monkeypatch.setattr(error_head, "predict_with_error", helped(0.5))
+    found = calibrate(network, places, CONFIG.quantity)
+    true = np.array([np.ones(3), np.ones(3), np.square(blues)])
+    nearer = np.array([np.ones(3), np.ones(3), np.square((1 + np.array(blues)) / 2)])
+    wanted = (np.mean([angle_of(b) for b in blues]), angular_error(nearer, true).mean())
+    for hinted in (False, True):
+        said = [
+            predict_with_error(network, s, validation_hint(s, CONFIG.quantity) if hinted else None)
+            for s in places
+        ]
+        mean = np.mean([expected.mean() for _, expected in said])
+        assert mean == pytest.approx(wanted[hinted], rel=0.01)
+    assert network.error_trust.item() == pytest.approx(
+        np.log(found.hinted_scale / found.scale), abs=1e-6
+    )
+    assert found.hinted_scale < 0.6 * found.scale
+    again = calibrate(network, places, CONFIG.quantity)
+    assert (again.scale, again.hinted_scale) == pytest.approx((1, 1), abs=1e-4)
+    assert again.quantile == pytest.approx(found.quantile, rel=0.01)
+
+
+def test_a_network_that_cannot_weigh_hints_has_one_scale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = random_generator(width=8, depth=1, knots=9, table_max=1.225, expects_error=True)
+    with torch.no_grad():
+        network.error_table.values.fill_(1.0)
+    places = [painted("a", 0.5, 0.8), painted("b", 0.5, 0.5)]
+    monkeypatch.setattr(error_head, "predict_with_error", helped(0.5))
+    found = calibrate(network, places, CONFIG.quantity)
+    assert found.scale == found.hinted_scale
+    assert min(found.hinted_coverage[p] - found.coverage[p] for p in "ab") >= 0
+    assert "error_trust" not in network.state_dict()
+
+
+def test_what_an_earlier_head_knew_is_forgotten(model: Model, tmp_path: Path) -> None:
+    first = with_error_head(model)
+    fit_error_head(first, Sampler(TRAINING, CONFIG), steps=3)
+    calibration = calibrate(first, VALIDATION, CONFIG.quantity)
+    spec = replace(model.spec, generator=first.config.to_json(), uncertainty=calibration.to_json())
+    write_model(tmp_path / "doubtful.safetensors", spec, tensors_of(first))
+    second = with_error_head(read_model(tmp_path / "doubtful.safetensors"))
+    assert not second.error_table.values.any()
+    fit_error_head(second, Sampler(TRAINING, CONFIG), steps=3)
+    assert calibrate(second, VALIDATION, CONFIG.quantity) == calibration
+    for name, values in tensors_of(first).items():
+        np.testing.assert_array_equal(tensors_of(second)[name], values)
 
 
 def test_half_of_a_calibration_is_hinted(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from nirgeo.architectures import generator_shape
 from nirgeo.errors import ModelError
 from nirgeo.generator import (
+    FULL_TRUST,
     DilatedConv,
     GeneratorConfig,
     LocalAffineGenerator,
@@ -277,6 +278,7 @@ class TestConfig:
             {"dilations": (1, 2, 3)},
             {"dilations": (9,) * 8},
             {"expects_error": 1},
+            {"weighs_hint": "yes"},
         ],
         ids=str,
     )
@@ -296,6 +298,7 @@ class TestConfig:
             dilations=(1, 2, 1),
             smoothing=3,
             expects_error=True,
+            weighs_hint=True,
         )
         assert GeneratorConfig(**json.loads(json.dumps(config.to_json()))) == config
 
@@ -321,6 +324,8 @@ class TestConfig:
             {},
             {"depth": 0},
             {"expects_error": True, "in_bands": 3, "smoothing": 3},
+            {"expects_error": True, "weighs_hint": True},
+            {"weighs_hint": True},
             {"in_bands": 3, "out_bands": 1, "width": 7, "depth": 3, "shuffle": 8},
         ],
         ids=str,
@@ -408,3 +413,21 @@ def test_no_error_is_expected_to_be_larger_than_half_a_turn() -> None:
         net.error_head.bias += 20
         _, degrees = net.with_error(torch.rand(1, 1, 16, 16), torch.ones(1, 1, 16, 16))
     assert 0 < float(degrees.max()) <= 180.001
+
+
+def test_trust_in_a_hint_scales_the_expected_error_up_to_what_was_calibrated() -> None:
+    net = random_generator(0, width=8, depth=1, expects_error=True, weighs_hint=True)
+    x, valid = torch.rand(1, 1, 32, 32), torch.ones(1, 1, 32, 32)
+
+    def said(trust: float | None, change: float) -> torch.Tensor:
+        field = None if trust is None else torch.tensor([0.0, 0.0, trust]).view(1, 3, 1, 1)
+        hint = None if field is None else field.expand(1, 3, 8, 8)
+        net.error_trust.fill_(change)
+        with torch.inference_mode():
+            return net.with_error(x, valid, hint)[1].log()
+
+    assert torch.equal(said(None, -0.5), said(None, 0.0))
+    assert torch.equal(said(0.0, -0.5), said(0.0, 0.0))
+    for trust, share in ((FULL_TRUST / 4, 0.25), (FULL_TRUST, 1.0), (0.9, 1.0)):
+        change = said(trust, -0.5) - said(trust, 0.0)
+        torch.testing.assert_close(change, torch.full_like(change, -0.5 * share))

@@ -19,6 +19,7 @@ SHAPES = {
     "near infrared": {"width": 32, "depth": 3, "smoothing": 7},
     "missing blue": {"in_bands": 3, "out_bands": 1, "width": 16, "depth": 2},
     "expects errors": {"width": 16, "depth": 2, "smoothing": 3, "expects_error": True},
+    "weighs hints": {"width": 16, "depth": 1, "expects_error": True, "weighs_hint": True},
     "dilated": {"width": 16, "depth": 3, "dilations": (1, 3, 2)},
     "other cells": {"width": 16, "depth": 1, "shuffle": 8},
     "no blocks": {"width": 16, "depth": 0, "shuffle": 1},
@@ -68,6 +69,8 @@ def test_a_target_has_the_bits_of_the_whole_window(
         valid = torch.ones_like(valid)
     field = hint if hinted else None
     expects = net.config.expects_error
+    if net.config.weighs_hint:
+        net.error_trust.fill_(-0.7)
     with torch.inference_mode():
         if expects:
             whole = torch.cat(net.with_error(x, valid, field), dim=1)
