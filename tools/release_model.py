@@ -16,6 +16,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from numpy.typing import NDArray
@@ -338,14 +339,14 @@ def _expectation(spec: ModelSpec, facts: Facts) -> str:
         if said.get("coverage_hinted") is not None:
             hinted = f", and with one as wrong as a map of the world {said['coverage_hinted']:.1%}"
         unit = "scenes of one place" if "--by-scene" in facts.calibration_options else "places"
-        lines.append(f"""## Expected errors
-
-`nirgeo colorize --uncertainty` adds the angle by which a colour is expected to be off. Scaled on
-the validation {unit}{facts.calibration_places}, nine pixels of ten are expected within
-{said["quantile"]:.2f} times as much; on {said["places"]} {unit} left out of that one by one,
-{hint}, it was {said["coverage_left_out"]:.1%} ({low:.1%} to {high:.1%}){hinted}. Made with
-`nirgeo calibrate`{facts.calibration}.
-""")
+        text = (
+            "`nirgeo colorize --uncertainty` adds the angle by which a colour is expected to be "
+            f"off. Scaled on the validation {unit}{facts.calibration_places}, nine pixels of ten "
+            f"are expected within {said['quantile']:.2f} times as much; on {said['places']} {unit} "
+            f"left out of that one by one, {hint}, it was {said['coverage_left_out']:.1%} "
+            f"({low:.1%} to {high:.1%}){hinted}. Made with `nirgeo calibrate`{facts.calibration}."
+        )
+        lines.append(f"## Expected errors\n\n{fill(text, 100, break_on_hyphens=False)}\n")
     if spec.domain:
         digits = 3 if spec.quantity is Quantity.REFLECTANCE else 0
         rows = "\n".join(
