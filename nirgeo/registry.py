@@ -122,7 +122,7 @@ def shipped_at(path: str | os.PathLike[str]) -> ShippedModel | None:
 
 
 def load_model(name: str | os.PathLike[str], quantity: Quantity | None = None) -> AnyModel:
-    """A model by name (``aerial-nir``, ``satellite-nir@4``, ``baseline/trees``) or by path.
+    """A model by name (``aerial-nir``, ``satellite-nir@5``, ``baseline/trees``) or by path.
 
     ``quantity`` is what the scene holds. Only names of baselines need it.
 

@@ -106,4 +106,4 @@ def everything(folder: Path) -> None:
     (results / "another-date.csv").write_text("\n".join(pairs), encoding="utf-8")
     mine = folder / "runs" / "mine" / "best.safetensors"
     mine.parent.mkdir(parents=True)
-    shutil.copy(ROOT / "nirgeo" / "weights" / "satellite-nir-4.safetensors", mine)
+    shutil.copy(ROOT / "nirgeo" / "weights" / "satellite-nir-5.safetensors", mine)

@@ -55,13 +55,18 @@ def found(name: str, index: str, given: str, level: str) -> dict[str, Any]:
     }
 
 
+def _name(record: dict[str, Any]) -> str:
+    """The model's, whatever its version: an older one is not in the package any more."""
+    return str(record["model"]).partition("@")[0]
+
+
 def main() -> None:
     index, folder, level, *names = arguments(__doc__)
     known = json.loads(TARGET.read_text(encoding="utf-8")) if TARGET.exists() else []
     for name in names:
         record = found(name, index, folder, level)
         print(json.dumps(record))
-        known = [r for r in known if r["model"] != record["model"]] + [record]
+        known = [r for r in known if _name(r) != _name(record)] + [record]
     TARGET.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
 
 

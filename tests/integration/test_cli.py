@@ -108,7 +108,7 @@ def test_info_about_a_scene(scene: Path) -> None:
     assert found["size"] == "110 × 90 px"
     assert found["roles"] == ["nir=1"]
     assert found["crs"] == "EPSG:32632"
-    assert found["model"] == "satellite-nir@4"
+    assert found["model"] == "satellite-nir@5"
     assert "scaling" in command("info", scene).stdout
 
 

@@ -183,7 +183,7 @@ def test_a_network_that_has_learnt_from_a_place_is_told_of(tmp_path: Path) -> No
     )
     assert learnt_from([model], entries[1:2]) == []
     assert learnt_from([model], list_scenes([tmp_path / "data"])) == []  # places of no index
-    shipped = ModelPredictor("satellite-nir@4", load_model("satellite-nir"))
+    shipped = ModelPredictor("satellite-nir@5", load_model("satellite-nir"))
     assert learnt_from([shipped], entries) == []
 
 

@@ -57,7 +57,7 @@ class TestMeasuredBands:
 
     def test_reflectance_is_kept_to_the_last_bit(self, satellite: Path) -> None:
         rgb = nirgeo.colorize(nirgeo.open_scene(satellite), output="reflectance")
-        assert rgb.attrs["nirgeo_model"] == "satellite-rgn@2"
+        assert rgb.attrs["nirgeo_model"] == "satellite-rgn@3"
         with rasterio.open(satellite) as file:
             measured = (file.read([1, 2]) * 1e-4).astype(np.float32)
         np.testing.assert_array_equal(rgb.values[:2], measured)
@@ -124,7 +124,7 @@ def test_every_chunking_gives_the_same_picture(kind: str, request: pytest.Fixtur
 
 def test_a_product_that_shows_the_air_gets_a_model_that_does(tmp_path: Path) -> None:
     numbers = (field(2) * 5000).astype(np.uint16) + 1000
-    for level, model in (("L1C", "satellite-rgn-toa@1"), ("L2A", "satellite-rgn@2")):
+    for level, model in (("L1C", "satellite-rgn-toa@2"), ("L2A", "satellite-rgn@3")):
         name = f"S2A_MSI{level}_20200101T100000_N0500_R022_T33UUU_20200101T120000.tif"
         path = write_raster(tmp_path / name, numbers, descriptions=BANDS, nodata=0)
         assert nirgeo.colorize(nirgeo.open_scene(path)).attrs["nirgeo_model"] == model

@@ -136,7 +136,7 @@ def test_the_prior_makes_the_picture_greener_there(brandenburg: Path, tmp_path: 
 
 def picture(scene: Path, target: Path, *, prior: bool) -> np.ndarray:
     opened = nirgeo.open_scene(scene, scale="0.0001", bounds=REGION)
-    nirgeo.write_geotiff(nirgeo.colorize(opened, "satellite-nir@4", prior=prior), target)
+    nirgeo.write_geotiff(nirgeo.colorize(opened, "satellite-nir@5", prior=prior), target)
     with rasterio.open(target) as file:
         pixels: np.ndarray = file.read()
         assert file.shape == (128, 128)

@@ -95,11 +95,11 @@ def test_reflectance(tmp_path: Path, colorized: Any) -> None:
 
 
 def test_the_shipped_model_is_linked(tmp_path: Path, colorized: Any) -> None:
-    _, found = colorized(scene(tmp_path), "--scale", "0.0001", model="satellite-nir@4")
+    _, found = colorized(scene(tmp_path), "--scale", "0.0001", model="satellite-nir@5")
     (link,) = found["links"]
     version = found["properties"]["processing:software"]["nirgeo"]
     assert link["rel"] == "derived_from"
-    assert link["href"] == f"pkg:pypi/nirgeo@{version}#nirgeo/weights/satellite-nir-4.json"
+    assert link["href"] == f"pkg:pypi/nirgeo@{version}#nirgeo/weights/satellite-nir-5.json"
     expression = found["properties"]["processing:expression"]
     assert expression == {"format": "stac-mlm", "expression": link["href"]}
     # The name leads to the model's own card in the package.
@@ -185,7 +185,7 @@ def validate(path: Path) -> pystac.Item:
 
 
 def test_pystac_reads_it(tmp_path: Path, colorized: Any) -> None:
-    out, found = colorized(write_scene_item(tmp_path / "s2"), model="satellite-nir@4")
+    out, found = colorized(write_scene_item(tmp_path / "s2"), model="satellite-nir@5")
     read_back = validate(out.with_suffix(".json"))
     assert read_back.get_datetime().isoformat() == "2024-05-08T10:15:59+00:00"
     projection = ProjectionExtension.ext(read_back)
@@ -237,7 +237,7 @@ def test_a_scene_with_such_names_is_found(tmp_path: Path, tiny: Model) -> None:
 
 
 def test_the_schemas_of_the_extensions(tmp_path: Path, colorized: Any) -> None:
-    out, _ = colorized(write_scene_item(tmp_path / "s2"), model="satellite-nir@4")
+    out, _ = colorized(write_scene_item(tmp_path / "s2"), model="satellite-nir@5")
     item = pystac.Item.from_file(str(out.with_suffix(".json")))
     try:
         item.validate()

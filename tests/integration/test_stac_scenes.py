@@ -489,7 +489,7 @@ def test_one_of_several_is_named_by_its_id(tmp_path: Path) -> None:
     assert len(done.stdout.splitlines()) == 2
     # The search is not the item of either.
     links = json.loads((tmp_path / "out" / "y_rgb.json").read_text())["links"]
-    assert [link["title"] for link in links] == ["the model satellite-nir@4"]
+    assert [link["title"] for link in links] == ["the model satellite-nir@5"]
 
 
 def test_collections_and_catalogues_are_refused(tmp_path: Path) -> None:

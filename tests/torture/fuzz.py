@@ -296,7 +296,7 @@ def models(seed: int, cases: int, folder: Path) -> Record:
     sound = [
         Path(painting_model(folder, name="tiny", seed=11).path),
         Path(painting_model(folder, name="two", bands=("nir", "red"), seed=3).path),
-        weights / "satellite-rgn-2.safetensors",
+        weights / "satellite-rgn-3.safetensors",
         *sorted((weights / "baselines").glob("*-reflectance-2.safetensors")),
     ]
     bases = [(p.stem, p.read_bytes()) for p in sound]
