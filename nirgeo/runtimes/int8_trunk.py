@@ -9,10 +9,12 @@ trunk finds out leaves it in 32 bits, and all that follows computes in 32 bits.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from nirgeo import own_torch
 from nirgeo.built_once import BuiltOnce
@@ -76,7 +78,10 @@ class EightBitTrunk:
         for k, block in enumerate(blocks):
             inside = _of(ranges, f"blocks.{k}.pointwise")
             spatial = _Convolution(block.spatial, between[k], inside)
-            self._blocks.append((spatial, _Convolution(block.pointwise, inside, ends[k + 1])))
+            pointwise = _Convolution(
+                block.pointwise, inside, ends[k + 1], two_taps=single_taps_vary()
+            )
+            self._blocks.append((spatial, pointwise))
 
     def __call__(self, folded: Tensor, stages: Sequence[Cells]) -> Tensor:
         numbers = self._stem.numbers(folded)
@@ -114,9 +119,14 @@ def _ready(
 
 
 class _Convolution:
-    """From 8-bit numbers to 8-bit numbers; or to 32-bit values, where ``after`` is None."""
+    """From 8-bit numbers to 8-bit numbers; or to 32-bit values, where ``after`` is None.
 
-    def __init__(self, conv: nn.Conv2d, before: Range, after: Range | None) -> None:
+    ``two_taps`` gives one that has a single tap a second one below it, of zeros: another kernel.
+    """
+
+    def __init__(
+        self, conv: nn.Conv2d, before: Range, after: Range | None, *, two_taps: bool = False
+    ) -> None:
         self.scale, self.zero = scale_and_zero(*before)
         self._out_scale, self._out_zero = (1.0, 0) if after is None else scale_and_zero(*after)
         self._dtype = torch.float32 if after is None else torch.uint8
@@ -128,6 +138,9 @@ class _Convolution:
         self._zeros = torch.zeros(len(self._scales), dtype=torch.int32)
         numbers = conv.weight.detach() / self._scales.view(-1, 1, 1, 1)
         rounded = numbers.round().clamp(-127, 127)
+        self._two_taps = two_taps
+        if two_taps:
+            rounded = functional.pad(rounded, (0, 0, 0, 1))
         self._packed = torch.ops.onednn.qconv_prepack(
             rounded.to(torch.int8),
             self._scales,
@@ -169,6 +182,8 @@ class _Convolution:
         self, numbers: Tensor, total: Tensor, scale: float, zero: int, *, relu: bool = False
     ) -> Tensor:
         """Add what this makes to ``total``, numbers with this scale and zero; it is used up."""
+        if self._two_taps:
+            numbers = functional.pad(numbers, (0, 0, 0, 1))
         made: Tensor = torch.ops.onednn.qconv2d_pointwise.binary(
             numbers,
             *self._weights,
@@ -189,6 +204,36 @@ class _Convolution:
         return made
 
 
+@cache
+def single_taps_vary() -> bool:
+    """Whether 1×1 convolutions round otherwise on one thread than on two.
+
+    They do where the processor has AMX (oneDNN 3.12), but only those: the kernel for several taps
+    does not, and takes as long there. Elsewhere that one is slower by an eighth.
+    """
+    random = torch.Generator().manual_seed(0)
+    conv = _probe(_PROBE_CHANNELS)
+    conv.weight.uniform_(-1, 1, generator=random)
+    shape = (1, _PROBE_CHANNELS, 16, 16)
+    numbers = torch.randint(0, LEVELS + 1, shape, generator=random, dtype=torch.uint8)
+    numbers = numbers.contiguous(memory_format=torch.channels_last)
+    made = []
+    for threads in (1, 2):
+        with own_torch.intra_op_threads(threads), own_torch.computing():
+            made.append(_Convolution(conv, (0.0, 2.7), None)(numbers, (0, 0)))
+    return not torch.equal(*made)
+
+
+def _probe(channels: int) -> nn.Conv2d:
+    """A 1×1 convolution to as many channels, of weights that are still to be set and no bias."""
+    with own_torch.without_values():
+        conv = nn.Conv2d(_PROBE_CHANNELS, channels, 1, dtype=torch.float32)
+    assert conv.bias is not None
+    conv.requires_grad_(False)
+    conv.bias.zero_()
+    return conv
+
+
 def check_kernels() -> None:
     """Refuse 8 bits where torch has no kernels for them, or such as lose what exceeds 16 bits.
 
@@ -201,12 +246,8 @@ def check_kernels() -> None:
 
 
 def _try_kernels() -> None:
-    with own_torch.without_values():
-        conv = nn.Conv2d(_PROBE_CHANNELS, 1, 1, dtype=torch.float32)
-    with torch.no_grad():
-        conv.weight.fill_(_PROBE_WEIGHT)
-        assert conv.bias is not None
-        conv.bias.zero_()
+    conv = _probe(1)
+    conv.weight.fill_(_PROBE_WEIGHT)
     numbers = torch.full((1, _PROBE_CHANNELS, 8, 8), LEVELS, dtype=torch.uint8)
     numbers = numbers.contiguous(memory_format=torch.channels_last)
     try:

@@ -15,6 +15,8 @@ from torch.nn import functional as F  # noqa: N812
 
 from nirgeo.errors import ModelError, OptionError
 from nirgeo.generator import LocalAffineGenerator
+from nirgeo.own_torch import intra_op_threads
+from nirgeo.runtimes import int8_trunk
 from nirgeo.runtimes.activation_ranges import Watch
 from nirgeo.runtimes.int8 import LEVELS, Range, Ranges, scale_and_zero
 from nirgeo.runtimes.int8_trunk import EightBitTrunk, check_kernels
@@ -83,7 +85,11 @@ def slowly(net: LocalAffineGenerator, folded: Tensor, ranges: Ranges) -> Tensor:
     ],
     ids=["one block", "dilated", "no block"],
 )
-def test_it_makes_what_it_should(shape: dict) -> None:
+@pytest.mark.parametrize("two_taps", [False, True])
+def test_it_makes_what_it_should(
+    shape: dict, two_taps: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(int8_trunk, "single_taps_vary", lambda: two_taps)
     net = random_generator(3, **shape)
     folded, ranges = watched(net)
     trunk = EightBitTrunk(net, ranges)
@@ -98,6 +104,21 @@ def test_it_makes_what_it_should(shape: dict) -> None:
     cost = (exact - wanted).abs().mean()
     assert off.mean() < 0.1 * cost
     assert 1e-5 < cost / exact.abs().mean() < 0.05  # it is rounded, and still the same
+
+
+@needs_8_bits
+def test_the_number_of_threads_changes_no_bit() -> None:
+    net = random_generator(3, width=64, depth=2)
+    folded, ranges = watched(net)
+    trunk = EightBitTrunk(net, ranges)
+    made = []
+    for threads, rows in ((1, SIDE), (2, SIDE), (3, SIDE), (2, 64)):
+        target = (slice(0, rows), slice(0, SIDE))
+        stages = stages_for(net.config, (SIDE, SIDE), target)
+        with intra_op_threads(threads), torch.inference_mode():
+            made.append(trunk(folded[stages[0].slices].clone(), stages)[:, :, :16])
+    for other in made[1:]:
+        assert torch.equal(other, made[0])
 
 
 @needs_8_bits
