@@ -7,7 +7,7 @@ GDAL's COG driver makes it, in memory that does not grow with the scene: strip b
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,12 +42,14 @@ def write_cog(
     overviews: Sequence[TiledFile] = (),
     on_share: Callable[[float], None] = lambda share: None,
     threads: int | None = None,
+    ahead: Collection[str] = (),
 ) -> None:
     """Copy the block store into a COG at ``target``.
 
     ``areas`` are all of it that is not 0: of a picture of hardly anything, hardly anything is read.
     Without ``overviews`` (see :func:`nirgeo.cog_source.write_vrt`) GDAL makes them. ``on_share`` is
     told now and then what share of it is done. ``threads`` is how many encode: all cores if None.
+    ``ahead`` are the strips that are encoded already (:mod:`nirgeo.strips_ahead`).
 
     Raises
     ------
@@ -55,13 +57,11 @@ def write_cog(
     OptionError : GDAL refuses a creation option that moves the picture to another grid
     """
     made = cog_options(options, threads)
-    smallest = (store, *overviews)[-1]
-    complete = max(smallest.shape) <= int(made["BLOCKSIZE"])
     try:
-        together = complete and can_be_put_together(options, made)
+        together = goes_in_strips(store, options, overviews)
         if together:
             try:
-                write_strips(store, picture, target, made, areas, overviews, on_share)
+                write_strips(store, picture, target, made, areas, overviews, on_share, ahead)
             except UnlikeHeaderError:
                 together = False
         if not together:
@@ -82,6 +82,15 @@ def write_cog(
             f"{target.parent}: writing the result failed ({error})"
             + ("; its disk is full: free some space" if full else "")
         ) from error
+
+
+def goes_in_strips(
+    store: TiledFile, options: Mapping[str, str], overviews: Sequence[TiledFile]
+) -> bool:
+    """Whether :func:`write_cog` makes the file strip by strip, for all that can be known before."""
+    made = cog_options(options)
+    complete = max((store, *overviews)[-1].shape) <= int(made["BLOCKSIZE"])
+    return complete and can_be_put_together(options, made)
 
 
 def _write_at_once(

@@ -14,7 +14,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ _BLOCKS_BYTES = 2**28
 
 
 @dataclass(frozen=True)
-class _Strip:
+class Strip:
     """Rows of blocks of one level (0 is the picture), and where it is not 0."""
 
     level: int
@@ -91,18 +91,20 @@ def write_strips(
     areas: Sequence[Window] | None,
     overviews: Sequence[TiledFile],
     on_share: Callable[[float], None],
+    ahead: Collection[str] = (),
 ) -> None:
     """Write the COG that GDAL's driver makes with these creation options; see
     :func:`nirgeo.cog.write_cog`.
 
-    What GDAL and Python raise for files that can't be written passes through.
+    ``ahead`` are names of strips that lie beside the store already. What GDAL and Python raise for
+    files that can't be written passes through.
 
     Raises
     ------
     UnlikeHeaderError : the driver would encode overviews otherwise than strips of them
     """
     files = (store, *overviews)
-    strips = _strips(files, areas, int(options["BLOCKSIZE"]))
+    strips = strips_of(files, areas, int(options["BLOCKSIZE"]))
     folder = store.path.parent
     count = _threads(options, store)
     encodings: list[Mapping[str, int]] = []
@@ -115,12 +117,16 @@ def write_strips(
         initargs=(gdal_settings.settings_here(),),
     )
     made: dict[str, Future[None]] = {}
-    turns = _Turns()
-    names = ["header"]  # of files, put down before there may be any: signals come at any time
+    for name in ahead:
+        made[name] = Future()
+        made[name].set_result(None)
+    turns = Turns()
+    # Of files, put down before there may be any: signals come at any time.
+    names = ["header", *ahead]
     try:
         header = folder / "header.tif"
         empty = pool.submit(turns.take, _make_header, header, store, picture, options, overviews)
-        waiting: deque[_Strip] = deque()
+        waiting: deque[Strip] = deque()
         left = iter(strips)
         with open(target, "wb+") as out:
             while True:
@@ -131,7 +137,7 @@ def write_strips(
                         file = files[strip.level]
                         names.append(strip.name)
                         made[strip.name] = pool.submit(
-                            turns.take, _encode, path, file, picture, strip, options
+                            turns.take, encode_strip, path, file, picture, strip, options
                         )
                 if not waiting:
                     break
@@ -158,7 +164,7 @@ def write_strips(
                     (folder / f"{name}{suffix}").unlink()
 
 
-class _Turns:
+class Turns:
     """What the threads of a pool are at, those too that it does not know of.
 
     A signal that comes while a pool waits for a new thread to start makes it forget that one, and
@@ -201,7 +207,9 @@ def _threads(options: Mapping[str, str], file: TiledFile) -> int:
     return max(1, min(count, _BLOCKS_BYTES // (_COPIES * block)))
 
 
-def _strips(files: Sequence[TiledFile], areas: Sequence[Window] | None, block: int) -> list[_Strip]:
+def strips_of(
+    files: Sequence[TiledFile], areas: Sequence[Window] | None, block: int
+) -> list[Strip]:
     """All levels from the smallest on, as they lie in a COG, each from its top."""
     strips = []
     for level in reversed(range(len(files))):
@@ -209,11 +217,11 @@ def _strips(files: Sequence[TiledFile], areas: Sequence[Window] | None, block: i
         rows = max(1, _PIXELS // (width * block)) * block
         for row in range(0, height, rows):
             window = Window(row, 0, min(rows, height - row), width)
-            strips.append(_Strip(level, window, tuple(_parts(window, areas, 2**level))))
+            strips.append(Strip(level, window, tuple(parts_of(window, areas, 2**level))))
     return strips
 
 
-def _parts(strip: Window, areas: Sequence[Window] | None, scale: int) -> list[Window]:
+def parts_of(strip: Window, areas: Sequence[Window] | None, scale: int) -> list[Window]:
     """What of a strip, of a picture made smaller by ``scale``, has pixels."""
     if areas is None:
         return [strip]
@@ -242,9 +250,10 @@ def _make_header(
     _copy(vrt, path, {**options, **existing, "COPY_SRC_MDD": "YES", "SPARSE_OK": "YES"})
 
 
-def _encode(
-    path: Path, file: TiledFile, picture: Picture, strip: _Strip, options: Mapping[str, str]
+def encode_strip(
+    path: Path, file: TiledFile, picture: Picture, strip: Strip, options: Mapping[str, str]
 ) -> None:
+    """Make the COG of a strip of the file, a VRT beside it for as long as that takes."""
     vrt = path.with_suffix(".vrt")
     write_strip_vrt(vrt, file, picture, strip.window, strip.parts)
     _copy(vrt, path, {**options, "OVERVIEWS": "NONE", "BIGTIFF": "IF_SAFER"})

@@ -45,19 +45,20 @@ from nirgeo._version import __version__
 from nirgeo.blockstore import MAX_TIFF_TILE_TILES, BlockStore, TiledFile
 from nirgeo.cog_source import Picture
 from nirgeo.cores import cores
-from nirgeo.creation_options import check_creation_options
+from nirgeo.creation_options import check_creation_options, cog_options
 from nirgeo.cube import with_axes
 from nirgeo.digest import digest
 from nirgeo.errors import ClusterError, EmptySceneError, GridError, TargetError, TargetExistsError
 from nirgeo.georeference import grid_of
 from nirgeo.given import check_workers
-from nirgeo.journal import Journal
+from nirgeo.journal import Finished, Journal
 from nirgeo.keeping import Keeper
 from nirgeo.layers import facts_of, keys_of, refuse_unknown_chunks
 from nirgeo.overviews import Overviews, overviews_for
 from nirgeo.own_torch import intra_op_threads
 from nirgeo.processes import Processes
 from nirgeo.scene_attributes import VALID
+from nirgeo.strips_ahead import StripsAhead
 from nirgeo.target import Target
 from nirgeo.tiling import DEFAULT_CHUNK_TILES, TILE, ChunkGrid, Window, joined
 
@@ -66,6 +67,9 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 """Called with (chunks done, chunks in all)."""
+
+KeepChunk = Callable[..., None]
+"""Called with row and column of a chunk, its colours, and its mask if it has one."""
 
 GPU_WORKERS = 8
 """Threads that read and write around a GPU. On 16 cores, 16 of them were slower: in so many numpy
@@ -137,6 +141,7 @@ def write_geotiff(
         samples = data.shape[0] + 1
         store = BlockStore(folder / BlockStore.NAME, grid, samples, data.dtype)
         overviews = overviews_for(folder, grid, samples, data.dtype, options)
+        ahead: StripsAhead | None = None
         try:
             if target.holds(work):
                 if on_start is not None:
@@ -155,6 +160,8 @@ def write_geotiff(
             if overviews is not None:
                 overviews.create()
             keeper = Keeper(store, journal, overviews)
+            if others is None:
+                ahead = _strips_ahead(rgb, store, picture, options, overviews)
             chunks = _in_order(data, grid)
             finished = {
                 chunk: finished[chunk]
@@ -162,12 +169,19 @@ def write_geotiff(
                 if chunk in finished and keeper.recover(finished[chunk])
             }
             todo = [chunk for chunk in chunks if chunk not in finished]
+            if ahead is not None:
+                for chunk, kept in finished.items():
+                    ahead.kept(*chunk, kept.valid, encode=False)
             if on_start is not None:
                 on_start(len(finished), len(grid))
             report = _reporter(keeper, len(finished), len(grid), on_progress)
             there = None if others is None else nearby.offer(folder, store, overviews).keep
             with keeper:
-                _compute(data, valid, todo, keeper, computing, report, others, there, on_gpu=on_gpu)
+                keep_chunk = _keeping(keeper, ahead, len(todo))
+                _compute(
+                    data, valid, todo, keep_chunk, keeper.written, computing, report,
+                    others, there, on_gpu=on_gpu,
+                )  # fmt: skip
             report()
             counts = {chunk: kept.valid for chunk, kept in finished.items()} | keeper.valid
             if missing := len(grid) - len(counts):  # of workers that say more than they do
@@ -184,7 +198,8 @@ def write_geotiff(
             try:
                 levels = _closed(store, overviews)
                 _give_memory_back()
-                cog.write_cog(store, picture, result, options, areas, levels, share, threads)
+                made = () if ahead is None else ahead.made
+                cog.write_cog(store, picture, result, options, areas, levels, share, threads, made)
                 target.publish(result, work)
             except BrokenPipeError:
                 raise
@@ -207,6 +222,8 @@ def write_geotiff(
                 raise
             raise _disk_error(error, target) from error
         finally:
+            if ahead is not None:
+                ahead.remove()
             store.close()
             if overviews is not None:
                 overviews.close()
@@ -215,6 +232,36 @@ def write_geotiff(
                 target.clear()
             handles.close_all()  # what the scene was looked at with: Windows deletes no open file
     return Path(target.name)
+
+
+def _strips_ahead(
+    rgb: xr.DataArray,
+    store: BlockStore,
+    picture: Picture,
+    options: Mapping[str, str],
+    overviews: Overviews | None,
+) -> StripsAhead | None:
+    """What encodes strips of the result between chunks; None where it is not made of strips."""
+    levels = () if overviews is None else overviews.levels
+    if not cog.goes_in_strips(store, options, levels):
+        return None
+    everywhere = not _empty_is_zero(rgb)
+    return StripsAhead(store, picture, cog_options(options), everywhere=everywhere)
+
+
+def _keeping(keeper: Keeper, ahead: StripsAhead | None, total: int) -> KeepChunk:
+    """Keep a chunk, and encode the strip that it was the last one of.
+
+    Not after the last of all ``total`` chunks: what is left then is encoded on all cores.
+    """
+    if ahead is None:
+        return keeper.put
+
+    def keep(i: int, j: int, *block: Any) -> None:
+        keeper.put(i, j, *block)
+        ahead.kept(i, j, keeper.valid[i, j], encode=len(keeper.valid) < total)
+
+    return keep
 
 
 def _why_empty(rgb: xr.DataArray) -> str:
@@ -232,9 +279,14 @@ def _filled(
     None for reflectance, where nothing is NaN, and for pictures with another mask than their own,
     which may have colours under it.
     """
-    if rgb.dtype != np.uint8 or not _own_mask(rgb) or all(counts.values()):
+    if not _empty_is_zero(rgb) or all(counts.values()):
         return None
     return joined(grid.window(*chunk) for chunk in sorted(counts) if counts[chunk])
+
+
+def _empty_is_zero(rgb: xr.DataArray) -> bool:
+    """Whether a chunk without a valid pixel holds nothing but zeros."""
+    return rgb.dtype == np.uint8 and _own_mask(rgb)
 
 
 def _closed(store: BlockStore, overviews: Overviews | None) -> Sequence[TiledFile]:
@@ -368,7 +420,8 @@ def _compute(
     data: da.Array,
     valid: da.Array | None,
     todo: list[tuple[int, int]],
-    keeper: Keeper,
+    keep: KeepChunk,
+    written: Callable[[Finished], None],
     workers: int | None,
     report: Callable[[], None],
     others: Client | Processes | None,
@@ -376,7 +429,10 @@ def _compute(
     *,
     on_gpu: bool,
 ) -> None:
-    """Compute every chunk in ``todo`` and keep it; ``report`` is called after each."""
+    """Compute every chunk in ``todo`` and keep it; ``report`` is called after each.
+
+    ``written`` takes those that somebody else has kept, ``there``.
+    """
     if not todo:
         return
     graph: dict[Any, Any] = {}
@@ -390,21 +446,19 @@ def _compute(
     if isinstance(others, Processes):
         own = None if pieces.has_futures(graph) else pieces.cut(graph, blocks)
         if own is not None and there is not None:
-            others.compute(own, blocks, there, keeper.written, report)
+            others.compute(own, blocks, there, written, report)
             return
         others = None  # they need each other's blocks, or what lies on a cluster
     if others is None:
-        _in_threads(pieces.fetched(graph), blocks, keeper, workers, report)
+        _in_threads(pieces.fetched(graph), blocks, keep, workers, report)
         return
-    cluster.compute(
-        others, graph, blocks, keeper.put, report, on_gpu=on_gpu, there=there, done=keeper.written
-    )
+    cluster.compute(others, graph, blocks, keep, report, on_gpu=on_gpu, there=there, done=written)
 
 
 def _in_threads(
     graph: dict[Any, Any],
     blocks: Mapping[tuple[int, int], list[Any]],
-    keeper: Keeper,
+    keep: KeepChunk,
     workers: int | None,
     report: Callable[[], None],
 ) -> None:
@@ -423,12 +477,12 @@ def _in_threads(
 
         def compute_and_keep() -> None:
             chunk = waiting.popleft()
-            keeper.put(*chunk, *pieces.run(own.pop(chunk), blocks[chunk]))
+            keep(*chunk, *pieces.run(own.pop(chunk), blocks[chunk]))
 
         graph = dict.fromkeys(keys, (compute_and_keep,))
     else:
         for key in keys:
-            graph[key] = (partial(keeper.put, *key[1:]), *blocks[key[1:]])
+            graph[key] = (partial(keep, *key[1:]), *blocks[key[1:]])
         graph, _ = dask.optimization.cull(graph, keys)
     available = cores()
     count = min(workers or available, len(keys))

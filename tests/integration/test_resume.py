@@ -98,11 +98,11 @@ _Reader.read = slow
 SLOW_STRIPS = """
 import time
 from nirgeo import cog_strips
-encode = cog_strips._encode
+encode = cog_strips.encode_strip
 def slow(*arguments):
     time.sleep(2)
     encode(*arguments)
-cog_strips._encode, cog_strips._PIXELS = slow, 1
+cog_strips.encode_strip, cog_strips._PIXELS = slow, 1
 """
 MAKING = {
     "at once": (SLOW_READING, "blocks.vrt", ("--co", "OVERVIEW_RESAMPLING=AVERAGE")),

@@ -220,13 +220,13 @@ def test_other_options_are_the_drivers(
 def test_empty_strips_are_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     work = Work(tmp_path, picture_of((2000, 130)), {"BLOCKSIZE": "128"}, holes=0.9, seed=3)
     encoded: list[str] = []
-    real = cog_strips._encode
+    real = cog_strips.encode_strip
 
     def counted(path: Path, *rest: Any) -> None:
         encoded.append(path.name)
         real(path, *rest)
 
-    monkeypatch.setattr(cog_strips, "_encode", counted)
+    monkeypatch.setattr(cog_strips, "encode_strip", counted)
     together, whole = work.both(monkeypatch, 1)
     assert together == whole
     assert len(encoded) == len(set(encoded)) < len(work.told) - 4
@@ -251,7 +251,7 @@ def test_no_more_strips_are_ahead_than_threads_need(
     assert most <= 4 < len(work.told)
 
 
-@pytest.mark.parametrize("failing", ["_encode", "_append", "_make_header"])
+@pytest.mark.parametrize("failing", ["encode_strip", "_append", "_make_header"])
 def test_what_fails_ends_the_work_and_leaves_no_strips(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
@@ -280,7 +280,7 @@ def test_an_interruption_while_a_strip_is_handed_over_leaves_none(
     thread then, which may have a strip already."""
     work = Work(tmp_path, picture_of((900, 500)), {"BLOCKSIZE": "128", "NUM_THREADS": "2"})
     begun = threading.Event()
-    real, start = cog_strips._encode, threading.Thread.start
+    real, start = cog_strips.encode_strip, threading.Thread.start
 
     def encode(*arguments: Any) -> None:
         begun.set()
@@ -293,7 +293,7 @@ def test_an_interruption_while_a_strip_is_handed_over_leaves_none(
             begun.wait(60)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(cog_strips, "_encode", encode)
+    monkeypatch.setattr(cog_strips, "encode_strip", encode)
     monkeypatch.setattr(threading.Thread, "start", interrupted)
     with pytest.raises(KeyboardInterrupt):
         work.write("made.tif")
@@ -308,14 +308,14 @@ def test_a_strip_that_lost_its_end_is_noticed(
 ) -> None:
     """GDAL can lose the end of a file on a full disk without a word."""
     work = Work(tmp_path, picture_of((900, 500)), {"BLOCKSIZE": "128"})
-    real = cog_strips._encode
+    real = cog_strips.encode_strip
 
     def cut(path: Path, *rest: Any) -> None:
         real(path, *rest)
         if path.stem == "strip-0-384":
             os.truncate(path, path.stat().st_size - 100)
 
-    monkeypatch.setattr(cog_strips, "_encode", cut)
+    monkeypatch.setattr(cog_strips, "encode_strip", cut)
     monkeypatch.setattr(cog_strips, "_PIXELS", 1)
     with pytest.raises(TargetError, match="not whole"):
         work.write("made.tif")
