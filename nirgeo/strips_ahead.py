@@ -2,8 +2,9 @@
 
 A strip of the picture itself needs those chunks only that lie in it (its overviews need more). So
 whichever worker keeps the last of them encodes the strip, and goes on to the next chunk. What is
-left for the end is a quarter of the pixels and putting everything together; between chunks that
-wait for Python's lock, or for a GPU, encoders have room, since they hold no lock.
+left for the end is a quarter of the pixels and putting everything together. That takes the same
+seconds of the processor, but on many cores, where chunks wait for Python's lock, those that would
+do nothing: encoders hold no lock.
 """
 
 from __future__ import annotations

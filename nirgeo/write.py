@@ -160,7 +160,7 @@ def write_geotiff(
             if overviews is not None:
                 overviews.create()
             keeper = Keeper(store, journal, overviews)
-            if others is None:
+            if others is None and not on_gpu:  # fewer threads compute there than can encode
                 ahead = _strips_ahead(rgb, store, picture, options, overviews)
             chunks = _in_order(data, grid)
             finished = {
