@@ -13,11 +13,14 @@ from helpers import needs_8_bits, random_generator
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from nirgeo.engine import colouriser_of
 from nirgeo.errors import ModelError, OptionError
 from nirgeo.generator import LocalAffineGenerator
 from nirgeo.own_torch import intra_op_threads
+from nirgeo.registry import load_model
 from nirgeo.runtimes import int8_trunk
 from nirgeo.runtimes.activation_ranges import Watch
+from nirgeo.runtimes.choice import INT8
 from nirgeo.runtimes.int8 import LEVELS, Range, Ranges, scale_and_zero
 from nirgeo.runtimes.int8_trunk import EightBitTrunk, check_kernels
 from nirgeo.windowed import stages_for
@@ -119,6 +122,15 @@ def test_the_number_of_threads_changes_no_bit() -> None:
             made.append(trunk(folded[stages[0].slices].clone(), stages)[:, :, :16])
     for other in made[1:]:
         assert torch.equal(other, made[0])
+
+
+@needs_8_bits
+def test_threads_are_tried_before_there_are_workers() -> None:
+    int8_trunk.single_taps_vary.cache_clear()
+    before = torch.get_num_threads()
+    colouriser_of(load_model("satellite-nir"), precision=INT8)
+    assert int8_trunk.single_taps_vary.cache_info().currsize == 1
+    assert torch.get_num_threads() == before
 
 
 @needs_8_bits
