@@ -58,7 +58,8 @@ def average(
 
 def _built(spec: ModelSpec) -> dict[str, object]:
     """How a network is built, as far as its weights mean something else in another one."""
-    return {k: v for k, v in spec.generator.items() if k not in ("smoothing", "expects_error")}
+    apart = ("smoothing", "expects_error", "weighs_hint")  # older files lack some of them
+    return {k: v for k, v in spec.generator.items() if k not in apart}
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 from together import written_together
 
-from nirgeo.errors import EvaluationError
+from nirgeo.errors import EvaluationError, TrainingError
 from nirgeo.modelfile import read_model, write_model
 from nirgeo.radiometry import Quantity
 from nirgeo.registry import shipped_models
@@ -159,6 +159,17 @@ class TestAverage:
         target = tmp_path / "mix.safetensors"
         with pytest.raises(SystemExit, match="are built differently"):
             average_models.average(one, two, 0.5, target, tmp_path, tmp_path, [])
+
+    def test_of_a_file_from_before_hints_were_weighed_goes_on(self, tmp_path: Path) -> None:
+        new, old = (write_random_model(tmp_path / name, depth=2) for name in "ab")
+        spec, tensors = read_model(old).spec, load_file(old)
+        known = {k: v for k, v in spec.generator.items() if k != "weighs_hint"}
+        assert known != spec.generator
+        write_model(old, replace(spec, generator=known), tensors)
+        with pytest.raises(TrainingError):  # both fit; there are no scenes to measure them on
+            average_models.average(
+                new, old, 0.5, tmp_path / "mix.safetensors", tmp_path, tmp_path / "no", []
+            )
 
 
 def test_another_picture_is_no_map_of_the_world(
