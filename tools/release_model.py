@@ -226,12 +226,12 @@ FACTS = {
         ),
         stages=("--preset satellite-rgn-toa --level boa --validation-level toa --out RUN-1",),
         calibration_options=(
-            "--level boa --validation-level toa --validation VAL --validation TRAIN",
+            "--level boa --validation-level toa --validation VAL --validation TRAIN --index OTHERS",
         ),
         calibration_places=(
             " and seven more top-of-atmosphere ones, which lie in the folder of the training and "
             "taught nothing, since it took the surface's level only (all that there are but "
-            "`eurosat`, whose surface it learnt)"
+            "`eurosat`, whose surface it learnt and which OTHERS, an index, leaves out)"
         ),
     ),
 }
