@@ -29,15 +29,20 @@ _REMOTE_PREFIXES = (
 # Parameters of signatures: AWS (version 4 and 2), Google, CloudFront, and plain access tokens and
 # keys. Whole names only: page_token and keyword say what is asked for.
 _SIGNATURE = re.compile(
-    r"x-amz-.*|x-goog-.*|sig|signature|expires|policy|key-pair-id|awsaccesskeyid|googleaccessid"
+    r"x-amz-[^=&\s]*|x-goog-[^=&\s]*|sig|signature|expires|policy|key-pair-id|awsaccesskeyid|googleaccessid"
     r"|(?:access|auth|sas|security|session)?[-_]?token|auth|jwt|hmac"
     r"|key|api[-_]?key|(?:ocp-apim-)?subscription-key",
     re.IGNORECASE,
+)
+# One of them in the middle of a text, percent-encoded or not.
+_SIGNED = re.compile(
+    rf"((?:[?&]|%3F|%26)(?:{_SIGNATURE.pattern})(?:=|%3D))[^\s&'\",;)#]+", re.IGNORECASE
 )
 # What GDAL sends along with a request, in its form with options first.
 _SENT = re.compile(r"userpwd|proxyuserpwd|cookie|header\..*", re.IGNORECASE)
 # Name and password, before the last @ in front of the host's end.
 _USERINFO = re.compile(r"(?<=://)[^/?#]*@")
+_PASSWORD = re.compile(r"(?<=://)[^\s/?#@'\"]*@")  # in the middle of a text
 # Azure's shared access signatures have names too short to be taken for one unless "sig" is there.
 _SHARED_ACCESS = frozenset(
     (
@@ -120,18 +125,31 @@ def _public_url(pair: str) -> str:
 
 
 def conceal(text: object, path: str) -> str:
-    """A message that may name ``path``, or a part of it, without password and signature."""
+    """A message that may name ``path``, or a part of it, without password and signature.
+
+    Nor are there signatures of other files, such as the sources of a VRT.
+    """
     shown = str(text)
     if not is_remote(path):
-        return shown
+        return path.join(map(unsigned, shown.split(path or None)))  # a file may be called so
     url = _url_within(path)
     for name in (path, url):
         shown = shown.replace(name, public(name))
+    for name in (path, url):  # GDAL calls a file by what comes after its last slash
+        last, plain = (re.split(r"[/\\]", each)[-1] for each in (name, public(name)))
+        if last and last != plain:  # perhaps two letters of a signature, which are in any word
+            parts = re.split(rf"(?<!\w){re.escape(last)}(?!\w)", shown)
+            shown = plain.join(parts)
     userinfo = _USERINFO.search(url)
     if userinfo is not None:  # http.client takes a password for the host's port, and says so
         for secret in (userinfo[0], userinfo[0].partition(":")[2]):
             shown = shown.replace(secret, "") if secret else shown
-    return shown
+    return unsigned(shown)
+
+
+def unsigned(text: str) -> str:
+    """Any text without the signatures and passwords of URLs in it."""
+    return _PASSWORD.sub("", _SIGNED.sub(r"\1…", text))
 
 
 def item_in_document(path: str) -> tuple[str, str | None]:

@@ -23,6 +23,7 @@ from nirgeo.cli.reporting import Reporter, Silent
 from nirgeo.cli.rio import rio_verbosity
 from nirgeo.damage import damage_told_of
 from nirgeo.errors import NirgeoError
+from nirgeo.hrefs import unsigned
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Of a disk, or of what its user may have of it; Python names no file then."""
@@ -148,7 +149,7 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
                 command(*args, **kwargs)
         except NirgeoError as error:
             if verbose:
-                traceback.print_exc()
+                _print_trace()
             text = " ".join(str(error).split())
             _reporter(context).error(error.code, text, error.option)
             context.exit(1)
@@ -168,7 +169,7 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
             raise
         except Exception as error:
             if verbose:
-                traceback.print_exc()
+                _print_trace()
             if isinstance(error, OSError) and error.strerror and error.filename:
                 text = f"{error.filename}: {error.strerror}"
                 _reporter(context).error("target-unwritable", text)
@@ -189,6 +190,11 @@ def reports_errors(command: Callable[..., None]) -> Callable[..., None]:
             context.exit(1)
 
     return wrapped
+
+
+def _print_trace() -> None:
+    """Of the error at hand; GDAL's own messages, which are among its causes, name signed URLs."""
+    click.echo(unsigned(traceback.format_exc()), err=True, nl=False)
 
 
 def _reporter(context: click.Context) -> Reporter:

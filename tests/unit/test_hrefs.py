@@ -93,9 +93,22 @@ def test_a_signature_is_not_shown(signed: str, public: str) -> None:
             "no https://a/x?sig=b",
             "no https://a/x",
         ),
+        # GDAL, of a block that it can't read, by the last part of the name alone.
+        ("https://a/b/x.tif?sig=b", "x.tif?sig=b, band 1: failed", "x.tif, band 1: failed"),
+        ("https://a/b/x.tif?v=1&sig=b/c", "c, band 1: can fail", "x.tif?v=1, band 1: can fail"),
+        (
+            "/vsicurl?url=https%3A%2F%2Fa%2Fx.tif%3Fsig%3Db",
+            "vsicurl?url=https%3A%2F%2Fa%2Fx.tif%3Fsig%3Db, band 1: failed",
+            "vsicurl?url=https%3A%2F%2Fa%2Fx.tif, band 1: failed",
+        ),
+        ("https://a/b/x.tif/", "x.tif, band 1: failed", "x.tif, band 1: failed"),
         ("http://u:secret@host/x", "bad port: 'secret@host'", "bad port: 'host'"),
         ("https://u:secret@host/x", "no host u:secret@host", "no host host"),
         ("/data/x.tif", "no /data/x.tif", "no /data/x.tif"),
+        # Others' names in it: what a VRT is made of, where a server redirects to.
+        ("/data/x.vrt", "y.tif?v=1&sig=b%2F&w=2: failed", "y.tif?v=1&sig=…&w=2: failed"),
+        ("/data/x.vrt", "no 'https://u:p@a/y?X-Amz-Date=3'", "no 'https://a/y?X-Amz-Date=…'"),
+        ("https://a/x", "no https%3A%2F%2Fb%3Ftoken%3Dz", "no https%3A%2F%2Fb%3Ftoken%3D…"),
     ],
 )
 def test_nor_is_a_part_of_it_that_others_quote(path: str, said: str, shown: str) -> None:
