@@ -20,6 +20,10 @@ class SourceError(NirgeoError, OSError):
     code = "source-unreadable"
 
 
+class ServerError(SourceError):
+    """A server has stopped to send a scene while it was read. What was done is kept."""
+
+
 class GridError(NirgeoError, ValueError):
     """Bands or windows do not share a grid, or a window lies outside the scene."""
 

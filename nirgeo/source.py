@@ -6,6 +6,7 @@ holds paths, never open files. What it reads is a plain array and a mask.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,10 +20,10 @@ from rasterio.windows import Window as RasterioWindow
 from nirgeo import decoded, gdal_settings, handles
 from nirgeo.acquisition import Acquisition
 from nirgeo.bands import NAMED, BandLabel, listing
-from nirgeo.errors import BandError, GridError, SourceError
+from nirgeo.errors import BandError, GridError, ServerError, SourceError
 from nirgeo.file_facts import reflectance_scale
 from nirgeo.grid import Grid
-from nirgeo.hrefs import absolute_scene, conceal, public
+from nirgeo.hrefs import absolute_scene, conceal, is_remote, public
 from nirgeo.nodata import as_stored
 from nirgeo.scaling import ScalingClues
 from nirgeo.tiling import Window, look_around
@@ -130,6 +131,7 @@ class RasterSource:
         Raises
         ------
         SourceError : the file is damaged there, gone, or has changed since it was opened
+        ServerError : its server did not send what was asked for
         GridError : the window reaches beyond the scene
         BandError : there is no such band, or it is complex
         """
@@ -301,10 +303,12 @@ def _read(opened: Any, bands: Sequence[SourceBand], window: Window) -> decoded.P
         except gdal_settings.GDAL_ERRORS as error:
             gdal_settings.forget_errors()
             why = conceal(error.__cause__ or error, band.path)
-            remedy = "the file may be truncated or damaged"
+            remedy, kind = "the file may be truncated or damaged", SourceError
             if "Too many open files" in why:
                 remedy = "allow more (ulimit -n), or use fewer --workers"
-            raise SourceError(
+            elif _not_sent(opened, band, error):
+                remedy, kind = _NOT_SENT, ServerError
+            raise kind(
                 f"{band.describe()}: band {band.index} can't be read at row {window.row}, "
                 f"column {window.col} ({why}); {remedy}"
             ) from error
@@ -312,6 +316,29 @@ def _read(opened: Any, bands: Sequence[SourceBand], window: Window) -> decoded.P
             valid = mask if valid is None else valid & mask
     everywhere = valid is None or bool(valid.all())
     return decoded.Pixels(values, None if everywhere else valid)
+
+
+_NOT_SENT = (
+    "the server did not send all that was asked for: it may have stopped answering, the signature "
+    "of the URL may have expired, or the file may end early"
+)
+
+_SHORT = re.compile(r"Read error at |got \d+ bytes, expected|Stream too short|get_decoded_tile")
+"""GDAL's words for bytes that did not come; of JPEG 2000 it has no others for damage."""
+
+
+def _not_sent(opened: Any, band: SourceBand, error: BaseException) -> bool:
+    """Whether what failed is the way from a server rather than what came from there.
+
+    GDAL tells nobody what the server answered.
+    """
+    # Of a VRT its sources are asked for.
+    if not is_remote(band.path) and not any(map(is_remote, opened.files)):
+        return False
+    cause: BaseException | None = error
+    while cause is not None and not _SHORT.search(str(cause)):
+        cause = cause.__cause__
+    return cause is not None
 
 
 def _mask(

@@ -48,7 +48,14 @@ from nirgeo.cores import cores
 from nirgeo.creation_options import check_creation_options, cog_options
 from nirgeo.cube import with_axes
 from nirgeo.digest import digest
-from nirgeo.errors import ClusterError, EmptySceneError, GridError, TargetError, TargetExistsError
+from nirgeo.errors import (
+    ClusterError,
+    EmptySceneError,
+    GridError,
+    ServerError,
+    TargetError,
+    TargetExistsError,
+)
 from nirgeo.georeference import grid_of
 from nirgeo.given import check_workers
 from nirgeo.journal import Finished, Journal
@@ -93,8 +100,8 @@ def write_geotiff(
 
     Nothing ever stands under the final name but the finished file. A run that is killed leaves its
     finished chunks, and ``resume`` continues from them to identical bytes; a run that is
-    interrupted (Ctrl-C) or fails removes them, unless ``resume`` was given, a cluster was lost, or
-    all were finished and only the file could not be made.
+    interrupted (Ctrl-C) or fails removes them, unless ``resume`` was given, a cluster was lost, the
+    scene's server did not answer, or all were finished and only the file could not be made.
 
     Parameters
     ----------
@@ -214,6 +221,11 @@ def write_geotiff(
         except ClusterError:
             # Nobody asked for the end, and it may have been a day's work of many.
             keep = keep or journal.has_chunks
+            raise
+        except ServerError as error:  # nor here; and a server comes back
+            if journal.has_chunks:
+                keep = True
+                error.args = (f"{error}. What is computed is kept; run again with --resume",)
             raise
         except BrokenPipeError:  # whoever is told of it has gone, and there is nobody to tell
             raise
