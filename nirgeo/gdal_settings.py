@@ -51,6 +51,12 @@ _REMOTE_SETTINGS = {
 _SETTINGS = {"GDAL_TIFF_DEFLATE_SUBCODEC": "ZLIB"}
 
 
+# With more threads GDAL decodes several tiles of JPEG 2000 side by side, and nobody hears of those
+# that can't be read: they are 0, and no error. So this holds whatever the user has set; chunks are
+# read by many threads all the same.
+_ALWAYS = {"GDAL_NUM_THREADS": "1"}
+
+
 def unset(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Those of some GDAL settings that nobody has made yet.
 
@@ -62,7 +68,8 @@ def unset(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def gdal_env(path: str) -> rasterio.Env:
     """The GDAL environment for reading ``path``; restored when it is left."""
-    return rasterio.Env(**unset(_SETTINGS | (_REMOTE_SETTINGS if is_remote(path) else {})))
+    settings = _SETTINGS | (_REMOTE_SETTINGS if is_remote(path) else {})
+    return rasterio.Env(**(unset(settings) | _ALWAYS))
 
 
 def settings_here() -> dict[str, Any]:

@@ -8,9 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 from helpers import write_raster
 from pictures import command, events, read
+from rasterio.errors import RasterioIOError
 from stac_items import Server, serve
+
+from nirgeo.gdal_settings import gdal_env
 
 OPTIONS = ("--nir", "1", "--chunk", "2", "--scale", "0.0001", "--workers", "1")
 QUERY = "?v=1&X-Amz-Signature=SECRET"
@@ -82,3 +86,15 @@ def test_a_server_that_stops_is_told_of_and_what_was_done_is_kept(
     whole = ("-o", tmp_path / "whole.tif", "--model", tiny.path)
     command("colorize", server.root / "scene.tif", *whole, *OPTIONS)
     np.testing.assert_array_equal(read(tmp_path / "o.tif")[0], read(tmp_path / "whole.tif")[0])
+
+
+def test_jpeg_2000_of_which_a_part_does_not_come_is_not_read_as_0(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GDAL_NUM_THREADS", "4")  # GDAL's own choice is all cores
+    counts = np.random.default_rng(7).integers(500, 4000, (1280, 1280)).astype(np.uint16)
+    path = write_raster(tmp_path / "scene.jp2", counts, driver="JP2OpenJPEG")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 5])
+    # Several tiles at once; the samples of an opened scene lie in one each.
+    with gdal_env(str(path)), rasterio.open(path) as file, pytest.raises(RasterioIOError):
+        file.read(1)
