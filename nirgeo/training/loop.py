@@ -175,6 +175,7 @@ class Trainer:
             self.table_places = {k: (v[0], v[1]) for k, v in facts["table_places"].items()}
             self._cut_log()
             return
+        self._refuse_to_replace(config_file)
         config_file.write_text(json.dumps(self.config.to_json(), indent=1) + "\n")
         (self.folder / LOG).write_text("")
         if isinstance(self.network, LocalAffineGenerator):
@@ -199,6 +200,34 @@ class Trainer:
             self._take_weights(initial, new_table)
             if self.selects:  # a training that only makes them worse ends with them
                 self.worse_than_table = not self._validate()
+
+    def _refuse_to_replace(self, config_file: Path) -> None:
+        """A training that was ended before its first checkpoint begins anew; nothing else does.
+
+        Raises
+        ------
+        TrainingError : the folder holds what hours may have gone into, or another program's files
+        """
+        best, log = self.folder / BEST, self.folder / LOG
+        if config_file.exists():
+            try:
+                TrainingConfig.from_json(json.loads(config_file.read_text()))
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise TrainingError(
+                    f"{config_file} is no configuration of a training, and would be replaced; use "
+                    "another folder"
+                ) from error
+        if not best.exists():
+            return
+        lines = log.read_text().splitlines() if log.exists() else []
+        steps = [_logged_step(line) for line in lines]
+        # A checkpoint follows every validation but that of step 0, and before the next line.
+        validated = [k for k, line in enumerate(lines) if steps[k] > 0 and '"validation"' in line]
+        if not steps or steps[0] != 0 or (validated and validated[0] + 1 < len(lines)):
+            raise TrainingError(
+                f"{best} would be replaced, as there is no {CHECKPOINT} to go on from; use another "
+                "folder, or take it away"
+            )
 
     def _fit_table(self, network: LocalAffineGenerator) -> None:
         knots, maximum = network.config.knots, network.config.table_max

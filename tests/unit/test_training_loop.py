@@ -472,6 +472,33 @@ class TestResume:
         with pytest.raises(TrainingError, match="is gone, and"):
             again.start()
 
+    def test_without_its_checkpoint(self, tmp_path: Path) -> None:
+        trained(tmp_path, spec=spec_of(CONFIG))
+        (tmp_path / CHECKPOINT).unlink()  # the largest file, and the training is done
+        before = (tmp_path / BEST).read_bytes()
+        again = Trainer(CONFIG, TRAINING, VALIDATION, tmp_path, spec=spec_of(CONFIG))
+        with pytest.raises(TrainingError, match=r"best\.safetensors would be replaced"):
+            again.start()
+        (tmp_path / LOG).unlink()  # somebody's model of that name
+        with pytest.raises(TrainingError, match=r"best\.safetensors would be replaced"):
+            again.start()
+        assert (tmp_path / BEST).read_bytes() == before
+
+    @pytest.mark.parametrize("cut", [0, 10])
+    def test_before_its_first_checkpoint(self, finished: Trainer, tmp_path: Path, cut: int) -> None:
+        with pytest.raises(PowerCutError):
+            trained(tmp_path, spec=spec_of(CONFIG), power_cut_at=cut)
+        assert (tmp_path / BEST).exists()
+        assert not (tmp_path / CHECKPOINT).exists()
+        assert_same(finished, trained(tmp_path, spec=spec_of(CONFIG)))
+
+    @pytest.mark.parametrize("text", ['{"mine": 1}', "[]", "no JSON"])
+    def test_another_program_s_configuration_stays(self, tmp_path: Path, text: str) -> None:
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(TrainingError, match="no configuration of a training"):
+            Trainer(CONFIG, TRAINING, VALIDATION, tmp_path).start()
+        assert (tmp_path / "config.json").read_text() == text
+
     def test_a_line_of_the_log_cut_in_the_middle(self, finished: Trainer, tmp_path: Path) -> None:
         with pytest.raises(PowerCutError):
             trained(tmp_path, power_cut_at=20)
