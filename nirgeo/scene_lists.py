@@ -49,6 +49,24 @@ def place_marks(origins: Iterable[str]) -> set[str]:
     return {hashlib.sha256(origin.encode()).hexdigest()[:12] for origin in named}
 
 
+def learnt_places(
+    training: Mapping[str, Any], origins: Mapping[str, str], called: str, so: str
+) -> list[str]:
+    """What a user should hear of places that a model says it has learnt from, and that judge it.
+
+    ``training`` is that of its file, ``origins`` the place of every :attr:`SceneEntry.origin`, and
+    ``so`` what comes of it.
+    """
+    places = {mark: place for origin, place in origins.items() for mark in place_marks([origin])}
+    shared = sorted(places[mark] for mark in training.get("places", ()) if mark in places)
+    if not shared:
+        return []
+    return [
+        f"{called} has learnt from {len(shared)} of these {len(places)} places, {so}: "
+        f"{first_few(shared)}"
+    ]
+
+
 def list_scenes(
     folders: Sequence[Path],
     index: Path | None = None,

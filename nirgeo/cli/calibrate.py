@@ -64,6 +64,7 @@ def calibrate_command(
     check_report(output, overwrite=overwrite)
     from nirgeo.modelfile import Model, write_model
     from nirgeo.registry import load_model
+    from nirgeo.scene_lists import learnt_places
     from nirgeo.training.bright_end import doubt
     from nirgeo.training.config import TrainingConfig
     from nirgeo.training.data import Sampler, refuse_shared_places
@@ -81,6 +82,10 @@ def calibrate_command(
         config, (folders, levels), (validation, validation_levels or levels), index, without, quiet
     )
     refuse_shared_places(learnt, others)
+    origins = {scene.origin: scene.place for scene in others}
+    so = "so the errors that it will expect elsewhere are too small"
+    for note in () if quiet else learnt_places(spec.training, origins, spec.full_name, so):
+        click.echo(f"Warning: {note}", err=True)
     network = with_error_head(loaded)
     with click.progressbar(
         length=steps, label="learning errors", hidden=quiet, file=sys.stderr

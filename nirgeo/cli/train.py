@@ -107,6 +107,7 @@ def train_command(
 
     from nirgeo.accelerator import torch_device
     from nirgeo.modelfile import read_model
+    from nirgeo.scene_lists import learnt_places
     from nirgeo.training.data import some_places
     from nirgeo.training.loop import Trainer
     from nirgeo.training.networks import model_spec
@@ -120,11 +121,18 @@ def train_command(
         files = [_network_file(teacher) for teacher in teachers]
         master = Teacher(files, config, torch_device(device))
         config = replace(config, teacher=master.identity)
+    before = _network_file(init or teachers[0]) if init or teachers else None
+    origin = None if before is None else read_model(before).spec
     sides = read_sides(
         config, (folders, levels), (validation, validation_levels or levels), index, without, quiet
     )
     if places is not None:
         sides = (some_places(sides[0], places), sides[1])
+    if origin is not None and not quiet:
+        origins = {scene.origin: scene.place for scene in sides[1]}
+        so = "so what is measured there is in part memory"
+        for note in learnt_places(origin.training, origins, origin.full_name, so):
+            click.echo(f"Warning: {note}", err=True)
     small = sum(min(scene.shape) < TILE for scene in sides[0])
     if small and not quiet:
         click.echo(
@@ -132,8 +140,6 @@ def train_command(
             f"{TILE}×{TILE} px, and left out",
             err=True,
         )
-    before = _network_file(init or teachers[0]) if init or teachers else None
-    origin = None if before is None else read_model(before).spec
     owed = [attribution, *(read_model(_network_file(name)).spec.attribution for name in teachers)]
     spec = model_spec(
         config,

@@ -16,8 +16,7 @@ from nirgeo.errors import EvaluationError, TrainingError
 from nirgeo.evaluation.predict import Kind, ModelPredictor, Predictor
 from nirgeo.modelfile import ModelSpec
 from nirgeo.radiometry import Quantity
-from nirgeo.scene_lists import SceneEntry, place_marks
-from nirgeo.tables import first_few
+from nirgeo.scene_lists import SceneEntry, learnt_places
 from nirgeo.training.data import Sampler, TrainingScene, load_scene
 from nirgeo.training.presets import configuration
 from nirgeo.training.table import PATCHES
@@ -44,19 +43,13 @@ def check_apart(fitted: Iterable[SceneEntry], scored: Iterable[SceneEntry]) -> N
 
 def learnt_from(predictors: Iterable[Predictor], entries: Sequence[SceneEntry]) -> list[str]:
     """Which networks say that they have learnt from places that they are scored on, for people."""
-    places = {mark: e.place for e in entries for mark in place_marks([e.origin])}
-    told = []
+    origins, told = {entry.origin: entry.place for entry in entries}, []
     for predictor in predictors:
         if not isinstance(predictor, ModelPredictor) or predictor.kind is Kind.BASELINE:
             continue
         spec = predictor.model.spec
-        known = spec.training.get("places", ()) if isinstance(spec, ModelSpec) else ()
-        shared = sorted(places[mark] for mark in known if mark in places)
-        if shared:
-            told.append(
-                f"{predictor.label} has learnt from {len(shared)} of these {len(places)} places, "
-                f"so its figures measure memory: {first_few(shared)}"
-            )
+        known = spec.training if isinstance(spec, ModelSpec) else {}
+        told += learnt_places(known, origins, predictor.label, "so its figures measure memory")
     return told
 
 

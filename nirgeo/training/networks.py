@@ -69,8 +69,8 @@ def model_spec(
     It is meant for ``pixels`` (sides in metres) as its scenes have them, too, and as ``zoom`` has
     made of them, or some more or less. ``places`` are those it learns from, as
     :attr:`nirgeo.scene_lists.SceneEntry.origin` names them: those that an index names are kept,
-    as :func:`nirgeo.scene_lists.place_marks` has them, so that nobody scores the model on them
-    unawares.
+    as :func:`nirgeo.scene_lists.place_marks` has them, beside those that ``origin`` has learnt
+    from, so that nobody scores the model on them unawares.
     ``name`` may be that of a preset with variants, which a model's name joins with ``-``.
     """
     kept: dict[str, Any] = {}
@@ -85,7 +85,10 @@ def model_spec(
         }
         attribution = joined_attributions(origin.attribution, attribution)
     training: dict[str, Any] = {"config": config.to_json(), "scenes": scenes}
-    if marks := place_marks(places):
+    marks = place_marks(places)
+    if origin is not None:
+        marks |= set(origin.training.get("places", ()))  # weights remember
+    if marks:
         training["places"] = sorted(marks)
     return ModelSpec(
         name=name.replace("+", "-"),

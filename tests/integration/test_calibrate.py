@@ -145,6 +145,27 @@ def test_places_that_were_learnt_from_do_not_judge(run: Path, tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
+def test_places_that_a_model_remembers_are_told_of(run: Path, tmp_path: Path) -> None:
+    index = ("--index", run / "index.csv")
+    sizes = ("width=8", "depth=1", "steps=1", "batch=2")
+    shape = [part for size in sizes for part in ("--set", size)]
+    train, val = (run / "train", "--validation", run / "val"), (run / "val", "--validation")
+    one, two = tmp_path / "one" / "best.safetensors", tmp_path / "two" / "best.safetensors"
+    command("train", *train, "--out", one.parent, *index, *shape, "-q")
+    done = command(
+        *("calibrate", one, *val, run / "train", *index, "--steps", 1),
+        *("-o", tmp_path / "doubtful.safetensors"),
+    )
+    remembered = "satellite-nir@1 has learnt from 3 of these 3 places, so "
+    assert f"{remembered}the errors that it will expect elsewhere are too small" in done.stderr
+    # Nor does a second training make forget what the first one saw.
+    done = command(
+        *("train", *val, run / "train", "--out", two.parent, *index, *shape, "--init", one)
+    )
+    assert f"{remembered}what is measured there is in part memory" in done.stderr
+    assert len(read_model(two).spec.training["places"]) == 6
+
+
 def test_an_existing_file_is_kept(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.safetensors"
     out.write_text("mine")
