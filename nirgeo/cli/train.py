@@ -112,7 +112,7 @@ def train_command(
     from nirgeo.training.loop import Trainer
     from nirgeo.training.networks import model_spec
     from nirgeo.training.presets import configuration, summary_of
-    from nirgeo.training.teacher import Teacher
+    from nirgeo.training.teacher import Teacher, fitting
 
     if new_table and not (init or teachers):
         raise click.UsageError("--new-table is for --init and --teacher.")
@@ -123,6 +123,8 @@ def train_command(
         config = replace(config, teacher=master.identity)
     before = _network_file(init or teachers[0]) if init or teachers else None
     origin = None if before is None else read_model(before).spec
+    if init:
+        fitting(_network_file(init), config)  # before the scenes are read, which takes a while
     sides = read_sides(
         config, (folders, levels), (validation, validation_levels or levels), index, without, quiet
     )

@@ -41,7 +41,7 @@ from nirgeo.training.networks import (
 from nirgeo.training.rebalance import ChromaRarity
 from nirgeo.training.start import whiten_stem
 from nirgeo.training.table import fit_table, input_range
-from nirgeo.training.teacher import Teacher, suited
+from nirgeo.training.teacher import Teacher, fitting
 from nirgeo.training.validation import ValidationScore, place_means
 
 Report = Callable[[Mapping[str, Any]], None]
@@ -175,6 +175,10 @@ class Trainer:
             self.table_places = {k: (v[0], v[1]) for k, v in facts["table_places"].items()}
             self._cut_log()
             return
+        if initial is not None:
+            fitting(initial, self.config)  # before a file or a table is made
+            if new_table and not isinstance(self.network, LocalAffineGenerator):
+                raise TrainingError("--new-table: networks of this kind have no table")
         self._refuse_to_replace(config_file)
         config_file.write_text(json.dumps(self.config.to_json(), indent=1) + "\n")
         (self.folder / LOG).write_text("")
@@ -258,17 +262,9 @@ class Trainer:
     def _take_weights(self, initial: Path, new_table: bool) -> None:
         """Weights of a model whose tensors fit: its view and its averaging may be others, and what
         it learnt of its errors is left behind."""
-        model = suited(initial, self.config)
-        known = load_generator(model).state_dict()
+        known = load_generator(fitting(initial, self.config)).state_dict()
         fitted = self.network.state_dict()
-        for name, value in fitted.items():
-            if name not in known or known[name].shape != value.shape:
-                raise TrainingError(
-                    f"{initial}: its network has another shape than this configuration"
-                )
         weights = {name: known[name] for name in fitted}
-        if new_table and "table.values" not in fitted:
-            raise TrainingError("--new-table: networks of this kind have no table")
         if new_table:
             weights |= {name: fitted[name].clone() for name in ("table.values", "input_range")}
         self.network.load_state_dict(weights)

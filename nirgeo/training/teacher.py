@@ -81,6 +81,32 @@ def suited(path: Path, config: TrainingConfig) -> Model:
     return model
 
 
+def fitting(path: Path, config: TrainingConfig) -> Model:
+    """A model whose weights a training can start from.
+
+    Raises
+    ------
+    TrainingError : it eats or makes something else, or its layers have other sizes
+    ModelError : the file can't be used
+    """
+    model = suited(path, config)
+    own = generator_shape(model.spec.architecture, model.spec.generator)
+    wanted = generator_config(config)
+    shapes = own.tensor_shapes()
+    if all(shapes.get(name) == shape for name, shape in wanted.tensor_shapes().items()):
+        return model
+    told, here = own.to_json(), wanted.to_json()
+    numbers = [name for name in _SIZES if name in told and told[name] != here.get(name, None)]
+    remedy = "choose another --preset"
+    if model.spec.architecture == config.architecture and numbers:
+        remedy += ", or " + " ".join(f"--set {name}={told[name]}" for name in numbers)
+    raise TrainingError(f"{path}: its network has another shape than this configuration; {remedy}")
+
+
+_SIZES = ("width", "depth", "shuffle", "knots", "levels")
+"""Numbers of a configuration that layers have their sizes from."""
+
+
 def _of_same_cells(path: Path, config: TrainingConfig) -> Model:
     model = suited(path, config)
     own = generator_shape(model.spec.architecture, model.spec.generator).stride

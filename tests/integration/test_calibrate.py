@@ -236,6 +236,17 @@ class TestGoingOn:
         )
         assert np.abs(out - before).max() < 0.01 < np.abs(fresh - before).max()
 
+    def test_of_another_shape_it_is_refused_before_the_scenes_are_read(
+        self, run: Path, tmp_path: Path
+    ) -> None:
+        done = command(
+            *("train", "nowhere", "--validation", "nowhere", "--out", tmp_path / "out"),
+            *("--init", "satellite-nir"),  # with the preset of its name, as one tries first
+            expect=1,
+        )
+        assert "or --set width=32 --set depth=4" in done.stderr
+        assert not (tmp_path / "out").exists()
+
     def test_it_is_meant_for_pixels_like_those_it_learnt_from(
         self, run: Path, tmp_path: Path
     ) -> None:

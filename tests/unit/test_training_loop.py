@@ -262,8 +262,9 @@ class TestTraining:
         with pytest.raises(TrainingError, match="choose another model or preset"):
             other.start(first.folder / BEST)
         wider = Trainer(replace(config, width=12), TRAINING, VALIDATION, tmp_path / "wider")
-        with pytest.raises(TrainingError, match="another shape"):
+        with pytest.raises(TrainingError, match=r"another shape .* or --set width=8$"):
             wider.start(first.folder / BEST)
+        assert list((tmp_path / "wider").iterdir()) == []
 
     def test_a_second_stage_may_look_farther_and_forgets_what_errors_were_expected(
         self, tmp_path: Path
