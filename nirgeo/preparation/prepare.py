@@ -421,8 +421,11 @@ def _cut(
             }
         )
     if not rows:
+        # What is taken for cloud may be numbers that are taken for too much light.
+        doubts = "".join(f"; {doubt}" for doubt in scene.doubts)
         done.rejected.setdefault(
-            scene.file, f"no tile is kept: {empty} with too little data, {cloudy} cloud-like"
+            scene.file,
+            f"no tile is kept: {empty} with too little data, {cloudy} cloud-like{doubts}",
         )
     done.scenes.append(
         {

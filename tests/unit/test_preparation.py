@@ -634,3 +634,17 @@ def test_levels_are_those_of_products_that_tags_name(
         file.update_tags(**{tag: product})
     prepare(tmp_path / "in", tmp_path / "out", rules=SMALL)
     assert [row["level"] for row in index_of(tmp_path / "out")] == ["boa"]
+
+
+def test_numbers_that_look_like_cloud_are_told_of(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    with rasterio.open(
+        tmp_path / "in" / "landsat.tif", "w", driver="GTiff", count=4, height=64, width=64,
+        dtype="uint16",
+    ) as file:  # fmt: skip
+        file.descriptions = ("red", "green", "blue", "nir")
+        # Reflectance of 0.05 to 0.3 by Landsat Collection 2's two numbers.
+        noise = np.random.default_rng(0).integers(0, 300, (4, 64, 64))
+        file.write((noise + np.array([9100, 9500, 9000, 18000])[:, None, None]).astype("uint16"))
+    with pytest.raises(TrainingError, match=r"1 cloud-like; nothing in it .* 0\.0000275,-0\.2"):
+        prepare(tmp_path / "in", tmp_path / "out")
