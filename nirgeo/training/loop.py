@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,7 @@ class Trainer:
             self.step, self.seconds, self.best = facts["step"], facts["seconds"], facts["best"]
             self.table_places = {k: (v[0], v[1]) for k, v in facts["table_places"].items()}
             self._cut_log()
+            self._name_anew(best)
             return
         if initial is not None:
             fitting(initial, self.config)  # before a file or a table is made
@@ -204,6 +206,18 @@ class Trainer:
             self._take_weights(initial, new_table)
             if self.selects:  # a training that only makes them worse ends with them
                 self.worse_than_table = not self._validate()
+
+    def _name_anew(self, best: Path) -> None:
+        """Let the best weights say what is said of them now: a name, a licence, an attribution."""
+        if self.spec is None or not self.selects:
+            return
+        model = read_model(best)
+        now = {key: getattr(self.spec, key) for key in ("name", "licence", "attribution")}
+        spec = replace(model.spec, **now)
+        if spec != model.spec:
+            state = load_generator(model).state_dict()
+            names = generator_config(self.config).tensor_shapes()
+            write_model(best, spec, {name: state[name].numpy() for name in names})
 
     def _refuse_to_replace(self, config_file: Path) -> None:
         """A training that was ended before its first checkpoint begins anew; nothing else does.

@@ -279,6 +279,18 @@ class TestGoingOn:
         more = read_model(tmp_path / "more" / "best.safetensors").spec
         assert more.attribution == out.attribution  # each once
 
+    def test_what_its_maker_says_later_holds_too(self, run: Path, tmp_path: Path) -> None:
+        best = tmp_path / "best.safetensors"
+        command(*self.arguments(run, tmp_path))
+        weights, before = load_file(best), best.read_bytes()
+        command(*self.arguments(run, tmp_path))
+        assert best.read_bytes() == before
+        command(*self.arguments(run, tmp_path, "--licence", "CC0-1.0", "--name", "mine"))
+        spec = read_model(best).spec
+        assert (spec.licence, spec.name) == ("CC0-1.0", "mine")
+        for name, value in load_file(best).items():
+            np.testing.assert_array_equal(value, weights[name])
+
     def test_a_baseline_is_not(self, run: Path, tmp_path: Path) -> None:
         baseline = files("nirgeo") / "weights" / shipped_baselines()[0].file
         result = command(
