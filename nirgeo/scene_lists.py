@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nirgeo.bands import COLOURS
 from nirgeo.errors import TrainingError
 from nirgeo.hrefs import SCENE_SUFFIXES
 from nirgeo.nodata import DECLARE_NODATA, suspected_nodata
-from nirgeo.scaling import Scaling, assumption
+from nirgeo.scaling import Scaling, assumption, is_assumed
 from nirgeo.tables import first_few, name_here, read_rows
 
 _PLACE = "place "
@@ -186,4 +187,38 @@ def scene_notes(
     """Why the values of a scene may not be what they are taken for: what `colorize` asks too."""
     declare = "write it into the file, as scale and offset of its bands"
     missing, _ = suspected_nodata([(values, valid)], roles, DECLARE_NODATA)
-    return (*assumption(scaling, declare), *missing)
+    pictures = picture_colours([(values, valid)], roles, scaling)
+    return (*assumption(scaling, declare), *pictures, *missing)
+
+
+_OF_A_PICTURE = 255
+"""The highest number of 8 bits. As reflectance × 10000 it is darker than any ground but water."""
+
+
+def picture_colours(
+    tiles: Sequence[tuple[NDArray[Any], NDArray[np.bool_]]],
+    roles: Sequence[str],
+    scaling: Scaling,
+) -> list[str]:
+    """What a user should hear of colours that seem to come from an 8-bit picture, beside
+    near-infrared numbers of more bits: one scaling can't hold for both.
+
+    ``tiles`` are some of a scene's, with a band for each of ``roles``.
+    """
+    if not is_assumed(scaling):
+        return []
+    colours = [k for k, role in enumerate(roles) if role in COLOURS]
+    nir = [k for k, role in enumerate(roles) if role == "nir"]
+    seen = [(values[:, valid][colours], values[:, valid][nir]) for values, valid in tiles]
+    seen = [(visible, infrared) for visible, infrared in seen if visible.size and infrared.size]
+    if not seen:
+        return []
+    highest = max(visible.max() for visible, _ in seen)
+    usual = float(np.median(np.concatenate([infrared.ravel() for _, infrared in seen])))
+    if not (_OF_A_PICTURE / 4 < highest <= _OF_A_PICTURE < usual / 2):
+        return []
+    return [
+        f"red, green and blue go up to {highest:.0f} and near infrared is {usual:.0f} in the "
+        "middle, as if these colours were an 8-bit picture; all four need one scaling, so take "
+        "colours in the unit of near infrared"
+    ]

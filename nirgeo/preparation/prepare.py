@@ -56,6 +56,7 @@ from nirgeo.preparation.tiles import BANDS, tile_windows, write_tile
 from nirgeo.radiometry import Quantity, to_working
 from nirgeo.scaling import Scaling, assumption, find_scaling, is_surface, processing_level
 from nirgeo.scene import region_of
+from nirgeo.scene_lists import picture_colours
 from nirgeo.source import RasterSource
 from nirgeo.stac.item import Item
 from nirgeo.stac.query import Box
@@ -333,7 +334,7 @@ def _doubts(scene: _Scene) -> tuple[str, ...]:
     except NirgeoError:  # what can't be read there may be nobody's business; tiles are read anew
         return tuple(doubts)
     missing, _ = suspected_nodata(tiles, BANDS, DECLARE_NODATA)
-    return (*doubts, *missing)
+    return (*doubts, *picture_colours(tiles, BANDS, scene.scaling), *missing)
 
 
 def _region(grid: Grid, area: Box | None) -> Window:

@@ -43,7 +43,7 @@ from nirgeo.preparation.places import (
 )
 from nirgeo.preparation.prepare import Rules, _day, prepare
 from nirgeo.preparation.registration import find_shift
-from nirgeo.preparation.tiles import tile_windows, write_tile
+from nirgeo.preparation.tiles import BANDS, tile_windows, write_tile
 from nirgeo.radiometry import Quantity
 from nirgeo.stac.document import Document
 from nirgeo.stac.item import parse_item
@@ -648,3 +648,16 @@ def test_numbers_that_look_like_cloud_are_told_of(tmp_path: Path) -> None:
         file.write((noise + np.array([9100, 9500, 9000, 18000])[:, None, None]).astype("uint16"))
     with pytest.raises(TrainingError, match=r"1 cloud-like; nothing in it .* 0\.0000275,-0\.2"):
         prepare(tmp_path / "in", tmp_path / "out")
+
+
+@pytest.mark.parametrize("highest", [255, 900])
+def test_colours_of_another_unit_than_near_infrared_are_told_of(
+    tmp_path: Path, highest: int
+) -> None:
+    values = np.random.default_rng(0).integers(1, 256, (4, 64, 64))
+    values[0, 5, 5] = highest
+    values[3] += 2500
+    write_raster(tmp_path / "in" / "a.tif", values.astype("uint16"), descriptions=BANDS)
+    done = prepare(tmp_path / "in", tmp_path / "out", rules=SMALL)
+    told = [note for note in done.notes if "as if these colours were an 8-bit picture" in note]
+    assert len(told) == (highest == 255)
