@@ -187,6 +187,12 @@ def train_command(
             )
         with ends_in_its_own_time(leaving) as ending:
             trainer.run(minutes=minutes, ending=lambda: ending)
+            if trainer.step < config.steps and not quiet:
+                click.echo(
+                    f"\nsaved at step {trainer.step} of {config.steps}; the same command goes on "
+                    "from there",
+                    err=True,
+                )
     if not quiet:
         click.echo(str(Path(out) / "best.safetensors"))
 

@@ -279,6 +279,12 @@ class TestGoingOn:
         more = read_model(tmp_path / "more" / "best.safetensors").spec
         assert more.attribution == out.attribution  # each once
 
+    def test_what_is_unfinished_says_so(self, run: Path, tmp_path: Path) -> None:
+        arguments = [a for a in self.arguments(run, tmp_path, "--set", "steps=2") if a != "-q"]
+        said = command(*arguments, "--minutes", 0).stderr
+        assert "saved at step 1 of 2; the same command goes on from there" in said
+        assert "saved at step" not in command(*arguments).stderr
+
     def test_what_its_maker_says_later_holds_too(self, run: Path, tmp_path: Path) -> None:
         best = tmp_path / "best.safetensors"
         command(*self.arguments(run, tmp_path))
