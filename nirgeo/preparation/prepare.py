@@ -60,7 +60,7 @@ from nirgeo.scene_lists import picture_colours
 from nirgeo.source import RasterSource
 from nirgeo.stac.item import Item
 from nirgeo.stac.query import Box
-from nirgeo.tables import first_few_notes
+from nirgeo.tables import first_few, first_few_notes
 from nirgeo.tiling import TILE, Window, lattice
 
 COLUMNS = (
@@ -215,6 +215,13 @@ def prepare(
         [facts.get(scene.file, "group") or None for scene in scenes],
         rules.distance_km,
     )
+    lost = [s.file for s in scenes if s.place is None and not facts.get(s.file, "group")]
+    if lost and len(scenes) > 1:
+        done.notes.append(
+            f"{len(lost)} of {len(scenes)} scenes say nothing of where they lie, so each counts as "
+            "a place of its own, and two of one place may come to both sides; name places in "
+            f"column group of --index: {first_few(lost)}"
+        )
     # "." and ".." have no name to put anything beside.
     target = out.resolve()
     partial = target.with_name(target.name + ".part")

@@ -661,3 +661,15 @@ def test_colours_of_another_unit_than_near_infrared_are_told_of(
     done = prepare(tmp_path / "in", tmp_path / "out", rules=SMALL)
     told = [note for note in done.notes if "as if these colours were an 8-bit picture" in note]
     assert len(told) == (highest == 255)
+
+
+def test_scenes_that_lie_nowhere_are_told_of(tmp_path: Path) -> None:
+    for name, crs in (("a", "EPSG:32633"), ("b", None), ("c", None)):
+        values = (ground(64, 64, seed=ord(name)) * 1e4).astype("uint16")
+        write_raster(tmp_path / "in" / f"{name}.tif", values, descriptions=BANDS, crs=crs)
+    for table, told in (({}, "2 of 3 scenes say nothing of where they lie"), ({"group": "x"}, "")):
+        facts = Facts(table={f"{name}.tif": table for name in "abc"})
+        notes = prepare(tmp_path / "in", tmp_path / f"out{len(table)}", rules=SMALL, facts=facts)
+        found = [note for note in notes.notes if "where they lie" in note]
+        assert len(found) == bool(told)
+        assert all(told in note for note in found)
