@@ -103,7 +103,7 @@ CHECKED: dict[str, Callable[[Sequence[str]], None]] = {
     "jupyter": _anything,
     "dask": _anything,
 }
-RUN = {"nirgeo", "rio", "python", "cmp", "for", "eval", "grep"}
+RUN = {"nirgeo", "rio", "python", "cmp", "for", "eval", "grep", "awk"}
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
