@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,9 @@ if TYPE_CHECKING:
     metavar="MODEL",
     help="Model whose colours are learnt instead of the true ones; of several, their mean.",
 )
-@click.option("--name", help="Name of the model.  [default: the preset's]")
+@click.option(
+    "--name", help="Name of the model: lower-case words joined by '-'.  [default: the preset's]"
+)
 @click.option("--licence", default="", metavar="TEXT", help="Licence of its weights, for its file.")
 @click.option("--attribution", default="", metavar="TEXT", help="Whom its data are owed to.")
 @click.option(
@@ -123,8 +126,21 @@ def train_command(
         config = replace(config, teacher=master.identity)
     before = _network_file(init or teachers[0]) if init or teachers else None
     origin = None if before is None else read_model(before).spec
+    owed = [attribution, *(read_model(_network_file(name)).spec.attribution for name in teachers)]
+    spec_of = partial(
+        model_spec,
+        config,
+        name or preset,
+        origin=origin,
+        summary=summary_of(preset),
+        licence=licence,
+        attribution="; ".join(filter(None, owed)),
+    )
+    # What can be wrong with what was asked for, before the scenes are read, which takes a while.
     if init:
-        fitting(_network_file(init), config)  # before the scenes are read, which takes a while
+        fitting(_network_file(init), config)
+    spec_of(0)
+    _check_folder(Path(out))
     sides = read_sides(
         config, (folders, levels), (validation, validation_levels or levels), index, without, quiet
     )
@@ -142,17 +158,10 @@ def train_command(
             f"{TILE}×{TILE} px, and left out",
             err=True,
         )
-    owed = [attribution, *(read_model(_network_file(name)).spec.attribution for name in teachers)]
-    spec = model_spec(
-        config,
-        name or preset,
+    spec = spec_of(
         len(sides[0]) - small,
-        origin,
         pixels=[scene.gsd for scene in sides[0] if scene.gsd is not None],
         places={scene.origin for scene in sides[0]},
-        summary=summary_of(preset),
-        licence=licence,
-        attribution="; ".join(filter(None, owed)),
     )
     with click.progressbar(
         length=config.steps, label="training", hidden=quiet, file=sys.stderr
@@ -195,6 +204,17 @@ def train_command(
                 )
     if not quiet:
         click.echo(str(Path(out) / "best.safetensors"))
+
+
+def _check_folder(path: Path) -> None:
+    """
+    Raises
+    ------
+    TrainingError : it can't become a folder, as it or one above it is a file
+    """
+    there = next(each for each in (path, *path.absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise TrainingError(f"--out {path}: {there} is no folder; name another one")
 
 
 def _network_file(name: str) -> Path:

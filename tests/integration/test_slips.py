@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -13,11 +14,13 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+from click.testing import CliRunner
 from evaluation_scenes import ground, write_scene
 from helpers import NORTH_UP_10M, UTM, write_raster
 from pictures import command, listing, read, scene_values
 
 import nirgeo
+from nirgeo.cli.main import main
 from nirgeo.errors import BandError, GridError, OptionError, TargetError
 from nirgeo.modelfile import Model
 from nirgeo.nodata import suspected_nodata
@@ -331,3 +334,23 @@ def test_a_pixel_of_a_web_map_is_smaller_on_the_ground(tmp_path: Path) -> None:
     assert open_source(path).grid.ground_sampling_distance() == pytest.approx(7.5, rel=0.02)
     usual = write_raster(tmp_path / "u.tif", scene_values(90, 70))
     assert open_source(usual).grid.ground_sampling_distance() == pytest.approx(10)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--out", "file/run"), r"--out file/run: .*file is no folder; name another one"),
+        (("--out", "file"), r"--out file: .*file is no folder"),
+        (("--out", "run", "--name", "Mein_Modell"), "'Mein_Modell' must be .* lower-case words"),
+    ],
+)
+def test_what_is_asked_for_is_looked_at_before_the_scenes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    # Without scenes: that would be the next thing to be said.
+    done = CliRunner().invoke(main, ["train", "none", "--validation", "none", *options])
+    assert done.exit_code == 1
+    assert re.search(said, done.stderr), done.stderr
+    assert not Path("run").exists()
