@@ -260,12 +260,9 @@ def colouriser_of(
 
         read_ranges(model)
         if in_trunk:
-            from nirgeo.runtimes.int8_trunk import check_kernels, single_taps_vary
+            from nirgeo.runtimes.int8_trunk import check_kernels
 
             check_kernels()
-            # Asked before there are workers: one that began meanwhile would keep the number of
-            # threads that this is tried with.
-            single_taps_vary()
     if isinstance(prior, HintField):
         return NetworkColouriser(
             model, halo, stride, device, prior=False, hint=prior, runtime=chosen

@@ -9,7 +9,6 @@ trunk finds out leaves it in 32 bits, and all that follows computes in 32 bits.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any, cast
 
 import torch
@@ -78,10 +77,7 @@ class EightBitTrunk:
         for k, block in enumerate(blocks):
             inside = _of(ranges, f"blocks.{k}.pointwise")
             spatial = _Convolution(block.spatial, between[k], inside)
-            pointwise = _Convolution(
-                block.pointwise, inside, ends[k + 1], two_taps=single_taps_vary()
-            )
-            self._blocks.append((spatial, pointwise))
+            self._blocks.append((spatial, _Convolution(block.pointwise, inside, ends[k + 1])))
 
     def __call__(self, folded: Tensor, stages: Sequence[Cells]) -> Tensor:
         numbers = self._stem.numbers(folded)
@@ -119,14 +115,9 @@ def _ready(
 
 
 class _Convolution:
-    """From 8-bit numbers to 8-bit numbers; or to 32-bit values, where ``after`` is None.
+    """From 8-bit numbers to 8-bit numbers; or to 32-bit values, where ``after`` is None."""
 
-    ``two_taps`` gives one that has a single tap a second one below it, of zeros: another kernel.
-    """
-
-    def __init__(
-        self, conv: nn.Conv2d, before: Range, after: Range | None, *, two_taps: bool = False
-    ) -> None:
+    def __init__(self, conv: nn.Conv2d, before: Range, after: Range | None) -> None:
         self.scale, self.zero = scale_and_zero(*before)
         self._out_scale, self._out_zero = (1.0, 0) if after is None else scale_and_zero(*after)
         self._dtype = torch.float32 if after is None else torch.uint8
@@ -138,25 +129,23 @@ class _Convolution:
         self._zeros = torch.zeros(len(self._scales), dtype=torch.int32)
         numbers = conv.weight.detach() / self._scales.view(-1, 1, 1, 1)
         rounded = numbers.round().clamp(-127, 127)
-        self._two_taps = two_taps
-        if two_taps:
-            rounded = functional.pad(rounded, (0, 0, 0, 1))
-        self._packed = torch.ops.onednn.qconv_prepack(
-            rounded.to(torch.int8),
-            self._scales,
-            self.scale,
-            self.zero,
-            *self._geometry((0, 0)),
-            None,
+        self._packed = self._prepacked(rounded)
+        if conv.kernel_size == (1, 1):
+            self._two_taps = self._prepacked(functional.pad(rounded, (0, 0, 0, 1)))
+
+    def _prepacked(self, weights: Tensor) -> Tensor:
+        geometry = self._geometry((0, 0))
+        packed: Tensor = torch.ops.onednn.qconv_prepack(
+            weights.to(torch.int8), self._scales, self.scale, self.zero, *geometry, None
         )
+        return packed
 
     def _geometry(self, padding: tuple[int, int]) -> tuple[Any, ...]:
         """Stride, padding, dilation, groups."""
         return [1, 1], list(padding), [self.dilation, self.dilation], 1
 
-    @property
-    def _weights(self) -> tuple[Any, ...]:
-        return self.scale, self.zero, self._packed, self._scales, self._zeros
+    def _weights(self, packed: Tensor) -> tuple[Any, ...]:
+        return self.scale, self.zero, packed, self._scales, self._zeros
 
     def numbers(self, values: Tensor) -> Tensor:
         """Values as the 8-bit numbers that this convolution eats; they are used up."""
@@ -166,7 +155,7 @@ class _Convolution:
     def __call__(self, numbers: Tensor, padding: tuple[int, int], *, relu: bool = False) -> Tensor:
         made: Tensor = torch.ops.onednn.qconv2d_pointwise(
             numbers,
-            *self._weights,
+            *self._weights(self._packed),
             self._bias,
             *self._geometry(padding),
             self._out_scale,
@@ -181,12 +170,19 @@ class _Convolution:
     def added(
         self, numbers: Tensor, total: Tensor, scale: float, zero: int, *, relu: bool = False
     ) -> Tensor:
-        """Add what this makes to ``total``, numbers with this scale and zero; it is used up."""
-        if self._two_taps:
-            numbers = functional.pad(numbers, (0, 0, 0, 1))
+        """Add what this makes to ``total``, numbers with this scale and zero; it is used up.
+
+        Only of a convolution with a single tap. Where the processor has AMX (oneDNN 3.12), the
+        kernel for those rounds otherwise on several threads than on one. The kernel for several
+        taps does not, and makes what that one makes on one thread. So there a second tap is put
+        below the first, of zeros; an eighth slower, or not at all with AMX.
+        """
+        packed = self._packed
+        if torch.get_num_threads() > 1:
+            packed, numbers = self._two_taps, functional.pad(numbers, (0, 0, 0, 1))
         made: Tensor = torch.ops.onednn.qconv2d_pointwise.binary(
             numbers,
-            *self._weights,
+            *self._weights(packed),
             total,
             self._bias,
             *self._geometry((0, 0)),
@@ -204,36 +200,6 @@ class _Convolution:
         return made
 
 
-@cache
-def single_taps_vary() -> bool:
-    """Whether 1×1 convolutions round otherwise on one thread than on two.
-
-    They do where the processor has AMX (oneDNN 3.12), but only those: the kernel for several taps
-    does not, and takes as long there. Elsewhere that one is slower by an eighth.
-    """
-    random = torch.Generator().manual_seed(0)
-    conv = _probe(_PROBE_CHANNELS)
-    conv.weight.uniform_(-1, 1, generator=random)
-    shape = (1, _PROBE_CHANNELS, 16, 16)
-    numbers = torch.randint(0, LEVELS + 1, shape, generator=random, dtype=torch.uint8)
-    numbers = numbers.contiguous(memory_format=torch.channels_last)
-    made = []
-    for threads in (1, 2):
-        with own_torch.intra_op_threads(threads), own_torch.computing():
-            made.append(_Convolution(conv, (0.0, 2.7), None)(numbers, (0, 0)))
-    return not torch.equal(*made)
-
-
-def _probe(channels: int) -> nn.Conv2d:
-    """A 1×1 convolution to as many channels, of weights that are still to be set and no bias."""
-    with own_torch.without_values():
-        conv = nn.Conv2d(_PROBE_CHANNELS, channels, 1, dtype=torch.float32)
-    assert conv.bias is not None
-    conv.requires_grad_(False)
-    conv.bias.zero_()
-    return conv
-
-
 def check_kernels() -> None:
     """Refuse 8 bits where torch has no kernels for them, or such as lose what exceeds 16 bits.
 
@@ -246,8 +212,12 @@ def check_kernels() -> None:
 
 
 def _try_kernels() -> None:
-    conv = _probe(1)
-    conv.weight.fill_(_PROBE_WEIGHT)
+    with own_torch.without_values():
+        conv = nn.Conv2d(_PROBE_CHANNELS, 1, 1, dtype=torch.float32)
+    with torch.no_grad():
+        conv.weight.fill_(_PROBE_WEIGHT)
+        assert conv.bias is not None
+        conv.bias.zero_()
     numbers = torch.full((1, _PROBE_CHANNELS, 8, 8), LEVELS, dtype=torch.uint8)
     numbers = numbers.contiguous(memory_format=torch.channels_last)
     try:

@@ -13,14 +13,10 @@ from helpers import needs_8_bits, random_generator
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from nirgeo.engine import colouriser_of
 from nirgeo.errors import ModelError, OptionError
 from nirgeo.generator import LocalAffineGenerator
 from nirgeo.own_torch import intra_op_threads
-from nirgeo.registry import load_model
-from nirgeo.runtimes import int8_trunk
 from nirgeo.runtimes.activation_ranges import Watch
-from nirgeo.runtimes.choice import INT8
 from nirgeo.runtimes.int8 import LEVELS, Range, Ranges, scale_and_zero
 from nirgeo.runtimes.int8_trunk import EightBitTrunk, check_kernels
 from nirgeo.windowed import stages_for
@@ -88,16 +84,13 @@ def slowly(net: LocalAffineGenerator, folded: Tensor, ranges: Ranges) -> Tensor:
     ],
     ids=["one block", "dilated", "no block"],
 )
-@pytest.mark.parametrize("two_taps", [False, True])
-def test_it_makes_what_it_should(
-    shape: dict, two_taps: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(int8_trunk, "single_taps_vary", lambda: two_taps)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_it_makes_what_it_should(shape: dict, threads: int) -> None:
     net = random_generator(3, **shape)
     folded, ranges = watched(net)
     trunk = EightBitTrunk(net, ranges)
     stages = stages_for(net.config, (SIDE, SIDE), (slice(0, SIDE), slice(0, SIDE)))
-    with torch.inference_mode():
+    with intra_op_threads(threads), torch.inference_mode():
         wanted = slowly(net, folded, ranges)
         exact = F.relu(net.blocks(net.stem(folded)))
         found = trunk(folded.clone(), stages)
@@ -122,15 +115,6 @@ def test_the_number_of_threads_changes_no_bit() -> None:
             made.append(trunk(folded[stages[0].slices].clone(), stages)[:, :, :16])
     for other in made[1:]:
         assert torch.equal(other, made[0])
-
-
-@needs_8_bits
-def test_threads_are_tried_before_there_are_workers() -> None:
-    int8_trunk.single_taps_vary.cache_clear()
-    before = torch.get_num_threads()
-    colouriser_of(load_model("satellite-nir"), precision=INT8)
-    assert int8_trunk.single_taps_vary.cache_info().currsize == 1
-    assert torch.get_num_threads() == before
 
 
 @needs_8_bits
