@@ -184,7 +184,7 @@ def write_geotiff(
             report = _reporter(keeper, len(finished), len(grid), on_progress)
             there = None if others is None else nearby.offer(folder, store, overviews).keep
             with keeper:
-                keep_chunk = _keeping(keeper, ahead, len(todo))
+                keep_chunk = _keeping(keeper, ahead, len(todo) - 2 * (workers or cores()))
                 _compute(
                     data, valid, todo, keep_chunk, keeper.written, computing, report,
                     others, there, on_gpu=on_gpu,
@@ -261,17 +261,18 @@ def _strips_ahead(
     return StripsAhead(store, picture, cog_options(options), everywhere=everywhere)
 
 
-def _keeping(keeper: Keeper, ahead: StripsAhead | None, total: int) -> KeepChunk:
+def _keeping(keeper: Keeper, ahead: StripsAhead | None, until: int) -> KeepChunk:
     """Keep a chunk, and encode the strip that it was the last one of.
 
-    Not after the last of all ``total`` chunks: what is left then is encoded on all cores.
+    Not after ``until`` chunks: a worker would still encode when the others have no more to do. What
+    is left then is encoded on all cores.
     """
     if ahead is None:
         return keeper.put
 
     def keep(i: int, j: int, *block: Any) -> None:
         keeper.put(i, j, *block)
-        ahead.kept(i, j, keeper.valid[i, j], encode=len(keeper.valid) < total)
+        ahead.kept(i, j, keeper.valid[i, j], encode=len(keeper.valid) <= until)
 
     return keep
 
