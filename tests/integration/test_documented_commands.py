@@ -161,6 +161,11 @@ def _in_this_process(command: Command) -> tuple[int, str, str]:
     if "--budget" in words:
         place = words.index("--budget")
         words[place : place + 2] = ["--steps", "1"]
+    if words[1] == "train":
+        # What stands in for the run of an earlier page can't be gone on from.
+        run = Path(words[words.index("--out") + 1])
+        if not (run / "log.jsonl").exists():
+            shutil.rmtree(run, ignore_errors=True)
     result = CliRunner().invoke(group, [*words[1:], *SHORTER.get(words[1], [])])
     return result.exit_code, result.stdout, f"{result.stderr}{result.exception!r}\n"
 
