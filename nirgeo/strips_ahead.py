@@ -58,11 +58,7 @@ class StripsAhead:
         that now has all it needs, if there is room on the disk."""
         with self._changed:
             self._valid[i, j] = valid
-            ready = [
-                window
-                for window, chunks in self._needs.items()
-                if (i, j) in chunks and chunks <= self._valid.keys()
-            ]
+            ready = [w for w, chunks in self._needs.items() if chunks <= self._valid.keys()]
             for window in ready:
                 del self._needs[window]
         for window in ready if encode else ():

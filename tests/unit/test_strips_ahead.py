@@ -150,6 +150,34 @@ def test_chunks_to_come_have_room_first(
     ahead.remove()
 
 
+def test_a_disk_that_says_nothing_has_no_room(
+    tmp_path: Path, small_strips: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(_: Path) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(shutil, "disk_usage", gone)
+    work = Chunks(tmp_path, picture_of((384, 128)))
+    ahead = work.ahead()
+    work.put(ahead, (0, 0))
+    assert not ahead.made
+
+
+def test_colours_under_a_mask_are_kept(tmp_path: Path, small_strips: None) -> None:
+    work = Chunks(tmp_path, picture_of((384, 256)))
+    for chunk, block in work.blocks.items():
+        if chunk[0] == 1:
+            block[-1] = 0
+    for everywhere in (True, False):
+        ahead = work.ahead(everywhere=everywhere)
+        for chunk in work.blocks:
+            work.put(ahead, chunk)
+        assert ("strip-0-128" in ahead.made) is everywhere
+        made = work.finished(ahead)
+        work.write("usual.tif")
+        assert made == (tmp_path / "usual.tif").read_bytes()
+
+
 def test_a_strip_that_fails_is_made_at_the_end(
     tmp_path: Path, small_strips: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +192,7 @@ def test_a_strip_that_fails_is_made_at_the_end(
         calls += 1
         if calls == 2:
             path.write_bytes(b"half of it")
+            path.with_suffix(".vrt").touch()
             raise OSError("no space left")
         real(path, *rest)
 
