@@ -14,7 +14,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -158,10 +158,15 @@ def write_strips(
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         turns.end()
-        for name in names:
-            for suffix in (".tif", ".vrt"):
-                with suppress(OSError):
-                    (folder / f"{name}{suffix}").unlink()
+        remove_strips(folder, names)
+
+
+def remove_strips(folder: Path, names: Iterable[str]) -> None:
+    """Remove what is left of strips with these names, and of what they were made from."""
+    for name in names:
+        for suffix in (".tif", ".vrt"):
+            with suppress(OSError):
+                (folder / f"{name}{suffix}").unlink()
 
 
 class Turns:

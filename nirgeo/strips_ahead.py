@@ -12,11 +12,10 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
 
 from nirgeo.blockstore import BlockStore
 from nirgeo.cog_source import Picture
-from nirgeo.cog_strips import Strip, Turns, encode_strip, parts_of, strips_of
+from nirgeo.cog_strips import Strip, Turns, encode_strip, parts_of, remove_strips, strips_of
 from nirgeo.gdal_settings import GDAL_ERRORS, forget_errors
 from nirgeo.tiling import Window, joined
 
@@ -67,10 +66,7 @@ class StripsAhead:
     def remove(self) -> None:
         """Wait for strips that are being encoded, and remove all that are left."""
         self._turns.end()
-        for name in self._begun:
-            for suffix in (".tif", ".vrt"):
-                with suppress(OSError):
-                    (self._store.path.parent / f"{name}{suffix}").unlink()
+        remove_strips(self._store.path.parent, self._begun)
 
     def _make(self, window: Window) -> None:
         strip = Strip(0, window, self._parts(window))

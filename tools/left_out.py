@@ -16,7 +16,6 @@ import json
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 from usage import arguments
 
 from nirgeo.generator import LocalAffineGenerator
@@ -40,18 +39,16 @@ def found(name: str, index: str, given: str, level: str) -> dict[str, Any]:
     by_scene = len({scene.place for scene in scenes}) == 1
     network = cast(LocalAffineGenerator, load_generator(model))
     calibration = calibrate(network, scenes, spec.quantity, by_scene=by_scene)
-    shares, hinted = (
-        np.array(list(c.values())) for c in (calibration.coverage, calibration.hinted_coverage)
-    )
+    facts = calibration.to_json()
     return {
         "model": spec.full_name,
         "folder": " and ".join("/".join(folder.parts[-2:]) for folder in folders),
         "level": level,
         "unit": calibration.unit,
-        "count": len(shares),
-        "coverage": round(float(shares.mean()), 4),
-        "range": [round(float(shares.min()), 4), round(float(shares.max()), 4)],
-        "hinted": round(float(hinted.mean()), 4),
+        "count": facts["places"],
+        "coverage": facts["coverage_left_out"],
+        "range": facts["coverage_range"],
+        "hinted": facts["coverage_hinted"],
     }
 
 

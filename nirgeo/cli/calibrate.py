@@ -12,7 +12,7 @@ from nirgeo.cli import options as shared
 from nirgeo.cli.errors import reports_errors
 from nirgeo.cli.evaluate import check_report
 from nirgeo.cli.reporting import Silent
-from nirgeo.cli.train import read_sides
+from nirgeo.cli.train import read_sides, tell_remembered
 from nirgeo.errors import TrainingError
 
 
@@ -64,7 +64,6 @@ def calibrate_command(
     check_report(output, overwrite=overwrite)
     from nirgeo.modelfile import Model, write_model
     from nirgeo.registry import load_model
-    from nirgeo.scene_lists import learnt_places
     from nirgeo.training.bright_end import doubt
     from nirgeo.training.config import TrainingConfig
     from nirgeo.training.data import Sampler, refuse_shared_places
@@ -82,10 +81,8 @@ def calibrate_command(
         config, (folders, levels), (validation, validation_levels or levels), index, without, quiet
     )
     refuse_shared_places(learnt, others)
-    origins = {scene.origin: scene.place for scene in others}
-    so = "so the errors that it will expect elsewhere are too small"
-    for note in () if quiet else learnt_places(spec.training, origins, spec.full_name, so):
-        click.echo(f"Warning: {note}", err=True)
+    if not quiet:
+        tell_remembered(spec, others, "so the errors that it will expect elsewhere are too small")
     network = with_error_head(loaded)
     with click.progressbar(
         length=steps, label="learning errors", hidden=quiet, file=sys.stderr

@@ -21,6 +21,7 @@ from nirgeo.tables import first_few_notes
 from nirgeo.tiling import TILE
 
 if TYPE_CHECKING:
+    from nirgeo.modelfile import ModelSpec
     from nirgeo.scene_lists import SceneEntry
     from nirgeo.training.config import TrainingConfig
     from nirgeo.training.data import TrainingScene
@@ -110,7 +111,6 @@ def train_command(
 
     from nirgeo.accelerator import torch_device
     from nirgeo.modelfile import read_model
-    from nirgeo.scene_lists import learnt_places
     from nirgeo.training.data import some_places
     from nirgeo.training.loop import Trainer
     from nirgeo.training.networks import model_spec
@@ -147,10 +147,7 @@ def train_command(
     if places is not None:
         sides = (some_places(sides[0], places), sides[1])
     if origin is not None and not quiet:
-        origins = {scene.origin: scene.place for scene in sides[1]}
-        so = "so what is measured there is in part memory"
-        for note in learnt_places(origin.training, origins, origin.full_name, so):
-            click.echo(f"Warning: {note}", err=True)
+        tell_remembered(origin, sides[1], "so what is measured there is in part memory")
     small = sum(min(scene.shape) < TILE for scene in sides[0])
     if small and not quiet:
         click.echo(
@@ -294,6 +291,15 @@ def read_sides(
     if unknown:
         raise TrainingError(f"--without {min(unknown)}: no scene to learn from is of that place")
     return read(kept), read(judged)
+
+
+def tell_remembered(spec: ModelSpec, judged: Sequence[TrainingScene], so: str) -> None:
+    """Warn where a model is judged by places that it has learnt from, and of what comes of it."""
+    from nirgeo.scene_lists import learnt_places
+
+    origins = {scene.origin: scene.place for scene in judged}
+    for note in learnt_places(spec.training, origins, spec.full_name, so):
+        click.echo(f"Warning: {note}", err=True)
 
 
 def _neighbours(learnt: Sequence[SceneEntry], others: Sequence[SceneEntry]) -> list[str]:

@@ -25,7 +25,7 @@ from nirgeo.generator import (
     LocalAffineGenerator,
     channels_last,
 )
-from nirgeo.modelfile import ModelSpec, read_model, write_model
+from nirgeo.modelfile import Model, ModelSpec, read_model, write_model
 from nirgeo.networks import load_generator
 from nirgeo.training import losses
 from nirgeo.training.batches import batches
@@ -177,8 +177,9 @@ class Trainer:
             self._cut_log()
             self._name_anew(best)
             return
+        origin: Model | None = None
         if initial is not None:
-            fitting(initial, self.config)  # before a file or a table is made
+            origin = fitting(initial, self.config)  # before a file or a table is made
             if new_table and not isinstance(self.network, LocalAffineGenerator):
                 raise TrainingError("--new-table: networks of this kind have no table")
         self._refuse_to_replace(config_file)
@@ -202,8 +203,8 @@ class Trainer:
                     "no validation scene has a true colour but black; give scenes to validate on"
                 )
             self._validate()
-        if initial is not None:
-            self._take_weights(initial, new_table)
+        if origin is not None:
+            self._take_weights(origin, new_table)
             if self.selects:  # a training that only makes them worse ends with them
                 self.worse_than_table = not self._validate()
 
@@ -273,10 +274,10 @@ class Trainer:
             self._fit_table(network)
         return network.requires_grad_(False)
 
-    def _take_weights(self, initial: Path, new_table: bool) -> None:
+    def _take_weights(self, origin: Model, new_table: bool) -> None:
         """Weights of a model whose tensors fit: its view and its averaging may be others, and what
         it learnt of its errors is left behind."""
-        known = load_generator(fitting(initial, self.config)).state_dict()
+        known = load_generator(origin).state_dict()
         fitted = self.network.state_dict()
         weights = {name: known[name] for name in fitted}
         if new_table:
